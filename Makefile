@@ -1,0 +1,53 @@
+# refmap: an exact refcount map inside CPython. README.md says what it is for.
+#
+# Each target is a script in Tools/refmap; this file only names them.
+
+VERSION = 3.13
+VARIANT = debug
+
+help:
+	@echo 'make demo                 install what is missing, build, show a leak report'
+	@echo 'make check                build and run all tests'
+	@echo 'make python               build/$$VERSION-$$VARIANT/python'
+	@echo '    VERSION=$(VERSION) VARIANT=debug|release|off|off-debug|'
+	@echo '    stock-debug|stock-release|stock-trace-refs  CONFIGURE_ARGS=...'
+	@echo 'make install PREFIX=DIR   install that interpreter below DIR'
+	@echo 'make bench                time it against stock CPython'
+	@echo 'make apply DEST=DIR       put refmap into your own CPython checkout'
+	@echo 'make unapply DEST=DIR     take it out again'
+	@echo 'make clean                remove all builds (distclean: and tarballs)'
+
+demo:
+	@Tools/refmap/demo '$(VERSION)'
+
+check:
+	@Tools/refmap/check '$(VERSION)'
+
+deps:
+	@Tools/refmap/install-deps
+
+python:
+	@Tools/refmap/build '$(VERSION)' '$(VARIANT)'
+
+install:
+	@Tools/refmap/install '$(VERSION)' '$(VARIANT)' '$(PREFIX)'
+
+bench:
+	@Tools/refmap/bench-run '$(VERSION)'
+
+apply:
+	@Tools/refmap/apply '$(DEST)'
+
+unapply:
+	@Tools/refmap/unapply '$(DEST)'
+
+lint:
+	@Tools/refmap/lint-patches
+
+clean:
+	@Tools/refmap/clean
+
+distclean:
+	@Tools/refmap/clean --all
+
+.PHONY: help demo check deps python install bench apply unapply lint clean distclean
