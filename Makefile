@@ -33,7 +33,9 @@ install:
 	@Tools/refmap/install '$(VERSION)' '$(VARIANT)' '$(PREFIX)'
 
 bench:
-	@Tools/refmap/bench-run '$(VERSION)'
+	@test -x Tools/refmap/bench/run || \
+	    { echo 'bench: Tools/refmap/bench/run is missing' >&2; exit 1; }
+	@Tools/refmap/bench/run '$(VERSION)'
 
 apply:
 	@Tools/refmap/apply '$(DEST)'

@@ -86,11 +86,12 @@ copy_touched() {
 }
 
 # apply_diff DIFF DIR [patch option...]: offsets are fine, fuzz is not. Prints
-# what patch says, and is false when a hunk fails.
+# what patch says, and is false when a hunk fails. Without --forward, --batch
+# would guess the direction.
 apply_diff() {
     diff=$1 dir=$2
     shift 2
-    LC_ALL=C patch -p1 -F0 --batch --no-backup-if-mismatch -r - "$@" \
+    LC_ALL=C patch -p1 -F0 --batch --forward --no-backup-if-mismatch -r - "$@" \
         -d "$dir" <"$diff" 2>&1
 }
 
@@ -101,9 +102,9 @@ stage_hooks() {
     while IFS= read -r hook; do
         [ -f "$refmap_root/$hook" ] || die "$hook is in the series, but is missing"
         copy_touched "$refmap_root/$hook" "$2" "$3" >"$3.log" &&
-        apply_diff "$refmap_root/$hook" "$3" --forward >>"$3.log" || {
+        apply_diff "$refmap_root/$hook" "$3" >>"$3.log" || {
             sed 's/^/  /' "$3.log" >&2
-            die "$hook does not apply"
+            die "the hook $hook does not apply${4:+; $4}"
         }
     done <"$3.hooks"
 }
@@ -152,8 +153,9 @@ regenerate() (
     mv "$3.new" "$3"
 )
 
-# stage VERSION FROM TO: every file that a patched tree has and FROM has not, or
-# has with other content.
+# stage VERSION FROM TO [CONSEQUENCE]: every file that a patched tree has and FROM
+# has not, or has with other content. CONSEQUENCE ends the message about a hook
+# that does not apply.
 stage() {
     stage_hooks "$@"
     stage_overlay "$3"
@@ -172,5 +174,31 @@ version_of() {
     awk '$1 == "#define" && $2 == "PY_MAJOR_VERSION" { major = $3 }
          $1 == "#define" && $2 == "PY_MINOR_VERSION" { minor = $3 }
          END { if (major != "" && minor != "") print major "." minor }' \
-        "$1/Include/patchlevel.h" 2>/dev/null
+        "$1/Include/patchlevel.h" 2>/dev/null || :
+}
+
+# patch_header FILE, patch_body FILE: before, and from, the first diff line.
+patch_header() { awk '/^--- [^ ]/ { exit } { print }' "$1"; }
+patch_body() { awk '/^--- [^ ]/ { body = 1 } body { print }' "$1"; }
+
+# refresh_series VERSION TREE WORK: what each patch of the series would be when
+# its diff was made again, in WORK/NAME. The format is that of quilt refresh
+# -p ab --no-timestamps --no-index, with diff's -p. WORK/NAME.log has what patch
+# said; a patch that does not apply ends it.
+refresh_series() {
+    mkdir -p "$3/a" "$3/b"
+    list_hooks "$1" >"$3/hooks"
+    while IFS= read -r hook; do
+        name=$(basename "$hook")
+        rm -rf "$3/a"
+        cp -R "$3/b" "$3/a"
+        copy_touched "$refmap_root/$hook" "$2" "$3/a" >"$3/$name.log" &&
+        copy_touched "$refmap_root/$hook" "$2" "$3/b" >>"$3/$name.log" &&
+        apply_diff "$refmap_root/$hook" "$3/b" >>"$3/$name.log" || return 1
+        patch_header "$refmap_root/$hook" >"$3/$name"
+        touched_by "$refmap_root/$hook" | while IFS= read -r file; do
+            LC_ALL=C diff -u -p --label "a/$file" --label "b/$file" \
+                "$3/a/$file" "$3/b/$file" || :
+        done >>"$3/$name"
+    done <"$3/hooks"
 }
