@@ -1,0 +1,208 @@
+/* The state of a refcount map, shared by refmap.c and refmap_snapshot.c only.
+   See Include/internal/pycore_refmap.h for the layout of an address. */
+#ifndef Py_REFMAP_STATE_H
+#define Py_REFMAP_STATE_H
+
+#include "Python.h"
+#include "pycore_refmap.h"
+#include "pycore_lock.h"
+#include "pycore_pystate.h"
+
+/* Out of memory must never end the process, which is uthash's default. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_malloc(size) _PyRefMap_Malloc(size)
+#define uthash_free(ptr, size) _PyRefMap_RawFree((ptr), (size))
+/* Keys are page numbers and addresses: a multiplication spreads their low
+   bits (Knuth, The Art of Computer Programming, 6.4, multiplicative hashing),
+   and the high half of the product is the hash. */
+#define HASH_FUNCTION(keyptr, keylen, hashv) \
+    ((hashv) = refmap_hash((keyptr), (keylen)))
+
+static inline unsigned
+refmap_hash(const void *key, size_t size)
+{
+    const unsigned char *bytes = key;
+    uint64_t word = 0, hash = 0;
+    for (; size >= sizeof(word); size -= sizeof(word), bytes += sizeof(word)) {
+        memcpy(&word, bytes, sizeof(word));
+        hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+        hash ^= hash >> 32;
+    }
+    for (; size > 0; size--, bytes++) {
+        hash = (hash ^ *bytes) * UINT64_C(0x9E3779B97F4A7C15);
+        hash ^= hash >> 32;
+    }
+    return (unsigned)hash;
+}
+
+/* Memory of the maps: from the C library, so that no allocator of Python
+   sees it. `size` is what the memory was allocated with. */
+extern void *_PyRefMap_Malloc(size_t size);
+extern void _PyRefMap_RawFree(void *ptr, size_t size);
+
+#include <uthash.h>
+
+struct _refmap_block {
+    uintptr_t page;             // page number: the key in refmap_state_t.table
+    uint64_t epoch;             // shared with snapshots of this epoch and later
+    size_t index;               // its place in refmap_state_t.blocks
+    refmap_type_t *types;       // NULL while current: the memory tells then
+    refmap_block_t *next;       // in the list of dead blocks of a snapshot
+    UT_hash_handle hh;
+    refmap_slot_t slots[REFMAP_SLOTS];
+};
+
+/* The name of a type, interned: equal names have one identifier. */
+typedef struct {
+    refmap_type_t id;
+    UT_hash_handle hh;
+    char name[];
+} refmap_name_t;
+
+/* A type seen before. A type that was born at the address of a dead one has
+   another birth. */
+typedef struct {
+    struct {
+        uintptr_t address;
+        uint64_t birth;
+    } key;
+    refmap_type_t id;
+    UT_hash_handle hh;
+} refmap_known_type_t;
+
+/* A snapshot shares all blocks with the map until they are touched. A block
+   that is replaced in the map goes to the `dead` list of the newest snapshot
+   that contains it, and from there to the next older one that does when that
+   snapshot is dropped; so each block is freed with its last snapshot. */
+struct _refmap_snapshot {
+    Py_ssize_t refs;
+    refmap_state_t *map;        // NULL: the map was closed
+    uint64_t epoch;
+    refmap_snapshot_t *older;
+    refmap_snapshot_t *newer;
+    refmap_block_t *dead;
+    Py_ssize_t total;
+    Py_ssize_t unattributed;    // without the births of refmap's own objects
+    Py_ssize_t own;
+    uint64_t findings;
+    size_t lost;                // blocks torn away by an out of memory
+    size_t nblocks;
+    refmap_block_t *blocks[];   // as refmap_state_t.blocks was then
+};
+
+/* In refmap_snapshot_t.blocks: memory was short when the block was copied. */
+#define REFMAP_LOST_BLOCK ((refmap_block_t *)1)
+
+#define REFMAP_FINDINGS 256
+
+/* One map per GIL. Its fields are changed with that GIL held; who changes
+   `table`, `blocks` or `leaves` also holds `mutex`, and who reads them without
+   holding the GIL holds `mutex` too. */
+struct _refmap_state {
+    refmap_leaf_t **root;       // the lookaside
+    uint32_t births;            // serial number of the last birth
+    Py_ssize_t unattributed;
+    Py_ssize_t untracked;       // times that memory for a block was missing
+    Py_ssize_t own;             // living objects of refmap itself
+    refmap_slot_t nowhere;      // stands in for a slot that has no block
+
+    PyMutex mutex;
+    refmap_block_t *table;      // uthash, by page number
+    size_t nblocks;             // in `table`
+    refmap_block_t **blocks;    // all of `table`, at their index; NULL: free
+    size_t len;                 // used part of `blocks`
+    size_t allocated;
+    size_t *holes;              // `nholes` free indices below `len`
+    size_t nholes;
+    size_t holes_allocated;
+    size_t created;             // blocks since empty ones were last given back
+    struct {
+        uintptr_t index;        // in `root`
+        uint32_t low, high;     // entries that may be set: low <= i < high
+    } *leaves;
+    size_t nleaves;
+    size_t leaves_allocated;
+
+    uint64_t epoch;             // of blocks that are created now
+    refmap_snapshot_t *newest;
+    refmap_snapshot_t *baseline; // what sys.refmap_diff() compares with
+
+    refmap_name_t *names;       // uthash, by name
+    refmap_name_t **by_id;
+    refmap_type_t nnames;
+    refmap_known_type_t *types; // uthash, by address and birth
+    size_t ntypes;
+
+    uint64_t nfindings;         // ever; the last REFMAP_FINDINGS are kept
+    refmap_finding_t findings[REFMAP_FINDINGS];
+
+    refmap_state_t *next;       // in the list of all maps
+};
+
+static inline uintptr_t
+refmap_page(uintptr_t address)
+{
+    return address >> REFMAP_PAGE_BITS;
+}
+
+static inline size_t
+refmap_slot_index(uintptr_t address)
+{
+    return (address >> REFMAP_SLOT_BITS) & (REFMAP_SLOTS - 1);
+}
+
+/* The exact address of the object in a slot. */
+static inline uintptr_t
+refmap_slot_address(const refmap_block_t *block, size_t i)
+{
+    uintptr_t address = (block->page << REFMAP_PAGE_BITS)
+                        | ((uintptr_t)i << REFMAP_SLOT_BITS);
+    return block->slots[i].birth & REFMAP_BIRTH_ODD ? address + 8 : address;
+}
+
+static inline refmap_state_t *
+refmap_of(PyInterpreterState *interp)
+{
+    return interp->object_state.refmap;
+}
+
+/* Where the memory of one page is copied to before it is looked at. */
+typedef struct {
+    char bytes[((size_t)1 << REFMAP_PAGE_BITS) + 8];
+    int readable;
+} refmap_copy_t;
+
+/* Copy `size` bytes from `address`; return 0, or -1 if they can't be read. */
+extern int _PyRefMap_Read(uintptr_t address, void *buffer, size_t size);
+/* Copy the page of a block, to be used with the two functions below. */
+extern void _PyRefMap_ReadPage(const refmap_block_t *block, refmap_copy_t *copy);
+/* The type and the ob_refcnt of the object in a slot with a count. The
+   latter is -1 if the memory can't be read. */
+extern refmap_type_t _PyRefMap_SlotType(refmap_state_t *map,
+        const refmap_block_t *block, size_t i, const refmap_copy_t *copy);
+extern Py_ssize_t _PyRefMap_SlotRefcnt(
+        const refmap_block_t *block, size_t i, const refmap_copy_t *copy);
+
+extern void _PyRefMap_FreeBlock(refmap_block_t *block);
+/* Empty the lookaside, so that each page's next touch is noticed. */
+extern void _PyRefMap_ForgetLookaside_unlocked(refmap_state_t *map);
+/* The references of the interpreters that use `map`, and, for the main map,
+   those that no interpreter holds. */
+extern Py_ssize_t _PyRefMap_Total(refmap_state_t *map);
+/* References that belong to no object; refmap's own births left aside. */
+extern Py_ssize_t _PyRefMap_UnattributedOf(refmap_state_t *map);
+
+static inline void
+refmap_lock(refmap_state_t *map)
+{
+    // A detach would let other threads run in the middle of an incref.
+    _PyMutex_LockTimed(&map->mutex, -1, _Py_LOCK_DONT_DETACH);
+}
+
+static inline void
+refmap_unlock(refmap_state_t *map)
+{
+    PyMutex_Unlock(&map->mutex);
+}
+
+#endif  // !Py_REFMAP_STATE_H

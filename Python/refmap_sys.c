@@ -1,0 +1,841 @@
+/* sys.refmap_*() and the reports at exit: turns the C records of
+   Objects/refmap_snapshot.c into Python objects and text. */
+
+#include "Python.h"
+
+#ifdef Py_REFCOUNT_MAP
+
+#include "pycore_fileutils.h"     // _Py_wfopen()
+#include "pycore_initconfig.h"    // _PyStatus_ERR()
+#include "pycore_interp.h"        // PyInterpreterState
+#include "pycore_pystate.h"       // _PyInterpreterState_GET()
+#include "pycore_refmap.h"
+#include "pycore_structseq.h"     // _PyStructSequence_InitBuiltin()
+#include "pycore_sysmodule.h"     // _PySys_GetAttr()
+#include "pycore_typeobject.h"    // _PyStaticType_InitBuiltin()
+
+
+/* --- snapshot objects --------------------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD
+    refmap_snapshot_t *snapshot;
+    Py_ssize_t total;
+} SnapshotObject;
+
+static void
+snapshot_dealloc(SnapshotObject *self)
+{
+    _PyRefMap_SnapshotDecref(self->snapshot);
+    _PyRefMap_Disown((PyObject *)self);
+    PyObject_Free(self);
+}
+
+static PyObject *
+snapshot_repr(SnapshotObject *self)
+{
+    return PyUnicode_FromFormat("<refmap snapshot at %p: total %zd>",
+                                self, self->total);
+}
+
+static PyMemberDef snapshot_members[] = {
+    {"total", Py_T_PYSSIZET, offsetof(SnapshotObject, total), Py_READONLY,
+     PyDoc_STR("sys.gettotalrefcount() at the instant of the snapshot")},
+    {NULL}
+};
+
+static PyTypeObject Snapshot_Type = {
+    PyVarObject_HEAD_INIT(&PyType_Type, 0)
+    .tp_name = "sys.refmap_snapshot_type",
+    .tp_basicsize = sizeof(SnapshotObject),
+    .tp_dealloc = (destructor)snapshot_dealloc,
+    .tp_repr = (reprfunc)snapshot_repr,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_doc = PyDoc_STR("The reference counts of all objects at one instant;\n"
+                        "see sys.refmap_snapshot()."),
+    .tp_members = snapshot_members,
+};
+
+
+/* --- diff objects --------------------------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD
+    refmap_diff_t diff;
+} DiffObject;
+
+static void
+diff_dealloc(DiffObject *self)
+{
+    _PyRefMap_ClearDiff(&self->diff);
+    _PyRefMap_Disown((PyObject *)self);
+    PyObject_Free(self);
+}
+
+static PyObject *
+name_as_str(const char *name)
+{
+    return PyUnicode_DecodeUTF8(name, strlen(name), "replace");
+}
+
+/* A list with build(record) for each record. */
+static PyObject *
+records_as_list(const refmap_records_t *records,
+                PyObject *(*build)(const refmap_record_t *))
+{
+    PyObject *list = PyList_New(records->len);
+    if (list == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < records->len; i++) {
+        PyObject *item = build(&records->items[i]);
+        if (item == NULL) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        PyList_SET_ITEM(list, i, item);
+    }
+    return list;
+}
+
+static PyObject *
+build_with_both(const refmap_record_t *record)
+{
+    return Py_BuildValue("NNnn", PyLong_FromVoidPtr((void *)record->address),
+                         name_as_str(record->type),
+                         record->before, record->after);
+}
+
+static PyObject *
+build_with_before(const refmap_record_t *record)
+{
+    return Py_BuildValue("NNn", PyLong_FromVoidPtr((void *)record->address),
+                         name_as_str(record->type), record->before);
+}
+
+static PyObject *
+diff_get_living(DiffObject *self, void *Py_UNUSED(closure))
+{
+    return records_as_list(&self->diff.living, build_with_both);
+}
+
+static PyObject *
+diff_get_died(DiffObject *self, void *Py_UNUSED(closure))
+{
+    return records_as_list(&self->diff.died, build_with_before);
+}
+
+static PyObject *
+diff_get_freed(DiffObject *self, void *Py_UNUSED(closure))
+{
+    return records_as_list(&self->diff.freed, build_with_before);
+}
+
+/* Add the changes of `records` to {type name: change}. */
+static int
+add_to_types(PyObject *types, const refmap_records_t *records)
+{
+    for (size_t i = 0; i < records->len; i++) {
+        const refmap_record_t *record = &records->items[i];
+        Py_ssize_t change = record->after - record->before;
+        PyObject *name = name_as_str(record->type);
+        if (name == NULL) {
+            return -1;
+        }
+        PyObject *old;
+        if (PyDict_GetItemRef(types, name, &old) < 0) {
+            Py_DECREF(name);
+            return -1;
+        }
+        if (old != NULL) {
+            change += PyLong_AsSsize_t(old);
+            Py_DECREF(old);
+        }
+        PyObject *sum = PyLong_FromSsize_t(change);
+        int res = sum ? PyDict_SetItem(types, name, sum) : -1;
+        Py_XDECREF(sum);
+        Py_DECREF(name);
+        if (res < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* [(-abs(change), name, change)], sorted, without those that cancel out. */
+static PyObject *
+sorted_types(PyObject *types)
+{
+    PyObject *list = PyList_New(0);
+    PyObject *name, *value;
+    Py_ssize_t pos = 0;
+    while (list != NULL && PyDict_Next(types, &pos, &name, &value)) {
+        Py_ssize_t change = PyLong_AsSsize_t(value);
+        if (change == 0) {
+            continue;
+        }
+        PyObject *item = Py_BuildValue("nOn", -Py_ABS(change), name, change);
+        if (item == NULL || PyList_Append(list, item) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(item);
+    }
+    if (list != NULL && PyList_Sort(list) < 0) {
+        Py_CLEAR(list);
+    }
+    return list;
+}
+
+/* A new list as of sorted_types(); the unattributed references are the last. */
+static PyObject *
+diff_types(DiffObject *self)
+{
+    PyObject *types = PyDict_New();
+    if (types == NULL) {
+        return NULL;
+    }
+    PyObject *list = NULL;
+    if (add_to_types(types, &self->diff.living) == 0
+        && add_to_types(types, &self->diff.died) == 0)
+    {
+        list = sorted_types(types);
+    }
+    Py_DECREF(types);
+    if (list != NULL && self->diff.unattributed != 0) {
+        PyObject *item = Py_BuildValue(
+            "nsn", -Py_ABS(self->diff.unattributed), "(unattributed)",
+            self->diff.unattributed);
+        if (item == NULL || PyList_Append(list, item) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+static PyObject *
+diff_get_types(DiffObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *list = diff_types(self);
+    PyObject *types = list ? PyDict_New() : NULL;
+    for (Py_ssize_t i = 0; types != NULL && i < PyList_GET_SIZE(list); i++) {
+        PyObject *item = PyList_GET_ITEM(list, i);
+        if (PyDict_SetItem(types, PyTuple_GET_ITEM(item, 1),
+                           PyTuple_GET_ITEM(item, 2)) < 0) {
+            Py_CLEAR(types);
+        }
+    }
+    Py_XDECREF(list);
+    return types;
+}
+
+/* Append `line`, which is stolen and may be NULL. */
+static int
+append_line(PyObject *lines, PyObject *line)
+{
+    int res = line ? PyList_Append(lines, line) : -1;
+    Py_XDECREF(line);
+    return res;
+}
+
+static int
+append_records(PyObject *lines, const refmap_records_t *records,
+               PyObject *(*line)(const refmap_record_t *))
+{
+    for (size_t i = 0; i < records->len; i++) {
+        if (append_line(lines, line(&records->items[i])) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *
+living_line(const refmap_record_t *r)
+{
+    return PyUnicode_FromFormat(
+        "ref change of living %p (%s): %zd,  %zd -> %zd\n",
+        (void *)r->address, r->type, r->after - r->before,
+        r->before, r->after);
+}
+
+static PyObject *
+died_line(const refmap_record_t *r)
+{
+    return PyUnicode_FromFormat("ref change of died   %p (%s): %zd\n",
+                                (void *)r->address, r->type, -r->before);
+}
+
+static PyObject *
+freed_line(const refmap_record_t *r)
+{
+    return PyUnicode_FromFormat("freed with %zd references %p (%s)\n",
+                                r->before, (void *)r->address, r->type);
+}
+
+static int
+append_types(PyObject *lines, DiffObject *self)
+{
+    PyObject *types = diff_types(self);
+    if (types == NULL) {
+        return -1;
+    }
+    int res = 0;
+    for (Py_ssize_t i = 0; res == 0 && i < PyList_GET_SIZE(types); i++) {
+        PyObject *item = PyList_GET_ITEM(types, i);
+        res = append_line(lines, PyUnicode_FromFormat(
+            "ref change of type %U: %S\n",
+            PyTuple_GET_ITEM(item, 1), PyTuple_GET_ITEM(item, 2)));
+    }
+    Py_DECREF(types);
+    return res;
+}
+
+static int
+append_notes(PyObject *lines, DiffObject *self)
+{
+    const refmap_diff_t *diff = &self->diff;
+    if (diff->unattributed != 0
+        && append_line(lines, PyUnicode_FromFormat(
+            "ref change of unattributed: %zd\n", diff->unattributed)) < 0)
+    {
+        return -1;
+    }
+    if (diff->lost != 0
+        && append_line(lines, PyUnicode_FromFormat(
+            "not exact: memory was short, %zu pages are not compared\n",
+            diff->lost)) < 0)
+    {
+        return -1;
+    }
+    return append_records(lines, &diff->freed, freed_line);
+}
+
+static PyObject *
+diff_str(DiffObject *self)
+{
+    PyObject *lines = PyList_New(0);
+    PyObject *text = NULL;
+    if (lines != NULL
+        && append_records(lines, &self->diff.living, living_line) == 0
+        && append_records(lines, &self->diff.died, died_line) == 0
+        && append_notes(lines, self) == 0
+        && append_types(lines, self) == 0
+        && append_line(lines, PyUnicode_FromFormat(
+               "total ref change %zd", self->diff.total)) == 0)
+    {
+        PyObject *empty = Py_GetConstant(Py_CONSTANT_EMPTY_STR);
+        text = PyUnicode_Join(empty, lines);
+        Py_DECREF(empty);
+    }
+    Py_XDECREF(lines);
+    return text;
+}
+
+static PyObject *
+diff_repr(DiffObject *self)
+{
+    return PyUnicode_FromFormat(
+        "<refmap diff: total %zd, %zu living, %zu died>",
+        self->diff.total, self->diff.living.len, self->diff.died.len);
+}
+
+static PyMemberDef diff_members[] = {
+    {"total", Py_T_PYSSIZET, offsetof(DiffObject, diff.total), Py_READONLY,
+     PyDoc_STR("change of sys.gettotalrefcount()")},
+    {"unattributed", Py_T_PYSSIZET, offsetof(DiffObject, diff.unattributed),
+     Py_READONLY,
+     PyDoc_STR("change of the references that no object is known for")},
+    {"lost", Py_T_PYSSIZET, offsetof(DiffObject, diff.lost), Py_READONLY,
+     PyDoc_STR("pages left out because memory was short; 0: exact")},
+    {NULL}
+};
+
+static PyGetSetDef diff_getset[] = {
+    {"living", (getter)diff_get_living, NULL,
+     PyDoc_STR("[(address, type name, count before, count after)] of objects\n"
+               "alive at the second snapshot; a new one had 0 before")},
+    {"died", (getter)diff_get_died, NULL,
+     PyDoc_STR("[(address, type name, count before)] of objects alive at the\n"
+               "first snapshot only")},
+    {"freed", (getter)diff_get_freed, NULL,
+     PyDoc_STR("[(address, type name, count)] of objects whose memory was freed\n"
+               "while references to them were counted; the last 256 at most")},
+    {"types", (getter)diff_get_types, NULL,
+     PyDoc_STR("{type name: change}, without the types that cancel out;\n"
+               "the values add up to total")},
+    {NULL}
+};
+
+static PyTypeObject Diff_Type = {
+    PyVarObject_HEAD_INIT(&PyType_Type, 0)
+    .tp_name = "sys.refmap_diff_type",
+    .tp_basicsize = sizeof(DiffObject),
+    .tp_dealloc = (destructor)diff_dealloc,
+    .tp_repr = (reprfunc)diff_repr,
+    .tp_str = (reprfunc)diff_str,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_doc = PyDoc_STR("What changed between two snapshots; see"
+                        " sys.refmap_diff(). str() is the report."),
+    .tp_members = diff_members,
+    .tp_getset = diff_getset,
+};
+
+
+/* --- functions -------------------------------------------------------------- */
+
+PyDoc_STRVAR(refmap_info_doc,
+"refmap_info($module, /)\n--\n\n"
+"Return how many references the refcount map holds, at one instant.\n\n"
+"All fields are integers; mapped + unattributed == total always:\n"
+"  mapped        references counted for an object\n"
+"  unattributed  references that no object is known for; each living\n"
+"                snapshot and diff counts -1 here\n"
+"  total         sys.gettotalrefcount()\n"
+"  objects       objects with a count, dict keys tables included\n"
+"  blocks        pages of 4 KiB that have a block in the map\n"
+"  bytes         memory of the map and of all snapshots\n"
+"  untracked     times that memory for a block was missing\n"
+"The sums cover all interpreters of the process.");
+
+static PyStructSequence_Field info_fields[] = {
+    {"mapped", "references counted for an object"},
+    {"unattributed", "references that no object is known for"},
+    {"total", "sys.gettotalrefcount()"},
+    {"objects", "objects with a count"},
+    {"blocks", "pages of 4 KiB that have a block in the map"},
+    {"bytes", "memory of the map and of all snapshots"},
+    {"untracked", "times that memory for a block was missing"},
+    {NULL}
+};
+
+static PyTypeObject Info_Type;
+
+static PyStructSequence_Desc info_desc = {
+    "sys.refmap_info",
+    refmap_info_doc,
+    info_fields,
+    Py_ARRAY_LENGTH(info_fields) - 1,
+};
+
+static PyObject *
+sys_refmap_info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    refmap_info_t info;
+    _PyRefMap_GetInfo(&info);
+    const Py_ssize_t values[] = {
+        info.mapped, info.unattributed, info.total, info.objects,
+        info.blocks, info.bytes, info.untracked,
+    };
+    PyObject *result = PyStructSequence_New(&Info_Type);
+    if (result == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(values); i++) {
+        PyObject *value = PyLong_FromSsize_t(values[i]);
+        if (value == NULL) {
+            Py_DECREF(result);
+            return NULL;
+        }
+        PyStructSequence_SET_ITEM(result, i, value);
+    }
+    return result;
+}
+
+PyDoc_STRVAR(refmap_count_doc,
+"refmap_count($module, object, /)\n--\n\n"
+"Return how many references to the object the map counts.\n\n"
+"Like sys.getrefcount() it includes the temporary reference of the argument.\n"
+"An immortal object keeps the count it had when it became immortal, mostly 0.");
+
+static PyObject *
+sys_refmap_count(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    return PyLong_FromSsize_t(_PyRefMap_Count(op));
+}
+
+PyDoc_STRVAR(refmap_verify_doc,
+"refmap_verify($module, /)\n--\n\n"
+"Compare the map with the reference counts in the objects themselves.\n\n"
+"Return [(address, type name, mapped count, ob_refcnt)] of the live mortal\n"
+"objects that differ; the list is empty in a healthy interpreter. Memory that\n"
+"can't be read any more shows as type '?' with an ob_refcnt of -1.\n"
+"Only the map of the calling interpreter is looked at.");
+
+static PyObject *
+sys_refmap_verify(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    refmap_records_t records = {0};
+    PyObject *list = _PyRefMap_Verify(
+        _PyInterpreterState_GET()->object_state.refmap, &records) < 0
+        ? PyErr_NoMemory() : records_as_list(&records, build_with_both);
+    _PyRefMap_ClearRecords(&records);
+    return list;
+}
+
+PyDoc_STRVAR(refmap_snapshot_doc,
+"refmap_snapshot($module, /)\n--\n\n"
+"Take a snapshot of all reference counts and keep it as the baseline.\n\n"
+"Return an object for sys.refmap_diff(). Its cost does not depend on the\n"
+"number of objects: pages are copied when they are changed afterwards.\n"
+"Neither snapshots nor diffs themselves appear in a diff.\n"
+"Raise MemoryError if there is no memory for it.");
+
+static PyObject *
+sys_refmap_snapshot(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    // Before the snapshot, so that nothing is allocated after it.
+    SnapshotObject *self = PyObject_New(SnapshotObject, &Snapshot_Type);
+    if (self == NULL) {
+        return NULL;
+    }
+    _PyRefMap_Own((PyObject *)self);
+    self->total = _Py_GetGlobalRefTotal();
+    self->snapshot = _PyRefMap_Snapshot();
+    if (self->snapshot == NULL) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    _PyRefMap_SetBaseline(self->snapshot);
+    return (PyObject *)self;
+}
+
+/* The snapshot of an argument: a new reference, NULL with an exception. */
+static refmap_snapshot_t *
+snapshot_argument(const char *name, PyObject *arg)
+{
+    if (!Py_IS_TYPE(arg, &Snapshot_Type)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "%s must be a snapshot or None, not %.200s",
+                            name, Py_TYPE(arg)->tp_name), NULL;
+    }
+    return _PyRefMap_SnapshotIncref(((SnapshotObject *)arg)->snapshot);
+}
+
+static refmap_snapshot_t *
+before_argument(PyObject *arg)
+{
+    if (arg != Py_None) {
+        return snapshot_argument("before", arg);
+    }
+    refmap_snapshot_t *baseline = _PyRefMap_Baseline();
+    if (baseline == NULL) {
+        PyErr_SetString(PyExc_ValueError,
+                        "there is no baseline yet: "
+                        "call sys.refmap_snapshot() first");
+        return NULL;
+    }
+    return _PyRefMap_SnapshotIncref(baseline);
+}
+
+static refmap_snapshot_t *
+after_argument(PyObject *arg)
+{
+    if (arg != Py_None) {
+        return snapshot_argument("after", arg);
+    }
+    refmap_snapshot_t *now = _PyRefMap_Snapshot();
+    if (now == NULL) {
+        PyErr_NoMemory();
+    }
+    return now;
+}
+
+static DiffObject *
+new_diff(PyObject *before_arg, PyObject *after_arg)
+{
+    refmap_snapshot_t *before = before_argument(before_arg);
+    if (before == NULL) {
+        return NULL;
+    }
+    DiffObject *self = PyObject_New(DiffObject, &Diff_Type);
+    if (self != NULL) {
+        memset(&self->diff, 0, sizeof(self->diff));
+        _PyRefMap_Own((PyObject *)self);
+    }
+    refmap_snapshot_t *after = self ? after_argument(after_arg) : NULL;
+    int res = after ? _PyRefMap_Diff(before, after, &self->diff) : 0;
+    if (res == -1) {
+        PyErr_NoMemory();
+    }
+    else if (res == -2) {
+        PyErr_SetString(PyExc_ValueError,
+                        "the snapshots are of interpreters with GILs of "
+                        "their own, and can't be compared");
+    }
+    _PyRefMap_SnapshotDecref(after);
+    _PyRefMap_SnapshotDecref(before);
+    if (after == NULL || res < 0) {
+        Py_CLEAR(self);
+    }
+    return self;
+}
+
+static int
+print_diff(DiffObject *diff, PyObject *file)
+{
+    if (file == NULL) {
+        file = _PySys_GetAttr(_PyThreadState_GET(), &_Py_ID(stderr));
+    }
+    if (file == NULL || file == Py_None) {
+        return 0;
+    }
+    Py_INCREF(file);
+    int res = PyFile_WriteObject((PyObject *)diff, file, Py_PRINT_RAW);
+    if (res == 0) {
+        res = PyFile_WriteString("\n", file);
+    }
+    Py_DECREF(file);
+    return res;
+}
+
+PyDoc_STRVAR(refmap_diff_doc,
+"refmap_diff($module, /, before=None, after=None, *, file=...)\n--\n\n"
+"Print which reference counts changed between two snapshots.\n\n"
+"  before  a snapshot; None: the baseline, which is the last one taken\n"
+"  after   a snapshot; None: now\n"
+"  file    a text file, sys.stderr by default; None: print nothing\n"
+"Return a diff object with the attributes\n"
+"  living  [(address, type name, count before, count after)]\n"
+"  died    [(address, type name, count before)]\n"
+"  freed   [(address, type name, count)] of memory freed while counted\n"
+"  types   {type name: change}\n"
+"  total   the change of sys.gettotalrefcount()\n"
+"in the order of the size of the change, the type and the address; str() of it\n"
+"is the report. Addresses are integers as of id().\n"
+"Raise TypeError for anything but snapshots, ValueError without a baseline.");
+
+static PyObject *
+sys_refmap_diff(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"before", "after", "file", NULL};
+    PyObject *before = Py_None, *after = Py_None, *file = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$O:refmap_diff",
+                                     keywords, &before, &after, &file)) {
+        return NULL;
+    }
+    DiffObject *diff = new_diff(before, after);
+    if (diff != NULL && print_diff(diff, file) < 0) {
+        Py_CLEAR(diff);
+    }
+    return (PyObject *)diff;
+}
+
+static PyMethodDef refmap_methods[] = {
+    {"refmap_info", sys_refmap_info, METH_NOARGS, refmap_info_doc},
+    {"refmap_count", sys_refmap_count, METH_O, refmap_count_doc},
+    {"refmap_verify", sys_refmap_verify, METH_NOARGS, refmap_verify_doc},
+    {"refmap_snapshot", sys_refmap_snapshot, METH_NOARGS, refmap_snapshot_doc},
+    {"refmap_diff", _PyCFunction_CAST(sys_refmap_diff),
+     METH_VARARGS | METH_KEYWORDS, refmap_diff_doc},
+    {NULL}
+};
+
+int
+_PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod)
+{
+    if (_PyStaticType_InitBuiltin(interp, &Snapshot_Type) < 0
+        || _PyStaticType_InitBuiltin(interp, &Diff_Type) < 0
+        || _PyStructSequence_InitBuiltin(interp, &Info_Type, &info_desc) < 0)
+    {
+        return -1;
+    }
+    return PyModule_AddFunctions(sysmod, refmap_methods);
+}
+
+void
+_PyRefMap_FiniSys(PyInterpreterState *interp)
+{
+    if (_Py_IsMainInterpreter(interp)) {
+        _PyRefMap_SetBaseline(NULL);
+    }
+    _PyStructSequence_FiniBuiltin(interp, &Info_Type);
+    _PyStaticType_FiniBuiltin(interp, &Diff_Type);
+    _PyStaticType_FiniBuiltin(interp, &Snapshot_Type);
+}
+
+
+/* --- the end of the process ----------------------------------------------- */
+
+static int dump_wanted;
+static wchar_t *dump_file;      // from PyMem_RawMalloc(); NULL: stderr
+
+static PyStatus
+set_dump(const wchar_t *value, int *wanted)
+{
+    static const wchar_t prefix[] = L"dump:";
+    const size_t prefix_len = Py_ARRAY_LENGTH(prefix) - 1;
+    PyMem_RawFree(dump_file);
+    dump_file = NULL;
+    dump_wanted = 1;
+    if (wcscmp(value, L"dump") == 0) {
+        return _PyStatus_OK();
+    }
+    if (wcsncmp(value, prefix, prefix_len) != 0
+        || value[prefix_len] == L'\0')
+    {
+        dump_wanted = 0;
+        *wanted = -1;
+        return _PyStatus_OK();
+    }
+    dump_file = _PyMem_RawWcsdup(value + prefix_len);
+    return dump_file ? _PyStatus_OK() : _PyStatus_NO_MEMORY();
+}
+
+/* Find out now, not at exit, whether the file can be written. */
+static PyStatus
+check_dump_file(void)
+{
+    if (dump_file != NULL) {
+        FILE *file = _Py_wfopen(dump_file, L"a");
+        if (file == NULL) {
+            PyMem_RawFree(dump_file);
+            dump_file = NULL;
+            dump_wanted = 0;
+            return _PyStatus_ERR("the file of the refmap dump "
+                                 "can't be written");
+        }
+        fclose(file);
+    }
+    return _PyStatus_OK();
+}
+
+PyStatus
+_PyRefMap_ReadConfig(const wchar_t *xoption, const char *env)
+{
+    PyStatus status;
+    int wanted = 0;
+    wchar_t *decoded = NULL;
+    if (xoption == NULL && env != NULL && env[0] != '\0'
+        && strcmp(env, "0") != 0)
+    {
+        // PYTHONREFMAPDUMP=1 like PYTHONDUMPREFS=1
+        decoded = Py_DecodeLocale(strcmp(env, "1") == 0 ? "dump" : env, NULL);
+        if (decoded == NULL) {
+            return _PyStatus_NO_MEMORY();
+        }
+    }
+    if (xoption == NULL && decoded == NULL) {
+        return _PyStatus_OK();
+    }
+    status = set_dump(xoption ? xoption : decoded, &wanted);
+    PyMem_RawFree(decoded);
+    if (_PyStatus_EXCEPTION(status)) {
+        return status;
+    }
+    if (wanted < 0) {
+        return xoption
+            ? _PyStatus_ERR("-X refmap takes dump or dump:FILE")
+            : _PyStatus_ERR("PYTHONREFMAPDUMP takes 1, dump or dump:FILE");
+    }
+    return check_dump_file();
+}
+
+static int
+compare_types(const void *left, const void *right)
+{
+    const refmap_record_t *a = left, *b = right;
+    int order = strcmp(a->type, b->type);
+    return order ? order : (a->address > b->address) - (a->address < b->address);
+}
+
+static int
+compare_counts(const void *left, const void *right)
+{
+    const refmap_record_t *a = left, *b = right;
+    if (a->before != b->before) {
+        return a->before > b->before ? -1 : 1;
+    }
+    return strcmp(a->type, b->type);
+}
+
+/* Merge the records to one per type, with the references in `before` and the
+   number of objects in `after`. */
+static void
+merge_types(refmap_records_t *records)
+{
+    size_t n = 0;
+    qsort(records->items, records->len, sizeof(*records->items),
+          compare_types);
+    for (size_t i = 0; i < records->len; i++) {
+        const refmap_record_t *record = &records->items[i];
+        if (n == 0 || strcmp(records->items[n - 1].type, record->type) != 0) {
+            records->items[n] = *record;
+            records->items[n].before = 0;
+            records->items[n].after = 0;
+            n++;
+        }
+        records->items[n - 1].before += record->before;
+        records->items[n - 1].after++;
+    }
+    records->len = n;
+    qsort(records->items, n, sizeof(*records->items), compare_counts);
+}
+
+static void
+print_types(FILE *file, refmap_records_t *records)
+{
+    refmap_info_t info;
+    _PyRefMap_GetInfo(&info);
+    if (records->len > 0) {
+        merge_types(records);
+    }
+    for (size_t i = 0; i < records->len; i++) {
+        const refmap_record_t *record = &records->items[i];
+        fprintf(file, "refs left of type %s: %zd in %zd objects\n",
+                record->type, record->before, record->after);
+    }
+    if (info.unattributed != 0) {
+        fprintf(file, "refs left unattributed: %zd\n", info.unattributed);
+    }
+}
+
+static void
+print_objects(FILE *file, const refmap_records_t *records)
+{
+    fprintf(file, "Remaining objects of the refcount map:\n");
+    for (size_t i = 0; i < records->len; i++) {
+        const refmap_record_t *record = &records->items[i];
+        fprintf(file, "%p [%zd] %s\n", (void *)record->address,
+                record->before, record->type);
+    }
+}
+
+static void
+dump_objects(const refmap_records_t *records)
+{
+    if (dump_file == NULL) {
+        print_objects(stderr, records);
+        return;
+    }
+    FILE *file = _Py_wfopen(dump_file, L"w");
+    if (file == NULL) {
+        fprintf(stderr, "refmap: cannot create file: %ls\n", dump_file);
+        return;
+    }
+    print_objects(file, records);
+    fclose(file);
+}
+
+void
+_PyRefMap_AtExit(int per_type)
+{
+    refmap_records_t records = {0};
+    if (!per_type && !dump_wanted) {
+        return;
+    }
+    if (_PyRefMap_List(_PyRefMap_Main(), &records) < 0) {
+        fprintf(stderr, "refmap: no memory to list what is left\n");
+    }
+    else {
+        if (dump_wanted) {
+            dump_objects(&records);
+        }
+        if (per_type) {
+            print_types(stderr, &records);
+        }
+    }
+    _PyRefMap_ClearRecords(&records);
+}
+
+#endif  // Py_REFCOUNT_MAP
