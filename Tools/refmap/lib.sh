@@ -1,12 +1,13 @@
 # Shared by the scripts of this directory, which read it by '. lib.sh' after
 # setting $me (their name). POSIX sh, coreutils, diffutils and patch only.
 #
-# refmap_root   the repository; every script takes it from its own place
+# refmap_root   the repository, the nearest directory above the script that is one
 # The overlay   whole new files, at the same path here and in a CPython tree
 # The hooks     small diffs to existing files (list_hooks)
 # Generated     what autoconf writes; never patched
 
-refmap_root=$(cd "$(dirname "$0")/../.." && pwd)
+refmap_root=$(cd "$(dirname "$0")" &&
+    while [ ! -f Makefile.pre.in.diff ] && [ "$PWD" != / ]; do cd ..; done && pwd)
 build=${REFMAP_BUILD:-$refmap_root/build}
 overlay_dirs="Include Objects Python Modules Lib Doc Tools/gdb"
 generated="configure pyconfig.h.in"
