@@ -13,6 +13,7 @@
 #include "pycore_structseq.h"     // _PyStructSequence_InitBuiltin()
 #include "pycore_sysmodule.h"     // _PySys_GetAttr()
 #include "pycore_typeobject.h"    // _PyStaticType_InitBuiltin()
+#include "../Objects/refmap_state.h"    // refmap_block_t: one slot by address
 
 
 /* --- snapshot objects --------------------------------------------------- */
@@ -621,7 +622,44 @@ sys_refmap_diff(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
     return (PyObject *)diff;
 }
 
+PyDoc_STRVAR(refmap_object_doc,
+"_refmap_object($module, address, /)\n--\n\n"
+"Return the living object at an address that a diff named.\n\n"
+"For reports: the map and the memory must agree that an object is there.\n"
+"Raise LookupError for anything else, dict keys tables included.");
+
+static PyObject *
+sys_refmap_object(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    uintptr_t address = (uintptr_t)PyLong_AsVoidPtr(arg);
+    if (address == 0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    refmap_state_t *map = refmap_of(_PyInterpreterState_GET());
+    const uintptr_t page = refmap_page(address);
+    const size_t i = refmap_slot_index(address);
+    refmap_block_t *block = NULL;
+    refmap_lock(map);
+    HASH_FIND(hh, map->table, &page, sizeof(page), block);
+    refmap_unlock(map);
+    if (block != NULL && block->slots[i].count > 0
+        && refmap_slot_address(block, i) == address
+        && !(block->slots[i].birth & (REFMAP_BIRTH_KEYS | REFMAP_BIRTH_OWN)))
+    {
+        refmap_copy_t copy;
+        _PyRefMap_ReadPage(block, &copy);
+        if (_PyRefMap_SlotRefcnt(block, i, &copy) > 0
+            && _PyRefMap_SlotType(map, block, i, &copy) != REFMAP_TYPE_UNKNOWN)
+        {
+            return Py_NewRef((PyObject *)address);
+        }
+    }
+    return PyErr_Format(PyExc_LookupError, "no living object at %p",
+                        (void *)address);
+}
+
 static PyMethodDef refmap_methods[] = {
+    {"_refmap_object", sys_refmap_object, METH_O, refmap_object_doc},
     {"refmap_info", sys_refmap_info, METH_NOARGS, refmap_info_doc},
     {"refmap_count", sys_refmap_count, METH_O, refmap_count_doc},
     {"refmap_verify", sys_refmap_verify, METH_NOARGS, refmap_verify_doc},
