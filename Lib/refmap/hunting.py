@@ -1,0 +1,135 @@
+"""Hunt leaks in any code: refmap.hunt(), and the loop of the other hunts."""
+
+import gc
+import sys
+import time
+
+from . import judge, measure, report, suppress
+
+# Module, and what empties its caches. Only modules that are imported anyway.
+_CACHES = [
+    ('re', lambda module: module.purge()),
+    ('struct', lambda module: module._clearcache()),
+    ('linecache', lambda module: module.clearcache()),
+    ('urllib.parse', lambda module: module.clear_cache()),
+    ('fnmatch', lambda module: module._compile_pattern.cache_clear()),
+    ('typing', lambda module: [clear() for clear in module._cleanups]),
+    ('ctypes', lambda module: module._reset_cache()),
+    ('importlib.metadata',
+     lambda module: module.FastPath.__new__.cache_clear()),
+]
+
+
+def clean_up():
+    """Empty the caches of the interpreter and its library, and collect."""
+    for name, clear in _CACHES:
+        module = sys.modules.get(name)
+        if module is not None:
+            try:
+                clear(module)
+            except AttributeError:
+                pass        # another version of the module
+    sys._clear_internal_caches()
+    for _ in range(3):
+        gc.collect()
+
+
+def record(function, warmups, runs, cleanup=clean_up, progress=None):
+    """Call a function again and again, with a snapshot after each call.
+
+    function -- called without arguments; its result is dropped
+    cleanup -- called after each call, so that caches do not count
+    progress -- called with the number of finished calls
+    Return a measure.Recorder. Exceptions of `function` are passed on.
+    """
+    recorder = measure.Recorder(warmups, runs)
+    cleanup()
+    recorder.snapshot(-1)
+    for i in range(warmups + runs):
+        function()
+        cleanup()
+        recorder.snapshot(i)
+        if progress is not None:
+            progress(i + 1)
+    recorder.finish()
+    return recorder
+
+
+def conclude(recorder, name, rules=(), pooled=(), raw=False, describe=True):
+    """Judge a recorder's runs; return the result for report and JSON.
+
+    name -- of the test or program
+    rules -- as of suppress.parse()
+    pooled -- integers that the measuring loop still holds
+    raw -- add the raw report of the last run
+    describe -- look at the objects: repr, size, who holds them
+    """
+    result, living, died = measure.examine(recorder, pooled)
+    result['test'] = name
+    result['rules'] = suppress.apply(rules, result['types'], name)
+    result['verdict'] = judge.verdict_of(result['types'], result['freed'])
+    if describe:
+        measure.describe([f for f in result['types'] if not f.get('suppressed')],
+                         recorder.last())
+        judge.sort_findings(result['types'])
+    if raw:
+        result['raw'] = report.raw_lines(living, died)
+    recorder.drop()
+    return result
+
+
+class Result:
+    """What a hunt found. str() is the report.
+
+    verdict -- 'leak', 'suspicious' or 'clean'
+    findings -- everything as a dict for json.dumps(); Doc/hunting.md
+                describes it
+    """
+
+    def __init__(self, findings):
+        self.findings = findings
+        self.verdict = findings['verdict']
+
+    def __repr__(self):
+        return f'<refmap hunt of {self.findings["test"]}: {self.verdict}>'
+
+    def __str__(self):
+        return '\n'.join(report.lines(self.findings))
+
+    def leaks(self):
+        """Return {type name: references per run, as a list} of the leak."""
+        return {f['type']: f['refs'] for f in self.findings['types']
+                if f['pattern'] == judge.EVERY_RUN and not f.get('suppressed')}
+
+
+def check_counts(warmups, runs):
+    """Raise ValueError unless the numbers of runs make sense."""
+    if warmups < 0:
+        raise ValueError('warmups must not be negative')
+    if runs < 1:
+        raise ValueError('at least one run is needed')
+
+
+def hunt(callable, warmups=3, runs=3, *, cleanup=clean_up, raw=False,
+         suppressions=()):
+    """Call something repeatedly and find the objects that it leaks.
+
+    callable -- called without arguments
+    warmups, runs -- how often it is called before, and while, it is measured
+    cleanup -- called after each call; the default empties known caches and
+               runs the garbage collector
+    raw -- add the raw report of the last run
+    suppressions -- rules as of refmap.suppress.parse()
+    Return a Result. Raise ValueError for bad numbers, RuntimeError if the
+    interpreter keeps no map; exceptions of `callable` are passed on.
+    """
+    if not hasattr(sys, 'refmap_snapshot'):
+        raise RuntimeError('this interpreter was not configured '
+                           '--with-refcount-map')
+    check_counts(warmups, runs)
+    name = getattr(callable, '__qualname__', None) or repr(callable)
+    start = time.monotonic()
+    recorder = record(callable, warmups, runs, cleanup)
+    findings = conclude(recorder, name, suppressions, raw=raw)
+    findings['seconds'] = round(time.monotonic() - start, 3)
+    return Result(findings)

@@ -1,0 +1,204 @@
+"""`python -m test -R`: from the snapshots of a test file to its report."""
+
+import importlib
+import sys
+import time
+
+from refmap import hunting, judge, measure, report
+from refmap import regrtest as options_of
+
+# The status line is only for a terminal: save the cursor, leave room for the
+# next symbol, print, and go back.
+_SHOW = '\x1b7  \x1b[2m{}\x1b[0m\x1b8'
+_CLEAR = '\x1b[K'
+
+
+def make_stats(tests_run, failures, skipped):
+    """Return the numbers of a test run as libregrtest wants them."""
+    from test.libregrtest.result import TestStats
+    return TestStats(tests_run, failures, skipped)
+
+
+class RegrtestRecorder(measure.Recorder):
+    """Records the runs of a test file in libregrtest.refleak."""
+
+    def __init__(self, warmups, runs, quiet):
+        self.show = not quiet and sys.stderr.isatty()
+        self.start = time.monotonic()
+        super().__init__(warmups, runs)
+
+    def snapshot(self, i, own0=None, own1=None, own2=None, own3=None):
+        super().snapshot(i, own0, own1, own2, own3)
+        if self.show:
+            done, count = i + 1, self.warmups + self.runs
+            seconds = time.monotonic() - self.start
+            text = f'{done} of {count} runs after {clock(seconds)}'
+            print(_CLEAR + _SHOW.format(text), end='', file=sys.stderr)
+
+    def finish(self, result, failed, sums, cleanup):
+        """All runs are over.
+
+        result -- what keep() gave back for the last run
+        failed -- the verdict of libregrtest, by the sums
+        sums -- {what was counted: [change in each run, ...]}
+        cleanup -- called without arguments: restores what libregrtest does
+        Return the result of the last run.
+        """
+        super().finish()
+        self.seconds = time.monotonic() - self.start
+        self.failed = failed
+        # Copies: these lists are not in the snapshots.
+        self.sums = {name: list(deltas) for name, deltas in sums.items()}
+        self.pooled = [delta for deltas in sums.values() for delta in deltas]
+        self.cleanup = cleanup
+        return self.result(result, make_stats)
+
+
+def clock(seconds):
+    """Return a duration as h:mm:ss."""
+    minutes, seconds = divmod(int(seconds), 60)
+    return f'{minutes // 60}:{minutes % 60:02}:{seconds:02}'
+
+
+def examine(recorder, name, options):
+    """Return the result of a test file, without its methods."""
+    result = hunting.conclude(recorder, name, options.get('rules', ()),
+                              recorder.pooled, options.get('raw', False))
+    result['sums'] = {what: deltas[recorder.warmups:]
+                      for what, deltas in recorder.sums.items()}
+    result['sums_failed'] = recorder.failed
+    result['seconds'] = round(recorder.seconds, 3)
+    if recorder.failed:
+        result['verdict'] = judge.LEAK
+    elif result['verdict'] == judge.LEAK:
+        # The sums are libregrtest's verdict; they missed this.
+        result['verdict'] = judge.SUSPICIOUS
+    if is_suppressed(result):
+        result['verdict'] = judge.CLEAN
+    return result
+
+
+def is_suppressed(result):
+    """Are all reasons to call the test file leaking suppressed?"""
+    return (bool(result['rules'])
+            and all('suppressed' in finding for finding in result['types'])
+            and not result['freed']
+            and not any(result['sums'].get('file descriptors', ())))
+
+
+def report_test(recorder, result, runtests):
+    """Report what a test file leaked.
+
+    result -- libregrtest.result.TestResult, changed in place
+    runtests -- libregrtest.runtests.RunTests
+    """
+    options = runtests.refmap
+    findings = examine(recorder, result.test_name, options)
+    result.refmap = findings
+    settle_state(result, findings, options)
+    shown = findings['types'] or findings['freed'] or 'raw' in findings
+    if not shown and not recorder.failed:
+        return
+    text = report.lines(findings)
+    print_lines(text)
+    if result.is_failed(False) and not options.get('no_bisect'):
+        search_methods(recorder, result, runtests)
+        more = report.method_lines(findings)
+        more = ['  ' + line for line in more]
+        print_lines(more)
+        text += more
+    if result.xml_data:
+        add_system_err(result.xml_data, '\n'.join(text))
+
+
+def settle_state(result, findings, options):
+    """Let the test file pass or fail: --refmap-strict, and suppressions."""
+    if findings['sums_failed'] and findings['verdict'] == judge.CLEAN:
+        if result.state == 'REFLEAK':
+            result.state = 'PASSED'
+    elif findings['verdict'] == judge.SUSPICIOUS and options.get('strict'):
+        if result.state in ('PASSED', 'ENV_CHANGED'):
+            result.state = 'REFLEAK'
+
+
+def print_lines(lines):
+    """Print to stderr at once, as other processes may print too."""
+    sys.stdout.flush()
+    print('\n'.join(lines), file=sys.stderr, flush=True)
+
+
+# --- methods -----------------------------------------------------------------
+
+def seconds_for_search(recorder, timeout):
+    """Return how long the search may take.
+
+    timeout -- of the test file in seconds, or None
+    """
+    seconds = max(options_of.MIN_SEARCH,
+                  options_of.SEARCH_FACTOR * recorder.seconds)
+    if timeout:
+        seconds = min(seconds, options_of.SEARCH_PART_OF_TIMEOUT * timeout,
+                      options_of.MAX_SEARCH_WITH_TIMEOUT)
+    return seconds
+
+
+def search_methods(recorder, result, runtests):
+    """Find the methods that leak; store them in result.refmap."""
+    from test.libregrtest.filter import match_test
+    from test.libregrtest.utils import abs_module_name
+    from test.support import refleak_helper
+    from refmap import methods
+
+    findings = result.refmap
+    types = {finding['type'] for finding in findings['types']
+             if finding['pattern'] == judge.EVERY_RUN
+             and 'suppressed' not in finding}
+    runs = methods.WARMUPS + methods.RUNS
+    first = recorder.seconds * runs / (recorder.warmups + recorder.runs)
+    hunting_before = refleak_helper._hunting_for_refleaks
+    refleak_helper._hunting_for_refleaks = True
+    try:
+        module = importlib.import_module(
+            abs_module_name(result.test_name, runtests.test_dir))
+        findings['methods'], findings['methods_note'] = methods.find(
+            module, match_test, types, name=result.test_name,
+            rules=runtests.refmap.get('rules', ()), cleanup=recorder.cleanup,
+            seconds=seconds_for_search(recorder, runtests.timeout),
+            first=first, progress=progress_of(recorder, result.test_name))
+    except Exception as exc:
+        # The test file misbehaves when its parts run alone.
+        findings.setdefault('methods', [])
+        findings['methods_note'] = f'stopped: {type(exc).__name__}: {exc}'
+    finally:
+        refleak_helper._hunting_for_refleaks = hunting_before
+        if recorder.show:
+            print('\r' + _CLEAR, end='', file=sys.stderr, flush=True)
+
+
+def progress_of(recorder, name):
+    """Return a function that shows how far the search is, or None."""
+    if not recorder.show:
+        return None
+    start = time.monotonic()
+
+    def progress(count):
+        print(f'\r{_CLEAR}refmap: {name}: {report.plural(count, "method")}, '
+              f'{clock(time.monotonic() - start)}',
+              end='', file=sys.stderr, flush=True)
+
+    return progress
+
+
+# --- JUnit -------------------------------------------------------------------
+
+def add_system_err(xml_data, text):
+    """Add a report to the last of the test suites, in place.
+
+    xml_data -- a list of strings, one <testsuite> each
+    """
+    import xml.etree.ElementTree as ET
+    from test.libregrtest.utils import sanitize_xml
+
+    suite = ET.fromstring(xml_data[-1])
+    ET.SubElement(suite, 'system-err').text = sanitize_xml(text)
+    xml_data[-1] = ET.tostring(suite, encoding='unicode')
