@@ -35,6 +35,12 @@ class RegrtestRecorder(measure.Recorder):
             text = f'{done} of {count} runs after {clock(seconds)}'
             print(_CLEAR + _SHOW.format(text), end='', file=sys.stderr)
 
+    def cleanup(self):
+        """Do what libregrtest does after each run."""
+        from test.support import gc_collect
+        self.restore()
+        gc_collect()
+
     def finish(self, result, failed, sums, cleanup):
         """All runs are over.
 
@@ -50,7 +56,7 @@ class RegrtestRecorder(measure.Recorder):
         # Copies: these lists are not in the snapshots.
         self.sums = {name: list(deltas) for name, deltas in sums.items()}
         self.pooled = [delta for deltas in sums.values() for delta in deltas]
-        self.cleanup = cleanup
+        self.restore = cleanup
         return self.result(result, make_stats)
 
 

@@ -8,6 +8,8 @@ from . import judge
 
 # Types on the line that sums up what changed once.
 MAX_ONCE = 6
+# Objects of a type that leaks in a method; the file's report has more of them.
+MAX_OF_METHOD = 1
 
 _TITLES = {
     judge.EVERY_RUN: 'leaked in every run:',
@@ -42,7 +44,7 @@ def object_lines(record):
     """Return the lines about an object."""
     counts = record['counts']
     if record['born']:
-        since = f'new in run {record["born"]}'
+        since = f'born in run {record["born"]}'
     else:
         since = 'older'
     line = (f'{record["address"]:#x}: {counts[0]} -> {counts[-1]}, {since}')
@@ -55,16 +57,21 @@ def object_lines(record):
         yield f'    no container holds {plural(record["unheld"], "reference")}'
 
 
-def finding_lines(finding):
-    """Return the lines about a type and its objects."""
+def finding_lines(finding, limit=None):
+    """Return the lines about a type and its objects.
+
+    limit -- show so many objects; None: all that the finding has
+    """
     yield finding_line(finding)
     if finding.get('suppressed'):
         return
-    for record in finding['objects']:
+    shown = finding['objects'][:limit]
+    for record in shown:
         for line in object_lines(record):
             yield '  ' + line
-    if finding['more']:
-        yield f'  ... and {plural(finding["more"], "more object")}'
+    more = finding['more'] + len(finding['objects']) - len(shown)
+    if more:
+        yield f'  ... and {plural(more, "more object")}'
 
 
 def once_line(result):
@@ -100,7 +107,8 @@ def method_lines(result):
     for method in methods:
         yield f'  {method["name"]}'
         for finding in method['types']:
-            yield f'    {finding_line(finding)}'
+            for line in finding_lines(finding, MAX_OF_METHOD):
+                yield '    ' + line
     if not methods:
         yield '  none'
     if result.get('methods_note'):

@@ -5,6 +5,7 @@ that leaked may be half destroyed. Here only exact built-in types are looked
 into, with functions of the interpreter itself.
 """
 
+import gc
 import types
 
 # How many characters of a string and how many items of a container to show.
@@ -54,16 +55,30 @@ def _number(value):
     return f'<int of {value.bit_length()} bits>'
 
 
-def _items(value, brackets, show):
-    """A container: show(item) for the first items."""
+def _items(items, length, brackets, show):
+    """A container of `length`: show(item) for its first items."""
     shown = []
-    # A copy of a few items, not an iterator: `show` must not see it change.
-    for item in value:
+    for item in items:
         if len(shown) == MAX_ITEMS:
-            shown.append(f'... {len(value)} items')
+            shown.append(f'... {length} items')
             break
         shown.append(show(item))
     return f'{brackets[0]}{", ".join(shown)}{brackets[1]}'
+
+
+def _sequence(value, brackets):
+    """A list or tuple.
+
+    An error while it was built may have left it with items that were never
+    set, which only the garbage collector knows to skip.
+    """
+    items = gc.get_referents(value)
+    unset = len(value) - len(items)
+    if unset == 0:
+        return _items(value, len(value), brackets, _shallow)
+    items.reverse()             # it begins with the last one
+    text = _items(items, len(value), brackets, _shallow)
+    return text + f', {unset} of {len(value)} never set'
 
 
 def _shallow(value):
@@ -74,7 +89,7 @@ def _shallow(value):
 def _dict(value):
     def show(item):
         return f'{_shallow(item[0])}: {_shallow(item[1])}'
-    return _items(value.items() if value else {}, '{}', show)
+    return _items(value.items(), len(value), '{}', show)
 
 
 def _module(value):
@@ -87,10 +102,11 @@ def _module(value):
 
 
 _CONTAINERS = {
-    list: lambda value: _items(value, '[]', _shallow),
-    tuple: lambda value: _items(value, '()', _shallow),
-    set: lambda value: _items(value, '{}', _shallow),
-    frozenset: lambda value: 'frozenset' + _items(value, ('({', '})'), _shallow),
+    list: lambda value: _sequence(value, '[]'),
+    tuple: lambda value: _sequence(value, '()'),
+    set: lambda value: _items(value, len(value), '{}', _shallow),
+    frozenset: lambda value: _items(value, len(value), ('frozenset({', '})'),
+                                    _shallow),
     dict: _dict,
 }
 
@@ -121,8 +137,7 @@ _SHOW_INSIDE = {id(cls): show for cls, show in _CONTAINERS.items()}
 
 def _exception(value, depth):
     """An exception of any class: its arguments are always a tuple."""
-    args = _args_of(value)
-    inside = _items(args, '()', _shallow) if depth else ''
+    inside = _sequence(_args_of(value), '()') if depth else ''
     return f'<{type_name(type(value))}{inside}>'
 
 
