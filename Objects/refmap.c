@@ -12,7 +12,7 @@
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_object.h"        // _Py_RefTotal
 #include "pycore_runtime.h"       // _PyRuntime
-#include "pycore_pystate.h"       // _PyThreadState_GET()
+#include "pycore_pystate.h"       // PyInterpreterState_Head()
 
 #include <sys/mman.h>             // mmap()
 #ifdef __linux__
@@ -223,7 +223,7 @@ refmap_is_shared(const refmap_state_t *map, const refmap_block_t *block)
 static int
 refmap_is_empty(const refmap_block_t *block)
 {
-    int32_t any = 0;
+    uint32_t any = 0;
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
         any |= block->slots[i].count;
     }
@@ -331,8 +331,11 @@ refmap_capture_types(refmap_state_t *map, refmap_block_t *block)
     }
     _PyRefMap_ReadPage(block, &copy);
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
-        block->types[i] = block->slots[i].count == 0 ? REFMAP_TYPE_UNKNOWN
-            : _PyRefMap_SlotType(map, block, i, &copy);
+        refmap_object_t object = {.type = REFMAP_TYPE_UNKNOWN};
+        if (block->slots[i].count != 0) {
+            _PyRefMap_ReadSlot(map, block, i, &copy, &object);
+        }
+        block->types[i] = object.type;
     }
 }
 
@@ -391,259 +394,306 @@ refmap_warn_untracked(refmap_state_t *map)
     }
 }
 
-/* The slot of `address` when the lookaside does not have it: an object on a
-   page that has no block yet or one that is shared, or an odd address. */
-static Py_NO_INLINE refmap_slot_t *
-refmap_slot_slow(refmap_state_t *map, uintptr_t address)
+/* The block of `address`, in a state in which it may be changed; NULL on out of
+   memory. The lookaside knows it afterwards. */
+static refmap_block_t *
+refmap_writable_block(refmap_state_t *map, uintptr_t address)
 {
     uintptr_t page = refmap_page(address);
     refmap_block_t **entry = refmap_entry(map, page);
-    refmap_block_t *block = entry ? *entry : NULL;
-    if (block == NULL) {
-        refmap_lock(map);
-        HASH_FIND(hh, map->table, &page, sizeof(page), block);
-        if (block == NULL) {
-            block = refmap_create_unlocked(map, page);
-        }
-        else if (refmap_is_shared(map, block)) {
-            block = refmap_unshare_unlocked(map, block);
-        }
-        if (block != NULL) {
-            refmap_remember_unlocked(map, block);
-        }
-        refmap_unlock(map);
+    if (entry != NULL && *entry != NULL) {
+        return *entry;
     }
+    refmap_block_t *block = NULL;
+    refmap_lock(map);
+    HASH_FIND(hh, map->table, &page, sizeof(page), block);
+    if (block == NULL) {
+        block = refmap_create_unlocked(map, page);
+    }
+    else if (refmap_is_shared(map, block)) {
+        block = refmap_unshare_unlocked(map, block);
+    }
+    if (block != NULL) {
+        refmap_remember_unlocked(map, block);
+    }
+    refmap_unlock(map);
+    return block;
+}
+
+/* The slot of `address`, to be changed. Without memory for a block it is one
+   whose references are unattributed. */
+static Py_NO_INLINE refmap_slot_t *
+refmap_slot_slow(refmap_state_t *map, uintptr_t address)
+{
+    refmap_block_t *block = refmap_writable_block(map, address);
     if (block == NULL) {
         refmap_warn_untracked(map);
-        map->unattributed += map->nowhere.count;
+        map->unattributed += refmap_count(&map->nowhere);
         map->nowhere.count = 0;
         return &map->nowhere;
     }
-    refmap_slot_t *slot = &block->slots[refmap_slot_index(address)];
-    if (address & 8) {
-        slot->birth = slot->count == 0 ? REFMAP_BIRTH_ODD
-                                       : slot->birth | REFMAP_BIRTH_ODD;
-    }
-    return slot;
+    return &block->slots[refmap_slot_index(address)];
 }
 
-/* The slot of `address`, to be changed. Never NULL. */
-static inline refmap_slot_t *
-refmap_slot(PyInterpreterState *interp, uintptr_t address)
+/* The block of `address` if the lookaside has it, or NULL. */
+static inline refmap_block_t *
+refmap_lookaside(const struct _py_object_state *state, uintptr_t address)
 {
-    const refmap_leaf_t *leaf =
-        interp->object_state.refmap_root[
-            address >> (REFMAP_PAGE_BITS + REFMAP_LEAF_BITS)];
-    if (LIKELY(leaf != NULL && !(address & 8))) {
-        refmap_block_t *block =
-            leaf->entries[refmap_page(address) & (REFMAP_LEAF_ENTRIES - 1)];
-        if (LIKELY(block != NULL)) {
-            return &block->slots[refmap_slot_index(address)];
+    const refmap_leaf_t *leaf = state->refmap_root[
+        address >> (REFMAP_PAGE_BITS + REFMAP_LEAF_BITS)];
+    return LIKELY(leaf != NULL)
+        ? leaf->entries[refmap_page(address) & (REFMAP_LEAF_ENTRIES - 1)]
+        : NULL;
+}
+
+/* The slot of `address`, to be changed. Never NULL; `state` is that of an
+   interpreter. */
+static inline refmap_slot_t *
+refmap_slot(struct _py_object_state *state, uintptr_t address)
+{
+    refmap_block_t *block = refmap_lookaside(state, address);
+    return LIKELY(block != NULL) ? &block->slots[refmap_slot_index(address)]
+                                 : refmap_slot_slow(state->refmap, address);
+}
+
+/* Is anything counted at `address`? */
+static inline int
+refmap_is_counted(struct _py_object_state *state, uintptr_t address)
+{
+    refmap_block_t *block = refmap_lookaside(state, address);
+    if (UNLIKELY(block == NULL)) {
+        if (state->refmap == NULL) {
+            return 0;
+        }
+        block = refmap_find(state->refmap, refmap_page(address));
+        if (block == NULL) {
+            return 0;
         }
     }
-    return refmap_slot_slow(refmap_of(interp), address);
-}
-
-/* The slot of `address` to be looked at only, or NULL. */
-static inline refmap_slot_t *
-refmap_peek(PyInterpreterState *interp, uintptr_t address)
-{
-    refmap_block_t *block = refmap_find(refmap_of(interp),
-                                        refmap_page(address));
-    return block ? &block->slots[refmap_slot_index(address)] : NULL;
+    return block->slots[refmap_slot_index(address)].count != 0;
 }
 
 
 /* --- hooks -------------------------------------------------------------- */
 
-/* Without a thread state no interpreter is known: the legacy total of the
-   process moves, which is part of the unattributed references. */
-static Py_NO_INLINE void
-refmap_no_thread(Py_ssize_t n)
+/* Stands in for the state of an interpreter where there is no thread state:
+   its lookaside is always empty, and it has no map. */
+static refmap_leaf_t *no_root[REFMAP_ROOT_ENTRIES];
+static struct _py_object_state no_state = {.refmap_root = no_root};
+
+/* The object state of the interpreter whose thread state is attached; kept by
+   _PyRefMap_Attach() so that the hot path needs neither of the two. */
+static _Py_thread_local struct _py_object_state *current_state = &no_state;
+
+void
+_PyRefMap_Attach(PyThreadState *tstate)
 {
-    _Py_atomic_add_ssize(&_Py_RefTotal, n);
+    current_state = tstate ? &tstate->interp->object_state : &no_state;
 }
 
-/* A count left the range of a slot and wrapped around by 2^32. */
-static Py_NO_INLINE void
-refmap_wrapped(PyInterpreterState *interp, int up)
+/* Set a count, which leaves the range of a slot when it wraps around: the
+   difference is unattributed then. */
+static inline void
+refmap_set_count(refmap_state_t *map, refmap_slot_t *slot, Py_ssize_t count)
 {
-    refmap_of(interp)->unattributed += up ? INT64_C(1) << 32
-                                          : -(INT64_C(1) << 32);
+    slot->count = (uint32_t)count;
+    map->unattributed += count - refmap_count(slot);
+}
+
+/* Add `n` to the total and to the count of `op`. */
+static Py_NO_INLINE void
+refmap_add(struct _py_object_state *state, void *op, Py_ssize_t n)
+{
+    if (state == &no_state) {
+        // The legacy total belongs to no interpreter; it is unattributed.
+        _Py_atomic_add_ssize(&_Py_RefTotal, n);
+        return;
+    }
+    refmap_slot_t *slot = refmap_slot(state, (uintptr_t)op);
+    refmap_set_count(state->refmap, slot, refmap_count(slot) + n);
+    state->reftotal += n;
 }
 
 void
 _PyRefMap_Incref(PyObject *op)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
-    if (UNLIKELY(tstate == NULL)) {
-        refmap_no_thread(1);
+    struct _py_object_state *state = current_state;
+    refmap_block_t *block = refmap_lookaside(state, (uintptr_t)op);
+    if (UNLIKELY(block == NULL)) {
+        refmap_add(state, op, 1);
         return;
     }
-    PyInterpreterState *interp = tstate->interp;
-    refmap_slot_t *slot = refmap_slot(interp, (uintptr_t)op);
-    interp->object_state.reftotal++;
-    if (UNLIKELY(__builtin_add_overflow(slot->count, 1, &slot->count))) {
-        refmap_wrapped(interp, 1);
-    }
+    block->slots[refmap_slot_index((uintptr_t)op)].count++;
+    state->reftotal++;
 }
 
 void
 _PyRefMap_Decref(PyObject *op)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
-    if (UNLIKELY(tstate == NULL)) {
-        refmap_no_thread(-1);
+    struct _py_object_state *state = current_state;
+    refmap_block_t *block = refmap_lookaside(state, (uintptr_t)op);
+    if (UNLIKELY(block == NULL)) {
+        refmap_add(state, op, -1);
         return;
     }
-    PyInterpreterState *interp = tstate->interp;
-    refmap_slot_t *slot = refmap_slot(interp, (uintptr_t)op);
-    interp->object_state.reftotal--;
-    if (UNLIKELY(__builtin_sub_overflow(slot->count, 1, &slot->count))) {
-        refmap_wrapped(interp, 0);
-    }
+    block->slots[refmap_slot_index((uintptr_t)op)].count--;
+    state->reftotal--;
+}
+
+static Py_NO_INLINE void
+refmap_negative(const char *filename, int lineno, PyObject *op)
+{
+    op->ob_refcnt++;
+    _Py_NegativeRefcount(filename, lineno, op);
 }
 
 void
-_PyRefMap_Add(PyThreadState *tstate, void *op, Py_ssize_t n)
+_PyRefMap_DecrefLast(const char *filename, int lineno, PyObject *op)
 {
-    if (UNLIKELY(tstate == NULL)) {
-        refmap_no_thread(n);
-        return;
+    if (UNLIKELY(op->ob_refcnt < 0)) {
+        refmap_negative(filename, lineno, op);
     }
-    PyInterpreterState *interp = tstate->interp;
-    refmap_slot_t *slot = refmap_slot(interp, (uintptr_t)op);
-    interp->object_state.reftotal += n;
-    Py_ssize_t count = slot->count + n;
-    slot->count = (int32_t)(uint32_t)count;
-    refmap_of(interp)->unattributed += count - slot->count;
+    struct _py_object_state *state = current_state;
+    refmap_block_t *block = refmap_lookaside(state, (uintptr_t)op);
+    if (LIKELY(block != NULL)) {
+        refmap_slot_t *slot = &block->slots[refmap_slot_index((uintptr_t)op)];
+        state->reftotal--;
+        if (LIKELY(--slot->count == 0)) {
+            _PyRefMap_Destroy(op);
+            return;
+        }
+    }
+    else {
+        refmap_add(state, op, -1);
+    }
+    _Py_Dealloc(op);
 }
 
 void
-_PyRefMap_Unattributed(PyThreadState *tstate, Py_ssize_t n)
+_PyRefMap_Add(PyThreadState *Py_UNUSED(tstate), void *op, Py_ssize_t n)
 {
-    refmap_of(tstate->interp)->unattributed += n;
+    refmap_add(current_state, op, n);
+}
+
+void
+_PyRefMap_Unattributed(PyThreadState *Py_UNUSED(tstate), Py_ssize_t n)
+{
+    current_state->refmap->unattributed += n;
 }
 
 /* What is still counted in `slot` belongs to an object that is gone. */
-static Py_NO_INLINE void
+static void
 refmap_close(refmap_state_t *map, refmap_slot_t *slot)
 {
-    map->unattributed += slot->count;
+    map->unattributed += refmap_count(slot);
     slot->count = 0;
 }
 
-static Py_NO_INLINE void
-refmap_finding(refmap_state_t *map, uintptr_t address, int32_t count,
+static void
+refmap_finding(refmap_state_t *map, uintptr_t address, Py_ssize_t count,
                refmap_type_t type)
 {
     map->findings[map->nfindings++ % REFMAP_FINDINGS] =
         (refmap_finding_t){address, type, count};
 }
 
-static inline uint32_t
-refmap_next_birth(refmap_state_t *map)
+/* A new object where references to an older one are still counted: that one
+   was freed behind our back, by free() perhaps. */
+static Py_NO_INLINE void
+refmap_reborn(refmap_state_t *map, uintptr_t address, refmap_slot_t *slot)
 {
-    if (UNLIKELY(++map->births > REFMAP_BIRTH_SERIAL)) {
-        map->births = 1;
+    if (slot != &map->nowhere) {
+        refmap_finding(map, address, refmap_count(slot),
+                       REFMAP_TYPE_UNKNOWN);
     }
-    return map->births;
+    refmap_close(map, slot);
 }
 
 static inline void
-refmap_new(PyThreadState *tstate, uintptr_t address, uint32_t flags)
+refmap_new(uintptr_t address, uint32_t flags)
 {
-    if (UNLIKELY(tstate == NULL)) {
-        refmap_no_thread(1);
+    struct _py_object_state *state = current_state;
+    refmap_state_t *map = state->refmap;
+    if (UNLIKELY(map == NULL)) {
+        refmap_add(state, (void *)address, 1);
         return;
     }
-    PyInterpreterState *interp = tstate->interp;
-    refmap_state_t *map = refmap_of(interp);
-    refmap_slot_t *slot = refmap_slot(interp, address);
-    interp->object_state.reftotal++;
+    refmap_slot_t *slot = refmap_slot(state, address);
     if (UNLIKELY(slot->count != 0)) {
-        // The last object here was freed behind our back, by free() perhaps.
-        if (slot != &map->nowhere) {
-            refmap_finding(map, address, slot->count, REFMAP_TYPE_UNKNOWN);
-        }
-        refmap_close(map, slot);
+        refmap_reborn(map, address, slot);
     }
-    slot->count = 1;
-    slot->birth = refmap_next_birth(map) | flags;
+    uint32_t serial = map->births + 1;
+    if (UNLIKELY(serial > REFMAP_BIRTH_SERIAL)) {
+        serial = 1;
+    }
+    map->births = serial;
+    *slot = (refmap_slot_t){1, serial | flags};
+    state->reftotal++;
 }
 
 void
-_PyRefMap_NewReference(PyThreadState *tstate, PyObject *op)
+_PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op)
 {
     uintptr_t address = (uintptr_t)op;
-    refmap_new(tstate, address, UNLIKELY(address & 8) ? REFMAP_BIRTH_ODD : 0);
+    refmap_new(address, UNLIKELY(address & 8) ? REFMAP_BIRTH_ODD : 0);
 }
 
 void
-_PyRefMap_NewKeys(PyThreadState *tstate, void *keys)
+_PyRefMap_NewKeys(PyThreadState *Py_UNUSED(tstate), void *keys)
 {
-    refmap_new(tstate, (uintptr_t)keys, REFMAP_BIRTH_KEYS);
+    refmap_new((uintptr_t)keys, REFMAP_BIRTH_KEYS);
 }
 
 /* Set the count of a slot that may be shared; the total does not move. */
-static void
-refmap_settle(PyInterpreterState *interp, uintptr_t address, int32_t count)
+static Py_NO_INLINE void
+refmap_settle(struct _py_object_state *state, uintptr_t address,
+              Py_ssize_t count)
 {
-    refmap_slot_t *slot = refmap_slot(interp, address);
-    refmap_of(interp)->unattributed += (Py_ssize_t)slot->count - count;
-    slot->count = count;
+    refmap_slot_t *slot = refmap_slot(state, address);
+    state->refmap->unattributed += refmap_count(slot) - count;
+    slot->count = (uint32_t)count;
 }
 
 void
 _PyRefMap_Dealloc(PyObject *op)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
-    if (UNLIKELY(tstate == NULL)) {
-        return;
-    }
-    refmap_slot_t *slot = refmap_peek(tstate->interp, (uintptr_t)op);
-    if (UNLIKELY(slot != NULL && slot->count != 0)) {
-        refmap_settle(tstate->interp, (uintptr_t)op, 0);
+    struct _py_object_state *state = current_state;
+    if (UNLIKELY(refmap_is_counted(state, (uintptr_t)op))) {
+        refmap_settle(state, (uintptr_t)op, 0);
     }
 }
 
 static Py_NO_INLINE void
-refmap_free_counted(PyInterpreterState *interp, uintptr_t address)
+refmap_free_counted(struct _py_object_state *state, uintptr_t address)
 {
-    refmap_state_t *map = refmap_of(interp);
+    refmap_state_t *map = state->refmap;
     refmap_block_t *block = refmap_find(map, refmap_page(address));
     size_t i = refmap_slot_index(address);
     refmap_copy_t copy;
+    refmap_object_t object;
     _PyRefMap_ReadPage(block, &copy);
-    refmap_finding(map, refmap_slot_address(block, i), block->slots[i].count,
-                   _PyRefMap_SlotType(map, block, i, &copy));
-    refmap_settle(interp, address, 0);
+    _PyRefMap_ReadSlot(map, block, i, &copy, &object);
+    refmap_finding(map, object.address, refmap_count(&block->slots[i]),
+                   object.type);
+    refmap_settle(state, address, 0);
 }
 
 void
 _PyRefMap_Free(void *ptr)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
-    if (UNLIKELY(tstate == NULL || ptr == NULL)) {
-        return;
-    }
-    refmap_slot_t *slot = refmap_peek(tstate->interp, (uintptr_t)ptr);
-    if (UNLIKELY(slot != NULL && slot->count != 0)) {
-        refmap_free_counted(tstate->interp, (uintptr_t)ptr);
+    struct _py_object_state *state = current_state;
+    if (UNLIKELY(refmap_is_counted(state, (uintptr_t)ptr))) {
+        refmap_free_counted(state, (uintptr_t)ptr);
     }
 }
 
 refmap_slot_t
 _PyRefMap_Take(void *ptr)
 {
+    struct _py_object_state *state = current_state;
     refmap_slot_t taken = {0, 0};
-    PyThreadState *tstate = _PyThreadState_GET();
-    if (tstate == NULL || ptr == NULL) {
-        return taken;
-    }
-    refmap_slot_t *slot = refmap_peek(tstate->interp, (uintptr_t)ptr);
-    if (slot != NULL && slot->count != 0) {
-        slot = refmap_slot(tstate->interp, (uintptr_t)ptr);
+    if (refmap_is_counted(state, (uintptr_t)ptr)) {
+        refmap_slot_t *slot = refmap_slot(state, (uintptr_t)ptr);
         taken = *slot;
         slot->count = 0;
     }
@@ -653,41 +703,42 @@ _PyRefMap_Take(void *ptr)
 void
 _PyRefMap_Put(void *ptr, refmap_slot_t taken)
 {
-    PyThreadState *tstate = _PyThreadState_GET();
-    if (tstate == NULL || ptr == NULL || taken.count == 0) {
+    if (taken.count == 0) {
         return;
     }
-    refmap_state_t *map = refmap_of(tstate->interp);
-    refmap_slot_t *slot = refmap_slot(tstate->interp, (uintptr_t)ptr);
+    struct _py_object_state *state = current_state;
+    refmap_slot_t *slot = refmap_slot(state, (uintptr_t)ptr);
     if (slot->count != 0) {
-        refmap_close(map, slot);
+        refmap_close(state->refmap, slot);
     }
-    slot->count = taken.count;
-    slot->birth = taken.birth;
+    *slot = taken;
 }
 
 void
 _PyRefMap_SetMortal(PyObject *op, Py_ssize_t refcnt)
 {
-    refmap_settle(_PyInterpreterState_GET(), (uintptr_t)op, (int32_t)refcnt);
+    refmap_settle(current_state, (uintptr_t)op, refcnt);
+}
+
+void
+_PyRefMap_Hide(PyObject *op)
+{
+    refmap_slot(current_state, (uintptr_t)op)->birth |= REFMAP_BIRTH_OWN;
 }
 
 void
 _PyRefMap_Own(PyObject *op)
 {
-    PyInterpreterState *interp = _PyInterpreterState_GET();
-    refmap_state_t *map = refmap_of(interp);
-    refmap_slot(interp, (uintptr_t)op)->birth |= REFMAP_BIRTH_OWN;
-    interp->object_state.reftotal--;
-    map->own++;
+    _PyRefMap_Hide(op);
+    current_state->reftotal--;
+    current_state->refmap->own++;
 }
 
 void
 _PyRefMap_Disown(PyObject *Py_UNUSED(op))
 {
-    PyInterpreterState *interp = _PyInterpreterState_GET();
-    interp->object_state.reftotal++;
-    refmap_of(interp)->own--;
+    current_state->reftotal++;
+    current_state->refmap->own--;
 }
 
 
@@ -696,7 +747,7 @@ _PyRefMap_Disown(PyObject *Py_UNUSED(op))
 Py_ssize_t
 _PyRefMap_UnattributedOf(refmap_state_t *map)
 {
-    Py_ssize_t n = map->unattributed + map->nowhere.count;
+    Py_ssize_t n = map->unattributed + refmap_count(&map->nowhere);
     if (map == &main_map) {
         n += _Py_atomic_load_ssize(&_Py_RefTotal);
         n += _Py_atomic_load_ssize(&left_unattributed);
@@ -707,21 +758,17 @@ _PyRefMap_UnattributedOf(refmap_state_t *map)
 Py_ssize_t
 _PyRefMap_Total(refmap_state_t *map)
 {
-    Py_ssize_t total = 0, others = 0;
+    // Other maps are not even read: their interpreters may be running.
+    Py_ssize_t total = map == &main_map ? _PyRefMap_LeftTotal() : 0;
     HEAD_LOCK(&_PyRuntime);
     PyInterpreterState *interp = PyInterpreterState_Head();
     for (; interp != NULL; interp = PyInterpreterState_Next(interp)) {
         if (refmap_of(interp) == map) {
             total += interp->object_state.reftotal;
         }
-        else {
-            others += interp->object_state.reftotal;
-        }
     }
     HEAD_UNLOCK(&_PyRuntime);
-    // What no interpreter holds is of the main map: the legacy total, and
-    // the rest of interpreters and runtimes that ended.
-    return map == &main_map ? _Py_GetGlobalRefTotal() - others : total;
+    return total;
 }
 
 static void
@@ -734,7 +781,7 @@ refmap_add_info(refmap_state_t *map, refmap_info_t *info)
         }
         info->blocks++;
         for (size_t k = 0; k < REFMAP_SLOTS; k++) {
-            info->mapped += block->slots[k].count;
+            info->mapped += refmap_count(&block->slots[k]);
             info->objects += block->slots[k].count != 0;
         }
     }
@@ -766,9 +813,10 @@ _PyRefMap_GetInfo(refmap_info_t *info)
 Py_ssize_t
 _PyRefMap_Count(void *op)
 {
-    refmap_slot_t *slot = refmap_peek(_PyInterpreterState_GET(),
-                                      (uintptr_t)op);
-    return slot ? slot->count : 0;
+    const refmap_block_t *block = refmap_find(current_state->refmap,
+                                              refmap_page((uintptr_t)op));
+    return block == NULL ? 0
+        : refmap_count(&block->slots[refmap_slot_index((uintptr_t)op)]);
 }
 
 
@@ -843,6 +891,8 @@ refmap_free_names(refmap_state_t *map)
         HASH_DELETE(hh, map->names, name);
         _PyRefMap_RawFree(name, sizeof(*name) + strlen(name->name) + 1);
     }
+    _PyRefMap_RawFree(map->by_id,
+                      map->by_id_allocated * sizeof(*map->by_id));
 }
 
 static void
@@ -930,34 +980,19 @@ _PyRefMap_ReadPage(const refmap_block_t *block, refmap_copy_t *copy)
     size_t size = (size_t)1 << REFMAP_PAGE_BITS;
     copy->readable = _PyRefMap_Read(address, copy->bytes, size) == 0;
     // Only an object that starts 8 bytes before the end needs the next page.
-    if (block->slots[REFMAP_SLOTS - 1].count != 0
-        && (block->slots[REFMAP_SLOTS - 1].birth & REFMAP_BIRTH_ODD)
-        && _PyRefMap_Read(address + size, copy->bytes + size, 8) < 0)
+    if (block->slots[REFMAP_SLOTS - 1].count == 0
+        || _PyRefMap_Read(address + size, copy->bytes + size, 8) < 0)
     {
         memset(copy->bytes + size, 0, 8);
     }
 }
 
 static uintptr_t
-refmap_copied_word(const refmap_block_t *block, size_t i,
-                   const refmap_copy_t *copy, size_t offset)
+refmap_copied_word(const refmap_copy_t *copy, size_t offset)
 {
     uintptr_t word;
-    uintptr_t address = refmap_slot_address(block, i);
-    memcpy(&word,
-           copy->bytes + (address & (((uintptr_t)1 << REFMAP_PAGE_BITS) - 1))
-           + offset, sizeof(word));
+    memcpy(&word, copy->bytes + offset, sizeof(word));
     return word;
-}
-
-Py_ssize_t
-_PyRefMap_SlotRefcnt(const refmap_block_t *block, size_t i,
-                     const refmap_copy_t *copy)
-{
-    // PyDictKeysObject begins with its reference count too.
-    Py_BUILD_ASSERT(offsetof(PyObject, ob_refcnt) == 0);
-    return copy->readable
-        ? (Py_ssize_t)refmap_copied_word(block, i, copy, 0) : -1;
 }
 
 
@@ -989,19 +1024,9 @@ refmap_intern_name(refmap_state_t *map, const char *text)
         return name->id;
     }
     size_t size = sizeof(*name) + len + 1;
-    size_t n = map->nnames;
-    if ((n & (n - 1)) == 0) {
-        // The array is as long as the next power of two.
-        size_t wanted = n ? 2 * n : 1;
-        refmap_name_t **larger = _PyRefMap_Malloc(wanted * sizeof(*larger));
-        if (larger == NULL) {
-            return REFMAP_TYPE_UNKNOWN;
-        }
-        if (n) {
-            memcpy(larger, map->by_id, n * sizeof(*larger));
-            _PyRefMap_RawFree(map->by_id, n * sizeof(*larger));
-        }
-        map->by_id = larger;
+    if (refmap_grow(&map->by_id, &map->by_id_allocated, map->nnames + 1,
+                    sizeof(*map->by_id)) < 0) {
+        return REFMAP_TYPE_UNKNOWN;
     }
     name = _PyRefMap_Malloc(size);
     if (name == NULL) {
@@ -1009,7 +1034,7 @@ refmap_intern_name(refmap_state_t *map, const char *text)
     }
     memset(name, 0, sizeof(*name));
     memcpy(name->name, text, len + 1);
-    name->id = (refmap_type_t)(Py_ARRAY_LENGTH(fixed_names) + n);
+    name->id = (refmap_type_t)Py_ARRAY_LENGTH(fixed_names) + map->nnames;
     HASH_ADD_KEYPTR(hh, map->names, name->name, len, name);
     if (name->hh.tbl == NULL) {
         _PyRefMap_RawFree(name, size);
@@ -1100,18 +1125,47 @@ refmap_type_at(refmap_state_t *map, uintptr_t address)
     return id;
 }
 
-refmap_type_t
-_PyRefMap_SlotType(refmap_state_t *map, const refmap_block_t *block, size_t i,
-                   const refmap_copy_t *copy)
+/* Read the header at `offset` in a page. */
+static void
+refmap_read_header(refmap_state_t *map, const refmap_copy_t *copy,
+                   size_t offset, refmap_object_t *object)
 {
-    if (block->slots[i].birth & REFMAP_BIRTH_KEYS) {
-        return REFMAP_TYPE_KEYS;
+    // PyDictKeysObject begins with its reference count too.
+    Py_BUILD_ASSERT(offsetof(PyObject, ob_refcnt) == 0);
+    object->refcnt = (Py_ssize_t)refmap_copied_word(copy, offset);
+    object->type = refmap_type_at(
+        map, refmap_copied_word(copy, offset + offsetof(PyObject, ob_type)));
+}
+
+void
+_PyRefMap_ReadSlot(refmap_state_t *map, refmap_block_t *block, size_t i,
+                   const refmap_copy_t *copy, refmap_object_t *object)
+{
+    uint32_t birth = block->slots[i].birth;
+    size_t offset = (i << REFMAP_SLOT_BITS) + (birth & REFMAP_BIRTH_ODD ? 8 : 0);
+    object->refcnt = -1;
+    object->type = REFMAP_TYPE_UNKNOWN;
+    if (birth & REFMAP_BIRTH_KEYS) {
+        object->type = REFMAP_TYPE_KEYS;
+        if (copy->readable) {
+            object->refcnt = (Py_ssize_t)refmap_copied_word(copy, offset);
+        }
     }
-    if (!copy->readable) {
-        return REFMAP_TYPE_UNKNOWN;
+    else if (copy->readable) {
+        refmap_read_header(map, copy, offset, object);
+        if (birth == 0 && object->type == REFMAP_TYPE_UNKNOWN) {
+            // No birth, and no object here: perhaps a static one that is
+            // aligned to 8 bytes only, which the hot path does not look at.
+            refmap_object_t odd;
+            refmap_read_header(map, copy, offset + 8, &odd);
+            if (odd.type != REFMAP_TYPE_UNKNOWN) {
+                block->slots[i].birth = REFMAP_BIRTH_ODD;
+                object->type = odd.type;
+                object->refcnt = odd.refcnt;
+            }
+        }
     }
-    return refmap_type_at(map, refmap_copied_word(block, i, copy,
-                                                  offsetof(PyObject, ob_type)));
+    object->address = refmap_slot_address(block, i);
 }
 
 #endif  // Py_REFCOUNT_MAP

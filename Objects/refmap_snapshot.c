@@ -188,26 +188,27 @@ _PyRefMap_SetBaseline(refmap_snapshot_t *snapshot)
 /* A block as a snapshot sees it, with what it takes to name its types. */
 typedef struct {
     refmap_state_t *map;
-    const refmap_block_t *block;    // NULL: the page had no block
+    refmap_block_t *block;          // NULL: the page had no block
     int copied;
     refmap_copy_t copy;
 } side_t;
 
 static void
-side_init(side_t *side, refmap_state_t *map, const refmap_block_t *block)
+side_init(side_t *side, refmap_state_t *map, refmap_block_t *block)
 {
     side->map = map;
     side->block = block;
     side->copied = 0;
 }
 
-static const char *
-side_type(side_t *side, size_t i)
+/* What a record says of the object in a slot. */
+static refmap_record_t
+side_record(side_t *side, size_t i)
 {
-    const refmap_block_t *block = side->block;
-    refmap_type_t type = REFMAP_TYPE_UNKNOWN;
+    refmap_block_t *block = side->block;
+    refmap_object_t object = {.type = REFMAP_TYPE_UNKNOWN};
     if (block->types != NULL) {
-        type = block->types[i];
+        object.type = block->types[i];
     }
     else if (side->map->blocks[block->index] == block) {
         // Not touched since: what was alive then is alive now.
@@ -215,9 +216,14 @@ side_type(side_t *side, size_t i)
             _PyRefMap_ReadPage(block, &side->copy);
             side->copied = 1;
         }
-        type = _PyRefMap_SlotType(side->map, block, i, &side->copy);
+        _PyRefMap_ReadSlot(side->map, block, i, &side->copy, &object);
     }
-    return _PyRefMap_TypeName(side->map, type);
+    refmap_record_t record = {
+        .address = refmap_slot_address(block, i),
+        .type = _PyRefMap_TypeName(side->map, object.type),
+        .birth = block->slots[i].birth & REFMAP_BIRTH_SERIAL,
+    };
+    return record;
 }
 
 /* A slot as it is reported; references to refmap's own objects are added to
@@ -230,7 +236,7 @@ side_slot(const side_t *side, size_t i, Py_ssize_t *own)
         return nothing;
     }
     if (side->block->slots[i].birth & REFMAP_BIRTH_OWN) {
-        *own += side->block->slots[i].count;
+        *own += refmap_count(&side->block->slots[i]);
         return nothing;
     }
     return side->block->slots[i];
@@ -243,28 +249,28 @@ diff_slot(side_t *before, side_t *after, size_t i, refmap_diff_t *diff)
     refmap_slot_t a = side_slot(before, i, &own_before);
     refmap_slot_t b = side_slot(after, i, &own_after);
     diff->own += own_after - own_before;
-    int same = a.count != 0 && b.count != 0 && a.birth == b.birth;
+    int same = a.count != 0 && b.count != 0
+               && ((a.birth ^ b.birth) & ~REFMAP_BIRTH_ODD) == 0;
     if (a.count != 0 && !same) {
-        refmap_record_t died = {
-            refmap_slot_address(before->block, i), side_type(before, i),
-            a.birth & REFMAP_BIRTH_SERIAL, a.count, 0};
+        refmap_record_t died = side_record(before, i);
+        died.before = refmap_count(&a);
         if (records_append(&diff->died, died) < 0) {
             return -1;
         }
         a.count = 0;
     }
     if (b.count != a.count) {
-        refmap_record_t living = {
-            refmap_slot_address(after->block, i), side_type(after, i),
-            b.birth & REFMAP_BIRTH_SERIAL, a.count, b.count};
+        refmap_record_t living = side_record(after, i);
+        living.before = refmap_count(&a);
+        living.after = refmap_count(&b);
         return records_append(&diff->living, living);
     }
     return 0;
 }
 
 static int
-diff_page(refmap_state_t *map, const refmap_block_t *before,
-          const refmap_block_t *after, refmap_diff_t *diff)
+diff_page(refmap_state_t *map, refmap_block_t *before, refmap_block_t *after,
+          refmap_diff_t *diff)
 {
     side_t a, b;
     side_init(&a, map, before);
@@ -279,15 +285,15 @@ diff_page(refmap_state_t *map, const refmap_block_t *before,
 
 /* Blocks of one snapshot whose index holds another page in the other one. */
 typedef struct {
-    const refmap_block_t **items;
+    refmap_block_t **items;
     size_t len;
 } moved_t;
 
 static int
 moved_compare(const void *left, const void *right)
 {
-    uintptr_t a = (*(const refmap_block_t *const *)left)->page;
-    uintptr_t b = (*(const refmap_block_t *const *)right)->page;
+    uintptr_t a = (*(refmap_block_t *const *)left)->page;
+    uintptr_t b = (*(refmap_block_t *const *)right)->page;
     return (a > b) - (a < b);
 }
 
@@ -299,8 +305,8 @@ diff_moved(refmap_state_t *map, moved_t *before, moved_t *after,
     qsort(after->items, after->len, sizeof(*after->items), moved_compare);
     size_t i = 0, k = 0;
     while (i < before->len || k < after->len) {
-        const refmap_block_t *a = i < before->len ? before->items[i] : NULL;
-        const refmap_block_t *b = k < after->len ? after->items[k] : NULL;
+        refmap_block_t *a = i < before->len ? before->items[i] : NULL;
+        refmap_block_t *b = k < after->len ? after->items[k] : NULL;
         if (a != NULL && b != NULL && a->page != b->page) {
             // The lower page is alone, or it would have been met by now.
             *(a->page < b->page ? &b : &a) = NULL;
@@ -413,16 +419,21 @@ _PyRefMap_ClearDiff(refmap_diff_t *diff)
 
 /* --- the whole map -------------------------------------------------------- */
 
-/* Is this the ob_refcnt of an immortal object? See _Py_IsImmortal(). */
+/* Can this ob_refcnt belong to the object of a slot? An immortal one has 2^31
+   or more, in 32 bits; see _Py_IsImmortal(). The first reference to a static
+   object is there from the start, and nobody counted it. */
 static int
-is_immortal(Py_ssize_t refcnt)
+refcnt_agrees(const refmap_slot_t *slot, Py_ssize_t refcnt)
 {
-    return (int32_t)refcnt < 0;
+    return refcnt == refmap_count(slot)
+           || (uint64_t)refcnt >> 31 == 1
+           || ((slot->birth & ~REFMAP_BIRTH_ODD) == 0
+               && refcnt == refmap_count(slot) + 1);
 }
 
 /* `differing`: only mortal objects whose count is not their ob_refcnt. */
 static int
-list_block(refmap_state_t *map, const refmap_block_t *block, int differing,
+list_block(refmap_state_t *map, refmap_block_t *block, int differing,
            refmap_records_t *records)
 {
     refmap_copy_t copy;
@@ -436,16 +447,15 @@ list_block(refmap_state_t *map, const refmap_block_t *block, int differing,
             _PyRefMap_ReadPage(block, &copy);
             copied = 1;
         }
-        Py_ssize_t refcnt = _PyRefMap_SlotRefcnt(block, i, &copy);
-        if (differing && (refcnt == slot->count
-                          || (copy.readable && is_immortal(refcnt))))
-        {
+        refmap_object_t object;
+        _PyRefMap_ReadSlot(map, block, i, &copy, &object);
+        if (differing && copy.readable && refcnt_agrees(slot, object.refcnt)) {
             continue;
         }
-        refmap_type_t type = _PyRefMap_SlotType(map, block, i, &copy);
         refmap_record_t record = {
-            refmap_slot_address(block, i), _PyRefMap_TypeName(map, type),
-            slot->birth & REFMAP_BIRTH_SERIAL, slot->count, refcnt};
+            object.address, _PyRefMap_TypeName(map, object.type),
+            slot->birth & REFMAP_BIRTH_SERIAL, refmap_count(slot),
+            object.refcnt};
         if (records_append(records, record) < 0) {
             return -1;
         }
@@ -465,6 +475,28 @@ list_map(refmap_state_t *map, int differing, refmap_records_t *records)
     }
     records_sort(records);
     return 0;
+}
+
+PyObject *
+_PyRefMap_ObjectAt(uintptr_t address)
+{
+    const uint32_t no_object = REFMAP_BIRTH_KEYS | REFMAP_BIRTH_OWN;
+    refmap_state_t *map = refmap_of(_PyInterpreterState_GET());
+    refmap_block_t *block = NULL;
+    uintptr_t page = refmap_page(address);
+    HASH_FIND(hh, map->table, &page, sizeof(page), block);
+    size_t i = refmap_slot_index(address);
+    if (block == NULL || refmap_count(&block->slots[i]) <= 0
+        || (block->slots[i].birth & no_object))
+    {
+        return NULL;
+    }
+    refmap_copy_t copy;
+    refmap_object_t object;
+    _PyRefMap_ReadPage(block, &copy);
+    _PyRefMap_ReadSlot(map, block, i, &copy, &object);
+    return object.address == address && object.refcnt > 0
+           && object.type != REFMAP_TYPE_UNKNOWN ? (PyObject *)address : NULL;
 }
 
 int

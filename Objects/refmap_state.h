@@ -129,6 +129,7 @@ struct _refmap_state {
 
     refmap_name_t *names;       // uthash, by name
     refmap_name_t **by_id;
+    size_t by_id_allocated;
     refmap_type_t nnames;
     refmap_known_type_t *types; // uthash, by address and birth
     size_t ntypes;
@@ -174,14 +175,18 @@ typedef struct {
 
 /* Copy `size` bytes from `address`; return 0, or -1 if they can't be read. */
 extern int _PyRefMap_Read(uintptr_t address, void *buffer, size_t size);
-/* Copy the page of a block, to be used with the two functions below. */
+/* Copy the page of a block for _PyRefMap_ReadSlot(). */
 extern void _PyRefMap_ReadPage(const refmap_block_t *block, refmap_copy_t *copy);
-/* The type and the ob_refcnt of the object in a slot with a count. The
-   latter is -1 if the memory can't be read. */
-extern refmap_type_t _PyRefMap_SlotType(refmap_state_t *map,
-        const refmap_block_t *block, size_t i, const refmap_copy_t *copy);
-extern Py_ssize_t _PyRefMap_SlotRefcnt(
-        const refmap_block_t *block, size_t i, const refmap_copy_t *copy);
+
+typedef struct {
+    uintptr_t address;
+    refmap_type_t type;
+    Py_ssize_t refcnt;          // ob_refcnt; -1 if the memory can't be read
+} refmap_object_t;
+
+/* Find out what is in a slot with a count. May mark the slot as odd. */
+extern void _PyRefMap_ReadSlot(refmap_state_t *map, refmap_block_t *block,
+        size_t i, const refmap_copy_t *copy, refmap_object_t *object);
 
 extern void _PyRefMap_FreeBlock(refmap_block_t *block);
 /* Empty the lookaside, so that each page's next touch is noticed. */

@@ -13,7 +13,8 @@
 #include "pycore_structseq.h"     // _PyStructSequence_InitBuiltin()
 #include "pycore_sysmodule.h"     // _PySys_GetAttr()
 #include "pycore_typeobject.h"    // _PyStaticType_InitBuiltin()
-#include "../Objects/refmap_state.h"    // refmap_block_t: one slot by address
+#include "pycore_unicodeobject.h" // _PyUnicode_EqualToASCIIString()
+    // refmap_block_t: one slot by address
 
 
 /* --- snapshot objects --------------------------------------------------- */
@@ -529,13 +530,28 @@ before_argument(PyObject *arg)
     return _PyRefMap_SnapshotIncref(baseline);
 }
 
+/* Take the reference that the call itself holds out of the map, or put it
+   back. */
+static void
+count_call_reference(PyObject *op, int n)
+{
+    if (op != NULL && !_Py_IsImmortal(op)) {
+        _PyRefMap_Add(_PyThreadState_GET(), op, n);
+    }
+}
+
+/* `kwnames` and `file` are what the call has on the stack, or NULL. */
 static refmap_snapshot_t *
-after_argument(PyObject *arg)
+after_argument(PyObject *arg, PyObject *kwnames, PyObject *file)
 {
     if (arg != Py_None) {
         return snapshot_argument("after", arg);
     }
+    count_call_reference(kwnames, -1);
+    count_call_reference(file, -1);
     refmap_snapshot_t *now = _PyRefMap_Snapshot();
+    count_call_reference(kwnames, 1);
+    count_call_reference(file, 1);
     if (now == NULL) {
         PyErr_NoMemory();
     }
@@ -543,7 +559,8 @@ after_argument(PyObject *arg)
 }
 
 static DiffObject *
-new_diff(PyObject *before_arg, PyObject *after_arg)
+new_diff(PyObject *before_arg, PyObject *after_arg, PyObject *kwnames,
+         PyObject *file)
 {
     refmap_snapshot_t *before = before_argument(before_arg);
     if (before == NULL) {
@@ -554,7 +571,8 @@ new_diff(PyObject *before_arg, PyObject *after_arg)
         memset(&self->diff, 0, sizeof(self->diff));
         _PyRefMap_Own((PyObject *)self);
     }
-    refmap_snapshot_t *after = self ? after_argument(after_arg) : NULL;
+    refmap_snapshot_t *after = self
+        ? after_argument(after_arg, kwnames, file) : NULL;
     int res = after ? _PyRefMap_Diff(before, after, &self->diff) : 0;
     if (res == -1) {
         PyErr_NoMemory();
@@ -606,17 +624,49 @@ PyDoc_STRVAR(refmap_diff_doc,
 "is the report. Addresses are integers as of id().\n"
 "Raise TypeError for anything but snapshots, ValueError without a baseline.");
 
-static PyObject *
-sys_refmap_diff(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+/* Sort the arguments of sys.refmap_diff() into `values`. By hand, because the
+   argument parsers of CPython create objects, which would be in the diff. */
+static int
+diff_arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+               PyObject *values[3])
 {
-    static char *keywords[] = {"before", "after", "file", NULL};
-    PyObject *before = Py_None, *after = Py_None, *file = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$O:refmap_diff",
-                                     keywords, &before, &after, &file)) {
+    static const char *const names[] = {"before", "after", "file"};
+    if (nargs > 2) {
+        PyErr_Format(PyExc_TypeError, "refmap_diff() takes at most 2 "
+                     "positional arguments (%zd given)", nargs);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        values[i] = args[i];
+    }
+    Py_ssize_t n = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        Py_ssize_t k = 0;
+        while (k < 3 && !_PyUnicode_EqualToASCIIString(name, names[k])) {
+            k++;
+        }
+        if (k == 3 || k < nargs) {
+            PyErr_Format(PyExc_TypeError, k == 3
+                ? "refmap_diff() got an unexpected keyword argument '%S'"
+                : "refmap_diff() got two values for argument '%S'", name);
+            return -1;
+        }
+        values[k] = args[nargs + i];
+    }
+    return 0;
+}
+
+static PyObject *
+sys_refmap_diff(PyObject *Py_UNUSED(module), PyObject *const *args,
+                Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *values[3] = {Py_None, Py_None, NULL};
+    if (diff_arguments(args, nargs, kwnames, values) < 0) {
         return NULL;
     }
-    DiffObject *diff = new_diff(before, after);
-    if (diff != NULL && print_diff(diff, file) < 0) {
+    DiffObject *diff = new_diff(values[0], values[1], kwnames, values[2]);
+    if (diff != NULL && print_diff(diff, values[2]) < 0) {
         Py_CLEAR(diff);
     }
     return (PyObject *)diff;
@@ -635,24 +685,9 @@ sys_refmap_object(PyObject *Py_UNUSED(module), PyObject *arg)
     if (address == 0 && PyErr_Occurred()) {
         return NULL;
     }
-    refmap_state_t *map = refmap_of(_PyInterpreterState_GET());
-    const uintptr_t page = refmap_page(address);
-    const size_t i = refmap_slot_index(address);
-    refmap_block_t *block = NULL;
-    refmap_lock(map);
-    HASH_FIND(hh, map->table, &page, sizeof(page), block);
-    refmap_unlock(map);
-    if (block != NULL && block->slots[i].count > 0
-        && refmap_slot_address(block, i) == address
-        && !(block->slots[i].birth & (REFMAP_BIRTH_KEYS | REFMAP_BIRTH_OWN)))
-    {
-        refmap_copy_t copy;
-        _PyRefMap_ReadPage(block, &copy);
-        if (_PyRefMap_SlotRefcnt(block, i, &copy) > 0
-            && _PyRefMap_SlotType(map, block, i, &copy) != REFMAP_TYPE_UNKNOWN)
-        {
-            return Py_NewRef((PyObject *)address);
-        }
+    PyObject *op = _PyRefMap_ObjectAt(address);
+    if (op != NULL) {
+        return Py_NewRef(op);
     }
     return PyErr_Format(PyExc_LookupError, "no living object at %p",
                         (void *)address);
@@ -665,7 +700,7 @@ static PyMethodDef refmap_methods[] = {
     {"refmap_verify", sys_refmap_verify, METH_NOARGS, refmap_verify_doc},
     {"refmap_snapshot", sys_refmap_snapshot, METH_NOARGS, refmap_snapshot_doc},
     {"refmap_diff", _PyCFunction_CAST(sys_refmap_diff),
-     METH_VARARGS | METH_KEYWORDS, refmap_diff_doc},
+     METH_FASTCALL | METH_KEYWORDS, refmap_diff_doc},
     {NULL}
 };
 
@@ -678,7 +713,19 @@ _PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod)
     {
         return -1;
     }
-    return PyModule_AddFunctions(sysmod, refmap_methods);
+    if (PyModule_AddFunctions(sysmod, refmap_methods) < 0) {
+        return -1;
+    }
+    // A function that is being called is on the stack: no diff is to show it.
+    for (const PyMethodDef *method = refmap_methods; method->ml_name; method++) {
+        PyObject *function = PyObject_GetAttrString(sysmod, method->ml_name);
+        if (function == NULL) {
+            return -1;
+        }
+        _PyRefMap_Hide(function);
+        Py_DECREF(function);
+    }
+    return 0;
 }
 
 void

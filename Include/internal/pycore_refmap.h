@@ -63,9 +63,19 @@ extern "C" {
 #define REFMAP_BIRTH_SERIAL  0x1fffffffu   // 0: a static object
 
 typedef struct {
-    int32_t count;      // 0: no object starts here
+    uint32_t count;     // 0: no object starts here; see refmap_count()
     uint32_t birth;     // set by _Py_NewReference(); stale while count == 0
 } refmap_slot_t;
+
+/* The count of a slot. A decref too many makes it negative, but CPython counts
+   up to 2^32 - 1: what is above 2^32 - 2^24 is taken for negative, so that the
+   hot path need not look for an overflow. */
+static inline Py_ssize_t
+refmap_count(const refmap_slot_t *slot)
+{
+    return slot->count < 0xff000000u ? (Py_ssize_t)slot->count
+                                     : (Py_ssize_t)(int32_t)slot->count;
+}
 
 /* The identifier of a type's name in one map; see _PyRefMap_TypeName(). */
 typedef uint32_t refmap_type_t;
@@ -88,14 +98,15 @@ typedef struct _refmap_snapshot refmap_snapshot_t;
 typedef struct {
     uintptr_t address;
     refmap_type_t type;
-    int32_t count;
+    Py_ssize_t count;
 } refmap_finding_t;
 
 /* --- hooks: called from the rest of the interpreter ------------------- */
 
 /* Each moves the reference total of the current interpreter and the count of
-   `op` by the same amount. `op` is not dereferenced. The Incref and Decref
-   functions that extensions call too are declared in object.h. */
+   `op` by the same amount. `op` is not dereferenced. Those that extensions call
+   too, _PyRefMap_Incref() and _PyRefMap_Decref(), are declared in object.h.
+   `tstate` is the attached thread state, which _PyRefMap_Attach() has noted. */
 extern void _PyRefMap_Add(PyThreadState *tstate, void *op, Py_ssize_t n);
 /* The same, for a PyDictKeysObject that is born with one reference. */
 extern void _PyRefMap_NewKeys(PyThreadState *tstate, void *keys);
@@ -106,6 +117,14 @@ extern void _PyRefMap_Dealloc(PyObject *op);
 /* The memory at `ptr` (NULL allowed) is given back; references still counted
    there are a finding and become unattributed. */
 extern void _PyRefMap_Free(void *ptr);
+/* In obmalloc.c: PyObject_Free() of memory in which no object starts. */
+extern void _PyRefMap_FreeMemory(void *ptr);
+#  ifndef Py_DEBUG
+/* In object.c: _Py_Dealloc() of an object of which nothing is counted. */
+extern void _PyRefMap_Destroy(PyObject *op);
+#  else
+#    define _PyRefMap_Destroy(op) _Py_Dealloc(op)
+#  endif
 /* Take the slot of `ptr` out of the map around a realloc(), and put it back
    at `ptr` (the new address, or the old one if realloc() failed).
    The caller holds the slot in between. */
@@ -118,6 +137,8 @@ extern void _PyRefMap_Unattributed(PyThreadState *tstate, Py_ssize_t n);
 
 /* --- life of a map ---------------------------------------------------- */
 
+/* `tstate` is attached to the calling thread; NULL: none is any more. */
+extern void _PyRefMap_Attach(PyThreadState *tstate);
 /* Let `interp` use the map of the main GIL. */
 extern void _PyRefMap_InitInterp(PyInterpreterState *interp);
 /* Give `interp` a map of its own. Return -1 on out of memory. */
@@ -125,6 +146,8 @@ extern int _PyRefMap_InitOwnGIL(PyInterpreterState *interp);
 /* `interp` goes away: a map of its own is closed, and what is counted in it
    becomes unattributed in the main one. */
 extern void _PyRefMap_FiniInterp(PyInterpreterState *interp);
+/* In object.c: the part of sys.gettotalrefcount() of no interpreter. */
+extern Py_ssize_t _PyRefMap_LeftTotal(void);
 /* _Py_FinalizeRefTotal() counts the legacy total once more. */
 extern void _PyRefMap_FinalizeTotal(Py_ssize_t legacy);
 /* In the child of a fork(): only the calling thread is left. */
@@ -208,6 +231,10 @@ extern int _PyRefMap_List(refmap_state_t *map, refmap_records_t *records);
    Exported for the _testrefmap extension. */
 PyAPI_FUNC(void) _PyRefMap_LimitAllocations(Py_ssize_t n);
 
+/* The living object at `address`, borrowed; NULL unless the map and the memory
+   agree that there is one. */
+extern PyObject *_PyRefMap_ObjectAt(uintptr_t address);
+
 /* The snapshot that sys.refmap_diff() compares with: borrowed, NULL if none. */
 extern refmap_snapshot_t *_PyRefMap_Baseline(void);
 /* Keep `snapshot` as the baseline; NULL forgets it. Takes a reference. */
@@ -217,6 +244,8 @@ extern void _PyRefMap_SetBaseline(refmap_snapshot_t *snapshot);
 extern void _PyRefMap_Own(PyObject *op);
 /* To be called when that object is deallocated. */
 extern void _PyRefMap_Disown(PyObject *op);
+/* Let no diff show further references to `op`. */
+extern void _PyRefMap_Hide(PyObject *op);
 
 /* --- Python/refmap_sys.c ------------------------------------------------ */
 
@@ -233,8 +262,10 @@ extern void _PyRefMap_AtExit(int per_type);
 #else  // !Py_REFCOUNT_MAP
 
 /* So that the hooks need no #ifdef. */
+#  define _PyRefMap_Attach(tstate) ((void)0)
 #  define _PyRefMap_Dealloc(op) ((void)0)
 #  define _PyRefMap_Free(ptr) ((void)0)
+#  define _PyRefMap_FreeMemory(ptr) PyObject_Free(ptr)
 #  define _PyRefMap_SetMortal(op, refcnt) ((void)0)
 #  define _PyRefMap_Unattributed(tstate, n) ((void)0)
 #  define _PyRefMap_InitInterp(interp) ((void)0)
