@@ -22,6 +22,10 @@ _CACHES = [
 
 def clean_up():
     """Empty the caches of the interpreter and its library, and collect."""
+    for stream in sys.stdout, sys.stderr:
+        # Text that waits to be written is a growing list of strings.
+        if stream is not None and not stream.closed:
+            stream.flush()
     for name, clear in _CACHES:
         module = sys.modules.get(name)
         if module is not None:

@@ -28,7 +28,7 @@ def parse_line(line):
     type_pattern, separator, test_pattern = rule.rpartition(' in ')
     if not separator:
         type_pattern, test_pattern = rule, '*'
-    if not type_pattern.strip() or not test_pattern.strip():
+    if 'in' in (rule.split()[0], rule.split()[-1]):
         raise Error('a rule is TYPE in TEST # why')
     return [type_pattern.strip(), test_pattern.strip(), reason]
 
