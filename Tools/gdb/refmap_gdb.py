@@ -55,6 +55,7 @@ BIRTH_KEYS = 0x80000000
 BIRTH_OWN = 0x40000000
 BIRTH_ODD = 0x20000000
 BIRTH_SERIAL = 0x1fffffff
+COUNT_NEGATIVE = 0xff000000     # counts from here on are below zero
 MAX_PAGE = 1 << (48 - PAGE_BITS)
 FINDINGS_KEPT = 256
 LOST_BLOCK = 1
@@ -97,12 +98,23 @@ def refmap_signed(value, bits=64):
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
+def refmap_many(n, noun):
+    """Return '1 noun' or 'n nouns'."""
+    return f'{n} {noun}' if n == 1 else f'{n} {noun}s'
+
+
 def refmap_is_immortal(refcnt):
-    """Is this an immortal object's ob_refcnt? See _Py_IsImmortal()."""
-    return bool(refcnt & 0x80000000)
+    """Is this an immortal object's ob_refcnt? It has 2^31 or more, in 32
+    bits; freed memory is not taken for an immortal object."""
+    return refcnt >> 31 == 1
 
 
-# --- memory and layouts -------------------------------------------------------
+def refmap_count(count):
+    """The count of a slot, as refmap_count() in C; see pycore_refmap.h."""
+    return count if count < COUNT_NEGATIVE else refmap_signed(count, 32)
+
+
+# --- memory and layouts ------------------------------------------------------
 
 
 class TargetMemory:
@@ -135,7 +147,7 @@ class TargetMemory:
         data = self.read(address, 8 * n)
         if data is None:
             raise RefmapUnreadable(
-                f"the memory at {address:#x} can't be read ({8 * n} bytes).")
+                f"The memory at {address:#x} can't be read ({8 * n} bytes).")
         return struct.unpack(f'{self.order}{n}Q', data)
 
     def text(self, address, limit=MAX_NAME):
@@ -235,7 +247,7 @@ class StructLayout:
             found = self.find(ctype, name)
             if found is None:
                 raise RefmapError(
-                    f'{self.name} of this interpreter has no field {path}: '
+                    f'The {self.name} of this process has no {path}: '
                     f'use the refmap_gdb.py that belongs to it.')
             bits += found[0]
             ctype = found[1].type.strip_typedefs()
@@ -264,7 +276,8 @@ class StructLayout:
             ctype = field.type.strip_typedefs()
             letter = {1: 'B', 2: 'H', 4: 'I', 8: 'Q'}.get(ctype.sizeof)
             if letter is None or field.bitsize:
-                raise RefmapError(f'{self.name}.{path} is no plain integer.')
+                raise RefmapError(f'The field {self.name}.{path} is no plain '
+                                  f'integer.')
             if ctype.code == gdb.TYPE_CODE_INT and ctype.is_signed:
                 letter = letter.lower()
             decoder = bits // 8, struct.Struct(self.order + letter)
@@ -280,7 +293,7 @@ class StructLayout:
         """Return a bit-field of the struct in `data`."""
         position, field = self.locate(path)
         if self.order == '>':
-            raise RefmapError('bit-fields are read on little-endian machines.')
+            raise RefmapError('Bit-fields are read on little-endian machines.')
         size = field.bitsize or 8 * field.type.sizeof
         whole = int.from_bytes(data[:self.size], 'little')
         return (whole >> position) & ((1 << size) - 1)
@@ -302,7 +315,7 @@ class StructLayout:
         return None
 
 
-# --- the model ------------------------------------------------------------------
+# --- the model ---------------------------------------------------------------
 
 
 def refmap_has_symbol(name):
@@ -361,7 +374,7 @@ class RefmapTarget:
         offset, form = self.layout(struct_name).decoder(path)
         data = self.memory.read(address + offset, form.size)
         if data is None:
-            raise RefmapUnreadable(f"{struct_name}.{path} at {address:#x} "
+            raise RefmapUnreadable(f"The {struct_name} at {address:#x} "
                                    f"can't be read.")
         return form.unpack(data)[0]
 
@@ -406,7 +419,11 @@ class RefmapTarget:
         runtime = self.symbol('_PyRuntime')
         if runtime is None:
             raise RefmapError('The symbol _PyRuntime is missing.')
-        head = self.get('_PyRuntimeState', runtime, 'interpreters.head')
+        try:
+            head = self.get('_PyRuntimeState', runtime, 'interpreters.head')
+        except RefmapUnreadable:
+            raise RefmapError("The interpreter's state can't be read: is this "
+                              "the executable that the core is of?") from None
         found = [InterpreterInfo(self, address) for address in
                  self.chain('PyInterpreterState', head, 'next',
                             'interpreters')]
@@ -426,7 +443,7 @@ class RefmapTarget:
         if main is None:
             addresses = list(dict.fromkeys(i.map for i in interps))
         else:
-            addresses = self.chain('struct _refmap_state', main, 'next', 'maps')
+            addresses = self.chain(RefMap.STRUCT, main, 'next', 'maps')
         return [RefMap(self, address, interps) for address in addresses]
 
     def map_of(self, address, number=None):
@@ -544,7 +561,7 @@ class TypeTable:
 class RefmapBlock:
     """The slots of one page."""
 
-    slot_formats = {order: struct.Struct(order + 'iI' * SLOTS)
+    slot_formats = {order: struct.Struct(f'{order}{2 * SLOTS}I')
                     for order in '<>'}
 
     def __init__(self, address, layout, data, base=0):
@@ -556,7 +573,19 @@ class RefmapBlock:
         slots = self.slot_formats[layout.order].unpack_from(
             data, base + layout.offset('slots'))
         self.counts = slots[0::2]
-        self.births = slots[1::2]
+        self.births = list(slots[1::2])
+        if max(self.counts) >= COUNT_NEGATIVE:
+            self.counts = tuple(map(refmap_count, self.counts))
+
+    def find_odd(self, types):
+        """Mark static objects that are aligned to 8 bytes only, as refmap.c
+        does when it looks at a slot: no birth, and no object 8 bytes before."""
+        for i, birth in enumerate(self.births):
+            if birth == 0 and self.counts[i]:
+                address = self.slot_address(i)
+                if (not types.of_object(address).address
+                        and types.of_object(address + 8).address):
+                    self.births[i] = BIRTH_ODD
 
     def slot(self, address):
         """Return (count, birth) of the object at an exact address."""
@@ -578,11 +607,13 @@ class RefmapPage(RefmapBlock):
     word_formats = {order: struct.Struct(f'{order}{2 * SLOTS}Q')
                     for order in '<>'}
 
-    def load(self, memory, data, offset):
-        self.memory = memory
+    def load(self, target, data, offset):
+        memory = self.memory = target.memory
         self.data = data and data[offset:offset + PAGE_SIZE]
         self.words = (data and self.word_formats[memory.order]
                       .unpack_from(data, offset))
+        if 0 in self.births:
+            self.find_odd(target.types)
 
     def odd_words(self, i):
         """ob_refcnt and ob_type of an object that starts in mid-slot."""
@@ -646,7 +677,7 @@ class RefMap:
 
     def unattributed(self):
         """As the C function of a similar name: own births are not left out."""
-        n = self['unattributed'] + self['nowhere.count']
+        n = self['unattributed'] + refmap_count(self['nowhere.count'])
         if self.is_main:
             n += self.target.variable('_Py_RefTotal')
             n += self.target.variable('left_unattributed')
@@ -714,7 +745,7 @@ class RefMap:
                       if any(block.counts)}
             for address, data, offset in self.memory.records(blocks,
                                                              PAGE_SIZE):
-                blocks[address].load(self.memory, data, offset)
+                blocks[address].load(self.target, data, offset)
                 yield blocks[address]
 
     def lookaside(self, page):
@@ -737,6 +768,7 @@ class RefMap:
             candidate = pages[at][1]
         for block in self.blocks_at([candidate]):
             if block.page == page:
+                block.find_odd(self.target.types)
                 return block
         return None
 
@@ -813,6 +845,7 @@ class MapState:
             for block in self.map.blocks_at(
                     p for p in pointers if p > LOST_BLOCK):
                 if block.page == page:
+                    block.find_odd(self.map.target.types)
                     return block.slot(address)
         return 0, 0
 
@@ -921,7 +954,7 @@ class TextReader:
         return str(digit * (1 - (tag & 3)))
 
 
-# --- questions ------------------------------------------------------------------
+# --- questions ---------------------------------------------------------------
 
 
 class MapTally:
@@ -991,16 +1024,24 @@ def refmap_differing(refmap):
             if count == 0:
                 continue
             compared += 1
-            if count == refcnt and not page.births[i] & BIRTH_ODD:
+            birth = page.births[i]
+            if count == refcnt and not birth & BIRTH_ODD and page.words:
                 continue
             refcnt = page.refcnt(i)
-            if count == refcnt or (page.words and refmap_is_immortal(refcnt)):
+            if page.words and refmap_agree(count, birth, refcnt):
                 continue
             name = types[page.type_words()[i]].name
             found.append((page.slot_address(i), name, count, refcnt))
     found.sort(key=lambda row: refmap_record_key(row[3] - row[2], row[1],
                                                  row[0]))
     return found, compared
+
+
+def refmap_agree(count, birth, refcnt):
+    """Can this be the ob_refcnt of an object with that slot? The first
+    reference to a static object is there from the start, uncounted."""
+    return (refcnt == count or refmap_is_immortal(refcnt)
+            or (birth & ~BIRTH_ODD == 0 and refcnt == count + 1))
 
 
 def refmap_record_key(change, name, address):
@@ -1026,7 +1067,7 @@ class MapDiff:
 
     def pairs(self):
         """Return [(block address or 0, the same)] of the pages to compare."""
-        pairs, gone, come = [], [], []
+        pairs, gone, come, places = [], [], [], {}
         n = max(len(self.before.blocks), len(self.after.blocks))
         for i in range(n):
             a, b = self.before.block_at(i), self.after.block_at(i)
@@ -1034,23 +1075,30 @@ class MapDiff:
                 continue
             if LOST_BLOCK in (a, b):
                 self.lost += 1
-            elif a and b:
+                continue
+            places.update({a: i, b: i})
+            if a and b:
                 pairs.append((a, b))
             elif a:
                 gone.append(a)
             else:
                 come.append(b)
-        self.blocks = {block.address: block for block in self.map.blocks_at(
-            {p for pair in pairs for p in pair} | {*gone, *come})}
+        places.pop(0, None)
+        self.blocks = {}
+        for block in self.map.blocks_at(places):
+            if block.index == places[block.address]:
+                self.blocks[block.address] = block
+            else:
+                self.map.damaged += 1
         return self.matched(pairs, gone, come)
 
     def matched(self, pairs, gone, come):
-        """An index may hold another page in the other state: match by page."""
+        """An index may hold another page in the other state: pair by page."""
         result = []
         for a, b in pairs:
             if a not in self.blocks or b not in self.blocks:
-                self.lost += 1
-            elif self.blocks[a].page == self.blocks[b].page:
+                continue        # damaged, and counted as such
+            if self.blocks[a].page == self.blocks[b].page:
                 result.append((a, b))
             else:
                 gone.append(a)
@@ -1079,7 +1127,8 @@ class MapDiff:
     def compare_slot(self, before, after, i):
         count, birth = self.slot(before, i, -1)
         new_count, new_birth = self.slot(after, i, 1)
-        if count and not (new_count and birth == new_birth):
+        same = (birth ^ new_birth) & ~BIRTH_ODD == 0
+        if count and not (new_count and same):
             self.died.append((before, i, count, 0))
             count = 0
         if count != new_count:
@@ -1088,6 +1137,8 @@ class MapDiff:
     def name_types(self):
         """Turn (block, slot, ...) into sorted (address, type name, ...)."""
         rows = self.living + self.died
+        for block in {block for block, _, _, _ in rows if self.is_live(block)}:
+            block.find_odd(self.map.target.types)
         live = [(block.slot_address(i), block.births[i])
                 for block, i, _, _ in rows if self.is_live(block)]
         self.live_names = self.map.target.types.of_objects(live)
@@ -1157,7 +1208,7 @@ class MapDiff:
         yield f'total ref change {self.total}'
 
 
-# --- who refers to an object ----------------------------------------------------
+# --- who refers to an object -------------------------------------------------
 
 
 class ObjectExtent:
@@ -1500,6 +1551,7 @@ class ReferenceSearch:
         self.wanted = set(wanted)
         self.patterns = [self.memory.word_format.pack(w) for w in wanted]
         self.hits = []              # ReferenceHit
+        self.maps = target.maps()
         self.instances = 0
         self.truncated = False
         self.arrays = []            # (start, size, owner, kind)
@@ -1507,7 +1559,7 @@ class ReferenceSearch:
 
     def run(self):
         """Search all maps and threads; return the [ReferenceHit]."""
-        for refmap in self.target.maps():
+        for refmap in self.maps:
             self.mapped = {page for page, _ in refmap.pages()}
             self.search_map(refmap)
             self.search_arrays()
@@ -1538,11 +1590,12 @@ class ReferenceSearch:
             self.collect_arrays(page, types)
             starts = [i for i, count in enumerate(page.counts) if count]
             if page.data is not None:
-                places = pending + list(self.places(page.page << PAGE_BITS,
-                                                    page.data))
-                pending = [place for place in places
-                           if not self.resolve(page, types, starts, last, place)
-                           and place % PAGE_SIZE >= PAGE_SIZE - 32]
+                found = self.places(page.page << PAGE_BITS, page.data)
+                unknown = [place for place in itertools.chain(pending, found)
+                           if not self.resolve(page, types, starts, last,
+                                               place)]
+                pending = [place for place in unknown
+                           if place >= ((page.page + 1) << PAGE_BITS) - 32]
             i = starts[-1]
             last = page.slot_address(i), self.types[types[i]]
             self.collect_tail(page, *last)
@@ -1625,7 +1678,8 @@ class ReferenceSearch:
         self.collect(items, 8 * n, address, 'list')
 
     def collect_set(self, address, page):
-        table, mask = self.fields('PySetObject', address, page, 'table', 'mask')
+        table, mask = self.fields('PySetObject', address, page,
+                                  'table', 'mask')
         inside = self.target.layout('PySetObject').offset('smalltable')
         if table != address + inside:
             self.collect(table, 16 * (mask + 1), address, 'set')
@@ -1732,7 +1786,7 @@ class ReferenceReport:
         self.hits.sort(key=lambda hit: (hit.holder, hit.where))
 
 
-# --- commands -------------------------------------------------------------------
+# --- commands ----------------------------------------------------------------
 
 
 class RefmapDebug(gdb.Parameter):
@@ -1768,16 +1822,17 @@ class CommandArguments:
         self.options = {}
         for name, value in self.OPTION.findall(text):
             if name not in allowed:
-                self.fail(f'--{name} is no option')
+                self.fail(f'There is no option --{name}.')
             self.options[name] = value.strip('\'"')
         self.rest = self.OPTION.sub('', text).strip()
         loose = re.match(r'--([a-z-]+)$', self.rest)
         if loose:
-            self.fail(f'--{loose[1]} needs a value' if loose[1] in allowed
-                      else f'--{loose[1]} is no option')
+            self.fail(f'The option --{loose[1]} needs a value.'
+                      if loose[1] in allowed
+                      else f'There is no option --{loose[1]}.')
 
     def fail(self, problem):
-        raise RefmapError(f'{problem}; usage: {self.usage}')
+        raise RefmapError(f'{problem} Usage: {self.usage}')
 
     def number(self, name, default=None):
         """Return the value of an option that takes an integer."""
@@ -1791,12 +1846,12 @@ class CommandArguments:
         except ValueError:
             value = -1
         if value < 0:
-            self.fail(f'{what} must be a number, not {text}')
+            self.fail(f'A number is wanted for {what}, not "{text}".')
         return value
 
     def none_left(self):
         if self.rest:
-            self.fail(f'{self.rest} is too much')
+            self.fail(f'"{self.rest}" is too much.')
 
 
 @contextlib.contextmanager
@@ -1827,7 +1882,7 @@ def refmap_address(text):
                     value = value.address
                 address = int(value)
         except (gdb.error, TypeError, ValueError) as error:
-            raise RefmapError(f'{text} is no address: {error}') from None
+            raise RefmapError(f'"{text}" is no address: {error}') from None
     address &= (1 << 64) - 1
     if address == 0:
         raise RefmapError('NULL is no object.')
@@ -1856,13 +1911,13 @@ class RefmapCommand(gdb.Command):
             raise
         except Exception as error:
             reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-            self.fail(f'{self.command} met something it does not understand '
-                      f'({reason}).')
+            self.fail(f'The command met something it does not understand '
+                      f'({reason}); "set refmap-debug on" shows where.')
 
     def fail(self, sentence):
         if refmap_debug.value:
             raise
-        raise gdb.GdbError(sentence[:1].upper() + sentence[1:]) from None
+        raise gdb.GdbError(sentence) from None
 
     def maps(self, args):
         """Return the maps to look at, as --interp says."""
@@ -1908,11 +1963,13 @@ See also py-refmap-types, -top, -objects, -snapshots, -diff, -verify, -refs,
         print(f'objects       {sum(tally.objects for tally in tallies)}')
         print(f'blocks        {sum(refmap["nblocks"] for refmap in maps)}')
         print(f'untracked     {sum(refmap["untracked"] for refmap in maps)}')
-        print(f'exact         {self.exact(maps, mapped + unattributed - total)}')
+        difference = mapped + unattributed - total
+        print(f'exact         {self.exact(maps, difference)}')
         if len(maps) > 1:
             for tally in tallies:
-                print(f'  {tally.map.label()}: {tally.mapped} references to '
-                      f'{tally.objects} objects')
+                print(f'  {tally.map.label()}: '
+                      f'{refmap_many(tally.mapped, "reference")} to '
+                      f'{refmap_many(tally.objects, "object")}')
         refmap_print_types(refmap_by_name(tallies)[:10])
         self.report_damage(maps)
 
@@ -1923,7 +1980,7 @@ See also py-refmap-types, -top, -objects, -snapshots, -diff, -verify, -refs,
         if not any(refmap.damaged for refmap in maps):
             reason = (' (a thread is changing the map)'
                       if any(refmap.is_changing() for refmap in maps) else
-                      ' (one for each thread that stands in an incref is fine)')
+                      ' (one for each thread inside an incref is fine)')
         return f'no: off by {difference}{reason}'
 
 
@@ -1970,8 +2027,8 @@ class ObjectReport:
     def fail(self, refcnt):
         """No object here: tell why."""
         if refcnt is None:
-            raise RefmapError(f"The memory at {self.address:#x} can't be read, "
-                              f"and the map counts nothing there.")
+            raise RefmapError(f"The memory at {self.address:#x} can't be "
+                              f"read, and the map counts nothing there.")
         inside = self.enclosing()
         raise RefmapError(f'The map counts nothing at {self.address:#x}, and '
                           f'there is no Python object{inside}.')
@@ -1993,9 +2050,14 @@ class ObjectReport:
         return ''
 
     def comment(self, refcnt, immortal):
-        if refcnt is None or immortal or refmap_signed(refcnt) == self.count:
+        if refcnt is None or immortal:
             return ''
-        return ' (differs from the map)' if self.count else ' (not in the map)'
+        if self.count == 0:
+            return ' (not in the map)'
+        refcnt = refmap_signed(refcnt)
+        if refmap_agree(self.count, self.birth, refcnt):
+            return '' if refcnt == self.count else ' (one was never counted)'
+        return ' (differs from the map)'
 
     def birth_text(self):
         if self.count == 0:
@@ -2013,16 +2075,23 @@ class ObjectReport:
 
     def snapshot_lines(self):
         index = self.block.index if self.block else None
-        for snapshot in self.map.snapshots():
+        try:
+            snapshots = self.map.snapshots()
+        except RefmapError as error:
+            # Damaged snapshots are no reason to hide the object.
+            yield str(error)
+            return
+        for snapshot in snapshots:
             slot = snapshot.slot(self.address, index)
             if slot is None:
                 text = 'lost: memory was short'
             elif slot[0] == 0:
                 text = 'not there'
             elif slot[1] != self.birth and self.count:
-                text = f'{slot[0]} references to another object'
+                text = (f'{refmap_many(slot[0], "reference")} '
+                        f'to another object')
             else:
-                text = f'{slot[0]} references'
+                text = refmap_many(slot[0], 'reference')
             print_name = f'{snapshot.number}'
             if snapshot.is_baseline:
                 print_name += ' (baseline)'
@@ -2046,9 +2115,10 @@ GLOB is a pattern such as "d*"; types are named as tp_name says."""
                 if fnmatch.fnmatchcase(row[2], pattern)]
         if rows:
             refmap_print_types(rows)
-            print(f'{sum(row[0] for row in rows)} references to '
-                  f'{sum(row[1] for row in rows)} objects of '
-                  f'{len(rows)} types.')
+            refs = refmap_many(sum(row[0] for row in rows), 'reference')
+            objects = refmap_many(sum(row[1] for row in rows), 'object')
+            print(f'{refs} to {objects} of '
+                  f'{refmap_many(len(rows), "type")}.')
         else:
             print(f'No object is of a type like {pattern}.')
         self.report_damage(maps)
@@ -2061,7 +2131,8 @@ def refmap_print_objects(target, rows):
     """Print rows of refmap_objects()."""
     printer = ObjectPrinter(target)
     for count, birth, address, info in rows:
-        print(f'{address:#x} ({info.name}): {count} references, '
+        print(f'{address:#x} ({info.name}): '
+              f'{refmap_many(count, "reference")}, '
               f'birth {birth & BIRTH_SERIAL}: '
               f'{printer.show(address, info, 80)}')
 
@@ -2110,7 +2181,7 @@ objects have 0. The first 100 objects are shown unless told."""
     def run(self, args):
         args.none_left()
         if 'type' not in args.options:
-            args.fail('which type?')
+            args.fail('Which type?')
         limit = args.number('limit', MAX_SHOWN)
         maps = self.maps(args)
         after = args.number('born-after', -1)
@@ -2122,8 +2193,9 @@ objects have 0. The first 100 objects are shown unless told."""
         refmap_print_objects(maps[0].target, shown)
         more = (f', {len(shown)} of them shown (see --limit)'
                 if len(rows) > len(shown) else '')
-        print(f'{len(rows)} objects with '
-              f'{sum(row[0] for row in rows)} references{more}.')
+        print(f'{refmap_many(len(rows), "object")} with '
+              f'{refmap_many(sum(row[0] for row in rows), "reference")}'
+              f'{more}.')
         self.report_damage(maps)
 
 
@@ -2182,7 +2254,7 @@ sys.refmap_diff()."""
     def run(self, args):
         names = args.rest.split()
         if len(names) > 2:
-            args.fail('two snapshots at most')
+            args.fail('A diff is of two snapshots.')
         names += ['baseline', 'now'][len(names):]
         maps = self.maps(args)
         diffs, reason = [], None
@@ -2261,10 +2333,9 @@ one object."""
         for address, name, count, refcnt in rows[:limit]:
             print(f'{address:#x} ({name}): the map counts {count}, '
                   f'ob_refcnt is {refcnt}')
-        verdict = (f'{len(rows)} differ' if rows else 'none differs')
-        print(f'{compared} objects compared, {verdict} from its ob_refcnt.'
-              if not rows else
-              f'{compared} objects compared, {verdict} from their ob_refcnt.')
+        compared = refmap_many(compared, 'object')
+        print(f'{compared} compared, {len(rows) or "none"} with another '
+              f'ob_refcnt.')
         self.report_damage(maps)
 
 
@@ -2286,7 +2357,7 @@ run. References from C variables, static memory and unknown out-of-line memory
 
     def run(self, args):
         if not args.rest:
-            args.fail('which object?')
+            args.fail('Which object?')
         limit = args.number('limit', MAX_SHOWN)
         address = refmap_address(args.rest)
         target = RefmapTarget()
@@ -2302,6 +2373,7 @@ run. References from C variables, static memory and unknown out-of-line memory
         if len(report.hits) > limit:
             print(f'... {len(report.hits) - limit} more (see --limit)')
         self.verdict(report, count)
+        self.report_damage(report.search.maps)
 
     def verdict(self, report, count):
         found = sum(hit.counted for hit in report.hits)
@@ -2311,7 +2383,7 @@ run. References from C variables, static memory and unknown out-of-line memory
         more = ' (not all were looked at)' if report.search.truncated else ''
         stale = sum(hit.where == hit.STALE for hit in report.hits)
         perhaps = f' and perhaps {stale} on stacks' if stale else ''
-        print(f'{found} references found{perhaps}{more}, '
+        print(f'{refmap_many(found, "reference")} found{perhaps}{more}, '
               f'the map counts {count}.')
 
 
@@ -2322,6 +2394,9 @@ class ShortBacktrace:
     """A few lines of C and Python frames, as plain text."""
 
     LINES = 8
+    # Who calls these is of interest.
+    SKIPPED = re.compile('_?Py_X?(INCREF|DECREF|NewRef|IncRef|DecRef)$|'
+                         '_PyRefMap_')
 
     def __init__(self):
         self.library = vars(sys.modules['__main__'])
@@ -2337,6 +2412,8 @@ class ShortBacktrace:
 
     def frame_lines(self, frame):
         name = frame.name() or '??'
+        if self.SKIPPED.match(name):
+            return []
         if name == '_PyEval_EvalFrameDefault':
             lines = self.python_lines(frame)
             if lines:
@@ -2413,8 +2490,8 @@ def refmap_require_execution():
     """Raise RefmapError unless there is a process that can go on."""
     if gdb.selected_thread() is None:
         raise RefmapError('There is no process: run the program first.')
-    target = gdb.execute('info target', to_string=True)
-    if re.search(r'^Local core dump', target, re.MULTILINE):
+    connection = getattr(gdb.selected_inferior(), 'connection', None)
+    if connection is not None and connection.type == 'core':
         raise RefmapError('A core dump does not run: this needs a process.')
 
 
@@ -2433,7 +2510,7 @@ the watchpoint's number end it earlier."""
 
     def run(self, args):
         if not args.rest:
-            args.fail('which object?')
+            args.fail('Which object?')
         address = refmap_address(args.rest)
         target = RefmapTarget()
         refmap_require_execution()
@@ -2458,29 +2535,37 @@ the watchpoint's number end it earlier."""
 PyRefmapWatch()
 
 
-class NegativeBreakpoint(gdb.Breakpoint):
+class WrongCountBreakpoint(gdb.Breakpoint):
     """Stops where the interpreter notices a wrong count, and says so."""
 
-    def __init__(self, function, text, **names):
-        super().__init__(f'-function {function}', gdb.BP_BREAKPOINT,
-                         internal=False)
+    def __init__(self, function, text, variable):
+        """`text` with {address} and {count}; the address is in `variable`."""
+        super().__init__(function=function, type=gdb.BP_BREAKPOINT)
         self.text = text
-        self.names = names
+        self.variable = variable
 
     def stop(self):
         """Called by gdb; always stops."""
-        values = {}
-        frame = gdb.newest_frame()
-        for key, variable in self.names.items():
-            try:
-                value = int(frame.read_var(variable))
-                values[key] = f'{value:#x}' if key == 'address' else value
-            except (gdb.error, ValueError, RuntimeError):
-                values[key] = '?'
-        print(self.text.format(**values))
-        for line in ShortBacktrace().lines():
-            print(line)
+        try:
+            address = self.address()
+            _, block = RefmapTarget().map_of(address)
+            count = block.slot(address)[0] if block else 0
+            print(self.text.format(address=f'{address:#x}', count=count))
+            for line in ShortBacktrace().lines():
+                print(line)
+        except Exception as error:
+            print(self.text.format(address='?', count='?'), f'({error})')
         return True
+
+    def address(self):
+        """Return the object's address, from this frame or a caller's."""
+        frame = gdb.newest_frame()
+        for _ in range(3):
+            try:
+                return int(frame.read_var(self.variable))
+            except (gdb.error, ValueError):
+                frame = frame.older()
+        raise RefmapError(f'the compiler kept no {self.variable}')
 
 
 class PyRefmapBreakNegative(RefmapCommand):
@@ -2495,17 +2580,14 @@ new object, while references to it are counted."""
     usage = 'py-refmap-break-negative'
     allowed = ()
 
-    # function: text and where its variables are
+    # function: text, and the variable with the address
     ANCHORS = {
         '_Py_NegativeRefcount':
-            ('the reference count of {address} drops below zero',
-             {'address': 'op'}),
-        'refmap_negative':
-            ('the map counts {count} references to {address}',
-             {'address': 'address', 'count': 'count'}),
+            ('the reference count of {address} drops below zero, '
+             'the map counts {count}', 'op'),
         'refmap_finding':
-            ('memory at {address} is freed while {count} references are '
-             'counted', {'address': 'address', 'count': 'count'}),
+            ('the memory of {address} is freed while the map counts {count}',
+             'address'),
     }
 
     def run(self, args):
@@ -2513,13 +2595,17 @@ new object, while references to it are counted."""
         if gdb.selected_inferior().pid:
             RefmapTarget()
             refmap_require_execution()
-        known = [name for name in self.ANCHORS if refmap_has_symbol(name)]
-        if 'refmap_finding' not in known:
-            raise RefmapError('This interpreter keeps no refcount map, or its '
-                              'symbols are missing.')
-        for name in known:
-            text, variables = self.ANCHORS[name]
-            NegativeBreakpoint(name, text, **variables)
+        for name in self.ANCHORS:
+            try:
+                # It may be inlined, and have no address of its own.
+                gdb.decode_line(name)
+            except gdb.error:
+                raise RefmapError(
+                    f'There is no function {name} to stop at: this '
+                    f'interpreter keeps no refcount map, or its symbols '
+                    f'are missing.') from None
+        for name, (text, variable) in self.ANCHORS.items():
+            WrongCountBreakpoint(name, text, variable)
 
 
 PyRefmapBreakNegative()

@@ -1,0 +1,899 @@
+"""The py-refmap commands of Tools/gdb/refmap_gdb.py.
+
+One program is stopped under gdb, all commands are tried there, a core is
+written by gcore, and they are tried on the core again; another core is that of
+an abort(). The program tells what is true of it in a JSON file.
+
+A test that is skipped prints why, and a run in which all are skipped fails.
+With REFMAP_REQUIRE_GDB in the environment it fails without gdb, too.
+"""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from test.support import os_helper
+
+try:
+    import resource
+except ImportError:
+    resource = None
+
+try:
+    from .util import run_gdb, setup_module
+except unittest.SkipTest as exc:
+    print(f'test_gdb.test_refmap: {exc}', file=sys.stderr)
+    if 'REFMAP_REQUIRE_GDB' in os.environ:
+        raise RuntimeError(f'gdb is required, but: {exc}') from None
+    raise
+
+if not hasattr(sys, 'refmap_info'):
+    print('test_gdb.test_refmap: no refcount map', file=sys.stderr)
+    raise unittest.SkipTest('needs an interpreter --with-refcount-map')
+
+# The build copies both scripts to the interpreter.
+BESIDE = os.path.dirname(sys.executable)
+SCRIPT = os.path.join(BESIDE, 'refmap_gdb.py')
+
+PROGRAM = '''
+import json, os, sys, types
+
+class Victim: pass
+class Inline: pass
+class Slots: __slots__ = ('first', 'second')
+class Subclass(tuple): pass
+
+oldest = sys.refmap_snapshot()
+victim, old = Victim(), Victim()
+holders = {}
+def hold(where, holder):
+    holders[where] = id(holder)
+    return holder
+
+keep = [
+    hold('item 1', [None, victim]),
+    hold('item 2', (1, 2, victim)),
+    hold("value of 'key'", {'key': victim}),
+    hold('value of 5', {5: victim}),
+    hold('element', {victim}),
+    hold('element ', frozenset({victim, *map(str, range(40))})),
+    hold('im_self', types.MethodType(print, victim)),
+    hold('item 4999', [None] * 4999 + [victim]),
+    hold('item 4998', (None,) * 4998 + (victim,)),
+    hold('item 0', Subclass([victim])),
+]
+inline = hold("attribute 'name'", Inline())
+inline.name = victim
+slots = hold("slot 'second'", Slots())
+slots.second = victim
+big = Inline()
+for i in range(40):
+    setattr(big, f'a{i}', i)
+big.last = victim
+hold("value of 'last'", big.__dict__)
+Slots.victim = victim
+def close(free=victim):
+    return lambda: free
+inner = close()
+hold('ob_ref', inner.__closure__[0])
+def generate():
+    inside = victim
+    yield
+    yield inside
+generator = hold("local 'inside'", generate())
+next(generator)
+def leave_a_frame():
+    left = victim
+    return sys._getframe()
+frame = hold("local 'left'", leave_a_frame())
+
+before = sys.refmap_snapshot()
+survivor = Victim()
+del old
+more = {i: [i] for i in range(100000, 100040)}
+new = [object() for i in range(200)]
+after = sys.refmap_snapshot()
+facts = {
+    'victim': id(victim), 'survivor': id(survivor), 'slots': id(slots),
+    'after': id(after),
+    'diff': str(sys.refmap_diff(before, after, file=None)).split('\\n'),
+    'diff_oldest': str(sys.refmap_diff(oldest, after, file=None)).split('\\n'),
+    'count': sys.refmap_count(victim) - 1,
+    'refcnt': sys.getrefcount(victim) - 1,
+    'holders': holders,
+}
+with open(sys.argv[1], 'w') as file:
+    json.dump(facts, file)
+if sys.argv[2:] == ['abort']:
+    os.abort()
+def stop(argument):
+    hash(argument)
+stop(victim)
+'''
+
+# Runs each command by itself and tells its output apart from all others.
+RUNNER = '''python
+def refmap_try(command):
+    import gdb, json
+    try:
+        output, error = gdb.execute(command, to_string=True), None
+    except gdb.error as exc:
+        output, error = '', str(exc)
+    print('REFMAP-TEST ' + json.dumps([command, output, error]))
+end'''
+
+
+class Answer:
+    """What gdb said to one command: output, or an error message."""
+
+    def __init__(self, output, error):
+        self.output = output
+        self.error = error
+        self.lines = output.splitlines()
+
+    def field(self, name):
+        """Return the value in a line that begins with a name."""
+        for line in self.lines:
+            key, _, value = line.partition(' ')
+            if key == name:
+                return value.strip()
+        raise AssertionError(f'no {name} in {self.output!r} {self.error!r}')
+
+
+class Session:
+    """The answers of one gdb process to a list of commands."""
+
+    def __init__(self, setup, commands, *program, load=None):
+        """Run `commands` after `setup` on `program`, which is what gdb takes
+        as file and core, or as file and arguments after '--args'."""
+        with tempfile.NamedTemporaryFile('w', suffix='.gdb') as file:
+            file.write('set breakpoint pending on\n')
+            if load:
+                file.write(f'source {load}\n')
+            file.write(RUNNER + '\n')
+            for command in setup:
+                file.write(command + '\n')
+            for command in commands:
+                quoted = json.dumps(command)
+                file.write(f'python refmap_try({quoted})\n')
+            file.flush()
+            self.stdout, self.stderr = run_gdb(
+                '-ex', f'source {file.name}', *program, check=False)
+        self.answers = {}
+        for line in self.stdout.splitlines():
+            if line.startswith('REFMAP-TEST '):
+                command, output, error = json.loads(line.split(' ', 1)[1])
+                self.answers[command] = Answer(output, error)
+        self.check(commands)
+
+    def check(self, commands):
+        text = self.stdout + self.stderr
+        if 'ptrace' in text and 'not permitted' in text:
+            raise unittest.SkipTest('gdb is not allowed to trace a process')
+        for pattern in 'Traceback', 'Python Exception', 'Error occurred in':
+            if pattern in text:
+                raise AssertionError(f'{pattern} in {text}')
+        missing = set(commands) - set(self.answers)
+        if missing:
+            raise AssertionError(f'no answer to {missing}: {text}')
+
+    def __getitem__(self, command):
+        return self.answers[command]
+
+
+class State:
+    """What the run leaves behind: how many tests ran, why others did not."""
+
+    ran = 0
+    reasons = []
+
+
+def setUpModule():
+    setup_module()
+
+
+def tearDownModule():
+    if State.reasons and not State.ran:
+        raise AssertionError('all tests of the map in gdb were skipped: '
+                             + '; '.join(sorted(set(State.reasons))))
+
+
+class RefmapTestCase(unittest.TestCase):
+    """Counts the tests that ran, and prints why one did not."""
+
+    def run(self, result=None):
+        before = len(result.skipped)
+        super().run(result)
+        if len(result.skipped) == before:
+            State.ran += 1
+        for _, reason in result.skipped[before:]:
+            State.reasons.append(reason)
+            print(f'{self.id()} skipped: {reason}', file=sys.stderr)
+
+
+class Program:
+    """A directory with the program, its facts, and its cores."""
+
+    STOP = ['break builtin_hash', 'run']
+
+    def __init__(self, source=PROGRAM):
+        self.directory = tempfile.mkdtemp(prefix='refmap-gdb-')
+        self.facts_file = os.path.join(self.directory, 'facts.json')
+        self.script = os.path.join(self.directory, 'program.py')
+        with open(self.script, 'w') as file:
+            file.write(source)
+        self.args = [self.script, self.facts_file]
+
+    def remove(self):
+        os_helper.rmtree(self.directory)
+
+    @property
+    def facts(self):
+        with open(self.facts_file) as file:
+            return json.load(file)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def live(self, commands, setup=(), **options):
+        """Stop the program in hash() and try `commands`."""
+        return Session([*self.STOP, *setup], commands, '--args',
+                       sys.executable, '-S', '-E', *self.args, **options)
+
+    def core(self, core, commands, setup=(), **options):
+        """Try `commands` on a core of the program."""
+        return Session(setup, commands, sys.executable, core, **options)
+
+    def abort(self):
+        """Let the program abort; return its core or raise SkipTest."""
+        if resource is None:
+            raise unittest.SkipTest('no resource module')
+        try:
+            hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+            if hard == 0:
+                resource.setrlimit(resource.RLIMIT_CORE, (0, -1))
+        except (ValueError, OSError):
+            raise unittest.SkipTest('cores are forbidden here') from None
+
+        def allow():
+            hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+            resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        subprocess.run([sys.executable, '-S', '-E', *self.args, 'abort'],
+                       cwd=self.directory, preexec_fn=allow,
+                       stderr=subprocess.DEVNULL)
+        for name in os.listdir(self.directory):
+            if name.startswith('core'):
+                return self.path(name)
+        with open('/proc/sys/kernel/core_pattern') as file:
+            raise unittest.SkipTest(f'abort() left no core here; the pattern '
+                                    f'is {file.read().strip()}')
+
+
+class AllCommands:
+    """What each command must say of the program; mixed into test cases."""
+
+    ADDRESSES = 'victim', 'survivor', 'slots', 'after'
+
+    @classmethod
+    def setUpClass(cls):
+        cls.program = Program()
+        cls.addClassCleanup(cls.program.remove)
+        try:
+            cls.session = cls.open()
+        except unittest.SkipTest as exc:
+            State.reasons.append(str(exc))
+            print(f'{cls.__name__} skipped: {exc}', file=sys.stderr)
+            raise
+        cls.facts = cls.program.facts
+
+    COMMANDS = ['py-refmap', 'py-refmap --interp 0', 'py-refmap --interp 7',
+                'py-refmap-types', 'py-refmap-types Vict*',
+                'py-refmap-types nothing_of_the_kind',
+                'py-refmap-top', 'py-refmap-top 3 --type Victim',
+                'py-refmap-objects --type Victim',
+                'py-refmap-objects --type Victim --limit 1',
+                'py-refmap-objects --type object --born-after 536870911',
+                'py-refmap-snapshots', 'py-refmap-diff', 'py-refmap-diff 2 3',
+                'py-refmap-diff 1 3', 'py-refmap-diff 3 $after',
+                'py-refmap-diff 9', 'py-refmap-diff now 3',
+                'py-refmap-verify', 'py-refmap $victim',
+                'py-refmap (PyObject *) $survivor', 'py-refmap $slots',
+                'py-refmap $victim + 16', 'py-refmap-refs $victim']
+
+    @classmethod
+    def convenience(cls):
+        """gdb commands that make $victim and the like of the facts."""
+        return [f"""python
+import gdb, json
+for key, value in json.load(open({cls.program.facts_file!r})).items():
+    if key in {cls.ADDRESSES}:
+        gdb.execute('set $%s = %d' % (key, value))
+end"""]
+
+    def say(self, command):
+        answer = self.session[command]
+        self.assertIsNone(answer.error, command)
+        return answer
+
+    def test_summary(self):
+        answer = self.say('py-refmap')
+        self.assertEqual(answer.field('exact'), 'yes')
+        mapped, unattributed, total, objects = (
+            int(answer.field(name)) for name in
+            ('mapped', 'unattributed', 'total', 'objects'))
+        self.assertEqual(mapped + unattributed, total)
+        self.assertGreater(mapped, objects)
+        self.assertGreater(objects, 1000)
+        self.assertEqual(len(answer.lines), 7 + 1 + 10)
+        self.assertEqual(answer.output,
+                         self.say('py-refmap --interp 0').output)
+        self.assertEqual(self.session['py-refmap --interp 7'].error,
+                         'There is no interpreter 7; there are: 0.')
+
+    def test_object(self):
+        answer = self.say('py-refmap $victim')
+        facts = self.facts
+        self.assertEqual(answer.field('object'), hex(facts['victim']))
+        self.assertEqual(answer.field('type'), 'Victim')
+        self.assertEqual(answer.field('references'), answer.field('ob_refcnt'))
+        # Those that the program counted are there, and some on the stack.
+        count = int(answer.field('references'))
+        self.assertIn(count, range(facts['count'], facts['count'] + 4))
+        self.assertGreater(int(answer.field('birth')), 0)
+        self.assertEqual(answer.field('immortal'), 'no')
+        self.assertIn('of interpreter 0', answer.field('block'))
+        self.assertIn(f'snapshot      2: {facts["count"]} references',
+                      answer.lines)
+        self.assertIn('snapshot      1: not there', answer.lines)
+        self.assertIn('Victim', answer.field('value'))
+
+    def test_object_by_expression(self):
+        answer = self.say('py-refmap (PyObject *) $survivor')
+        self.assertEqual(answer.field('object'), hex(self.facts['survivor']))
+        self.assertIn('snapshot      2: not there', answer.lines)
+        self.assertIn('snapshot      3 (baseline): 1 reference', answer.lines)
+
+    def test_inside_of_object(self):
+        self.assertIn('16 bytes inside the Victim',
+                      self.session['py-refmap $victim + 16'].error)
+
+    def test_types(self):
+        rows = self.say('py-refmap-types').lines[1:-1]
+        counts = [int(row.split()[0]) for row in rows]
+        self.assertEqual(counts, sorted(counts, reverse=True))
+        rows = self.say('py-refmap-types Vict*').lines
+        self.assertEqual(rows[1].split()[1:], ['2', 'Victim'])
+        self.assertEqual(self.say('py-refmap-types nothing_of_the_kind').lines,
+                         ['No object is of a type like nothing_of_the_kind.'])
+
+    def test_top(self):
+        lines = self.say('py-refmap-top').lines
+        counts = [int(re.search(r'\): (-?\d+) ref', line)[1])
+                  for line in lines]
+        self.assertEqual(len(counts), 10)
+        self.assertEqual(counts, sorted(counts, reverse=True))
+        lines = self.say('py-refmap-top 3 --type Victim').lines
+        self.assertEqual(len(lines), 2)
+        self.assertTrue(lines[0].startswith(f'{self.facts["victim"]:#x} '))
+
+    def test_objects(self):
+        lines = self.say('py-refmap-objects --type Victim').lines
+        self.assertEqual(len(lines), 3)
+        self.assertIn(f'{self.facts["victim"]:#x} (Victim): ', lines[0])
+        self.assertIn(f'{self.facts["survivor"]:#x} (Victim): ', lines[1])
+        self.assertIn('2 objects', lines[2])
+        lines = self.say('py-refmap-objects --type Victim --limit 1').lines
+        self.assertEqual(len(lines), 2)
+        self.assertIn('1 of them shown', lines[1])
+        self.assertEqual(self.say('py-refmap-objects --type object '
+                                  '--born-after 536870911').lines,
+                         ['0 objects with 0 references.'])
+
+    def test_snapshots(self):
+        lines = self.say('py-refmap-snapshots').lines
+        self.assertEqual([line.split(':')[0] for line in lines],
+                         ['1', '2', '3'])
+        self.assertEqual([line.endswith(', baseline') for line in lines],
+                         [False, False, True])
+
+    def test_diff_in_the_words_of_sys(self):
+        self.assertEqual(self.say('py-refmap-diff 2 3').lines,
+                         self.facts['diff'])
+        self.assertEqual(self.say('py-refmap-diff 1 3').lines,
+                         self.facts['diff_oldest'])
+
+    def test_diff_with_now(self):
+        lines = self.say('py-refmap-diff').lines
+        total = int(re.fullmatch(r'total ref change (-?\d+)', lines[-1])[1])
+        types = [int(line.rpartition(' ')[2]) for line in lines
+                 if line.startswith('ref change of type')]
+        self.assertEqual(sum(types), total)
+        back = self.say('py-refmap-diff now 3').lines
+        self.assertEqual(back[-1], f'total ref change {-total}')
+
+    def test_diff_of_snapshot_object(self):
+        self.assertEqual(self.say('py-refmap-diff 3 $after').lines,
+                         ['total ref change 0'])
+        self.assertEqual(self.session['py-refmap-diff 9'].error,
+                         'There is no snapshot 9: see py-refmap-snapshots.')
+
+    def test_verify(self):
+        lines = self.say('py-refmap-verify').lines
+        self.assertRegex(lines[-1],
+                         r'^\d+ objects compared, none with another ob_refcnt')
+        self.assertEqual(len(lines), 1)
+
+    def test_refs(self):
+        answer = self.say('py-refmap-refs $victim')
+        for where, holder in self.facts['holders'].items():
+            with self.subTest(where=where):
+                self.assertRegex(answer.output,
+                                 fr'(?m)^{holder:#x} \(.*\): '
+                                 + re.escape(where.strip()) + '$')
+        self.assertRegex(answer.output, r"\(dict\): value of 'victim'")
+        # What else is counted can only be on the stack of a running frame.
+        match = re.fullmatch(r'(\d+) references found(?: and perhaps (\d+) on '
+                             r'stacks)?, the map counts (\d+)\.',
+                             answer.lines[-1])
+        found, perhaps, count = (int(group or 0) for group in match.groups())
+        self.assertLessEqual(found, count)
+        self.assertLessEqual(count, found + perhaps)
+
+
+class LiveTests(AllCommands, RefmapTestCase):
+    """On a process that is stopped."""
+
+    EXTRA = ['py-refmap obj', 'py-refmap-refs obj', 'py-refmap (long)getpid()']
+
+    @classmethod
+    def open(cls):
+        return cls.program.live(cls.COMMANDS + cls.EXTRA,
+                                setup=cls.convenience())
+
+    def test_variable(self):
+        answer = self.say('py-refmap obj')
+        self.assertEqual(answer.field('object'), hex(self.facts['victim']))
+
+    def test_running_frame(self):
+        answer = self.say('py-refmap-refs obj')
+        self.assertRegex(answer.output,
+                         r"\(running stop\(\)\): local 'argument'")
+
+    def test_nothing_is_called(self):
+        self.assertIn('may-call-functions',
+                      self.session['py-refmap (long)getpid()'].error)
+
+
+class GcoreTests(AllCommands, RefmapTestCase):
+    """On the core that gcore writes of it."""
+
+    RUNNING = ['py-refmap-watch $victim', 'py-refmap-break-negative']
+
+    @classmethod
+    def open(cls):
+        core = cls.program.path('gcore')
+        cls.program.live([f'gcore {core}'])
+        return cls.program.core(core, cls.COMMANDS + cls.RUNNING,
+                                setup=cls.convenience())
+
+    def test_core_does_not_run(self):
+        for command in self.RUNNING:
+            self.assertEqual(self.session[command].error,
+                             'A core dump does not run: this needs a process.')
+
+
+class AbortTests(AllCommands, RefmapTestCase):
+    """On the core of an abort()."""
+
+    @classmethod
+    def open(cls):
+        core = cls.program.abort()
+        return cls.program.core(core, cls.COMMANDS, setup=cls.convenience())
+
+
+class PlainTests(RefmapTestCase):
+    """Without libpython.py, and without a map."""
+
+    def test_sourced_by_hand(self):
+        program = Program()
+        self.addCleanup(program.remove)
+        session = Session(
+            Program.STOP,
+            ['py-refmap obj', 'py-refmap-refs obj', 'py-refmap'],
+            '-iex', 'set auto-load python-scripts off', '--args',
+            sys.executable, '-S', '-E', *program.args, load=SCRIPT)
+        self.assertEqual(session['py-refmap obj'].field('value'),
+                         f'<Victim at {program.facts["victim"]:#x}>')
+        self.assertEqual(session['py-refmap'].field('exact'), 'yes')
+
+    def test_loaded_with_the_interpreter(self):
+        session = Session([], ['py-refmap', 'help py-refmap'], sys.executable)
+        self.assertIn('There is no process', session['py-refmap'].error)
+        self.assertIn('Usage:', session['help py-refmap'].output)
+
+    def test_every_command_has_help(self):
+        names = [f'py-refmap{name}' for name in
+                 ('', '-types', '-top', '-objects', '-snapshots', '-diff',
+                  '-verify', '-refs', '-watch', '-break-negative')]
+        session = Session([], [f'help {name}' for name in names]
+                          + [f'{name} --nonsense 1' for name in names],
+                          load=SCRIPT)
+        for name in names:
+            self.assertIn(f'Usage: {name}', session[f'help {name}'].output)
+            self.assertIn('There is no option --nonsense.',
+                          session[f'{name} --nonsense 1'].error)
+
+    def test_no_interpreter(self):
+        program = shutil.which('sleep')
+        if program is None:
+            self.skipTest('there is no program sleep')
+        session = Session(['starti'], ['py-refmap', 'py-refmap 0x1000',
+                                       'py-refmap-break-negative'],
+                          '--args', program, '1', load=SCRIPT)
+        self.assertEqual(session['py-refmap'].error,
+                         'There are no symbols of a Python interpreter here.')
+
+    def test_stock_interpreter(self):
+        for name in 'python3', 'python':
+            program = shutil.which(name, path='/usr/bin:/usr/local/bin:/bin')
+            if program:
+                break
+        else:
+            self.skipTest('no other Python interpreter is installed')
+        session = Session(['starti'], ['py-refmap'], '--args', program,
+                          load=SCRIPT)
+        message = session['py-refmap'].error
+        if 'no symbols' in message:
+            self.skipTest('the installed interpreter has no symbols')
+        self.assertEqual(message, 'This interpreter keeps no refcount map: it '
+                                  'was not configured --with-refcount-map.')
+
+    def test_stripped_interpreter(self):
+        if shutil.which('strip') is None:
+            self.skipTest('there is no program strip')
+        with os_helper.temp_dir() as directory:
+            program = os.path.join(directory, 'python')
+            subprocess.run(['strip', '--strip-debug', '-o', program,
+                            sys.executable], check=True)
+            session = Session(['starti'], ['py-refmap'], program,
+                              load=SCRIPT)
+        self.assertIn('its debug information is missing',
+                      session['py-refmap'].error)
+
+    def test_one_namespace(self):
+        """gdb runs both scripts in __main__: they must not share names."""
+        names = []
+        for name in sys.executable + '-gdb.py', SCRIPT:
+            with open(name) as file:
+                tree = ast.parse(file.read())
+            names.append({node.name for node in tree.body
+                          if hasattr(node, 'name')}
+                         | {target.id for node in tree.body
+                            if isinstance(node, ast.Assign)
+                            for target in node.targets
+                            if isinstance(target, ast.Name)})
+        self.assertGreater(min(map(len, names)), 10)
+        self.assertEqual(names[0] & names[1], set())
+
+
+class InterpretersTests(RefmapTestCase):
+    """Subinterpreters with and without a GIL of their own."""
+
+    SOURCE = '''
+import _interpreters, sys
+own = _interpreters.create('isolated')
+shared = _interpreters.create('legacy')
+_interpreters.exec(own, """if True:
+    import sys
+    class Own: pass
+    kept = [Own() for i in range(5)]
+    snapshot = sys.refmap_snapshot()
+    del kept[2:]
+""")
+_interpreters.exec(shared, """if True:
+    class Shared: pass
+    kept = [Shared() for i in range(7)]
+""")
+hash(4)
+'''
+
+    @classmethod
+    def setUpClass(cls):
+        cls.program = Program(cls.SOURCE)
+        cls.addClassCleanup(cls.program.remove)
+        cls.session = cls.program.live([
+            'py-refmap', 'py-refmap --interp 0', 'py-refmap --interp 1',
+            'py-refmap --interp 2', 'py-refmap-types Own --interp 0',
+            'py-refmap-types Own --interp 1', 'py-refmap-types Own',
+            'py-refmap-types Shared --interp 0', 'py-refmap-diff',
+            'py-refmap-diff --interp 1', 'py-refmap-diff --interp 0',
+            'py-refmap-snapshots', 'py-refmap-verify'])
+
+    def test_each_map_is_exact(self):
+        parts = []
+        for command in 'py-refmap', 'py-refmap --interp 0', \
+                       'py-refmap --interp 1':
+            answer = self.session[command]
+            self.assertEqual(answer.field('exact'), 'yes', command)
+            parts.append(int(answer.field('mapped')))
+        self.assertEqual(parts[0], parts[1] + parts[2])
+        output = self.session['py-refmap'].output
+        self.assertIn('of interpreter 0, 2: ', output)
+        self.assertIn('of interpreter 1: ', output)
+
+    def test_shared_gil_shares_the_map(self):
+        self.assertEqual(self.session['py-refmap --interp 2'].output,
+                         self.session['py-refmap --interp 0'].output)
+        self.assertIn('7 objects of 1 type',
+                      self.session['py-refmap-types Shared --interp 0'].output)
+
+    def test_types_of_one(self):
+        def last(command):
+            return self.session[command].lines[-1]
+        self.assertIn('No object', last('py-refmap-types Own --interp 0'))
+        self.assertIn('2 objects', last('py-refmap-types Own --interp 1'))
+        self.assertIn('2 objects', last('py-refmap-types Own'))
+
+    def test_diff(self):
+        one = self.session['py-refmap-diff --interp 1']
+        self.assertEqual(one.output.count('(Own): -1'), 3)
+        both = self.session['py-refmap-diff'].lines
+        self.assertRegex(both[0], '^map 0x[0-9a-f]+ of interpreter 1:$')
+        self.assertEqual(both[1:], one.lines)
+        self.assertIn('There is no baseline',
+                      self.session['py-refmap-diff --interp 0'].error)
+
+    def test_verify(self):
+        self.assertIn('none with another ob_refcnt',
+                      self.session['py-refmap-verify'].output)
+
+
+class DamageTests(RefmapTestCase):
+    """Maps and objects that were overwritten."""
+
+    # A name, what overwrites it, what puts it right again.
+    DAMAGES = [
+        ('block pointer is garbage',
+         'set $old = main_map.blocks[3]',
+         'set var main_map.blocks[3] = (refmap_block_t *) 0x123456789'),
+        ('block pointer is odd',
+         'set $old = main_map.blocks[3]',
+         'set var main_map.blocks[3] = (refmap_block_t *) -1'),
+        ('block pointer is another block',
+         'set $old = main_map.blocks[3]',
+         'set var main_map.blocks[3] = main_map.blocks[5]'),
+        ('block pointer is no block',
+         'set $old = main_map.blocks[3]',
+         'set var main_map.blocks[3] = (refmap_block_t *) &main_map'),
+        ('page is garbage',
+         'set $old = main_map.blocks[3]->page',
+         'set var main_map.blocks[3]->page = 0xdddddddddddddddd'),
+        ('page is nowhere',
+         'set $old = main_map.blocks[3]->page',
+         'set var main_map.blocks[3]->page = 7'),
+        ('length is garbage',
+         'set $old = main_map.len', 'set var main_map.len = -1'),
+        ('length is too large',
+         'set $old = main_map.len', 'set var main_map.len = 100000000'),
+        ('blocks are nowhere',
+         'set $old = main_map.blocks',
+         'set var main_map.blocks = (refmap_block_t **) 8'),
+        ('lookaside is nowhere',
+         'set $old = main_map.root',
+         'set var main_map.root = (refmap_leaf_t **) 0xdddddddddddddddd'),
+        ('snapshot is garbage',
+         'set $old = main_map.newest',
+         'set var main_map.newest = (refmap_snapshot_t *) 0x123456789'),
+        ('snapshots go round',
+         'set $old = main_map.newest->older',
+         'set var main_map.newest->older = main_map.newest'),
+        ('snapshot has endless blocks',
+         'set $old = main_map.newest->nblocks',
+         'set var main_map.newest->nblocks = -1'),
+        ('maps go round',
+         'set $old = main_map.next', 'set var main_map.next = &main_map'),
+        ('names are nowhere',
+         'set $old = main_map.by_id',
+         'set var main_map.by_id = (refmap_name_t **) 16'),
+        ('interpreters go round',
+         'set $old = _PyRuntime.interpreters.head->next',
+         'set var _PyRuntime.interpreters.head->next = '
+         '_PyRuntime.interpreters.head'),
+        ('interpreter is garbage',
+         'set $old = _PyRuntime.interpreters.head',
+         'set var _PyRuntime.interpreters.head = '
+         '(PyInterpreterState *) 0x123456789'),
+        ('type is NULL',
+         'set $old = ((PyObject *) $slots)->ob_type',
+         'set var ((PyObject *) $slots)->ob_type = 0'),
+        ('type is garbage',
+         'set $old = ((PyObject *) $slots)->ob_type',
+         'set var ((PyObject *) $slots)->ob_type = '
+         '(PyTypeObject *) 0xdddddddddddddddd'),
+        ('type is no type',
+         'set $old = ((PyObject *) $slots)->ob_type',
+         'set var ((PyObject *) $slots)->ob_type = (PyTypeObject *) $victim'),
+        ('size is garbage',
+         'set $old = ((PyVarObject *) $keep)->ob_size',
+         'set var ((PyVarObject *) $keep)->ob_size = 0x7fffffffffffffff'),
+    ]
+    COMMANDS = ['py-refmap', 'py-refmap $victim', 'py-refmap $slots',
+                'py-refmap-types', 'py-refmap-top 3',
+                'py-refmap-objects --type Victim', 'py-refmap-snapshots',
+                'py-refmap-diff 1 2', 'py-refmap-diff', 'py-refmap-verify',
+                'py-refmap-refs $victim']
+
+    @classmethod
+    def setUpClass(cls):
+        cls.program = Program(PROGRAM.replace(
+            "'after': id(after),", "'after': id(after), 'keep': id(keep),"))
+        cls.addClassCleanup(cls.program.remove)
+        cls.addresses = (*AllCommands.ADDRESSES, 'keep')
+        commands = [f"python json_facts = __import__('json').load(open("
+                    f"{cls.program.facts_file!r}))"]
+        commands += [f"python gdb.execute('set ${name} = %d' % "
+                     f"json_facts['{name}'])" for name in cls.addresses]
+        for number, (_, save, overwrite) in enumerate(cls.DAMAGES):
+            target = re.match(r'set var (.*?) = ', overwrite)[1]
+            commands += [save, overwrite]
+            commands += [f'{command} ' + ' ' * number
+                         for command in cls.COMMANDS]
+            commands.append(f'set var {target} = $old')
+        cls.core = cls.program.path('gcore')
+        commands += [
+            'set var main_map.blocks[3] = (refmap_block_t *) 0x123456789',
+            'set var main_map.blocks[4] = (refmap_block_t *) 1',
+            f'gcore {cls.core}', 'py-refmap']
+        cls.session = cls.program.live(commands)
+
+    def answer(self, title, command):
+        titles = [damage[0] for damage in self.DAMAGES]
+        return self.session[f'{command} ' + ' ' * titles.index(title)]
+
+    def test_one_sentence(self):
+        """Each command ends with its output or with a sentence."""
+        for title, save, overwrite in self.DAMAGES:
+            self.assertIsNone(self.session[save].error, title)
+            self.assertIsNone(self.session[overwrite].error, title)
+            for command in self.COMMANDS:
+                answer = self.answer(title, command)
+                with self.subTest(damage=title, command=command):
+                    if answer.error is None:
+                        self.assertTrue(answer.output)
+                    else:
+                        self.assertRegex(answer.error, r'\A[A-Z"].*[.?]\Z')
+                        self.assertNotIn('does not understand', answer.error)
+
+    def test_lost_blocks_are_told(self):
+        for title in ('block pointer is garbage', 'block pointer is odd',
+                      'block pointer is another block',
+                      'block pointer is no block', 'page is garbage'):
+            answer = self.answer(title, 'py-refmap')
+            with self.subTest(damage=title):
+                self.assertIn('no: off by', answer.field('exact'))
+                for command in 'py-refmap', 'py-refmap-refs $victim':
+                    self.assertRegex(self.answer(title, command).lines[-1],
+                                     r'^1 of \d+ blocks of the map .* damaged')
+        answer = self.answer('block pointer is another block',
+                             'py-refmap-diff')
+        self.assertIn('damaged', answer.lines[-1])
+
+    def test_the_rest_is_read(self):
+        answer = self.answer('block pointer is garbage',
+                             'py-refmap-objects --type Victim')
+        self.assertIn(f'{self.program.facts["victim"]:#x}', answer.output)
+
+    def test_damaged_snapshots_hide_nothing_else(self):
+        for title in 'snapshot is garbage', 'snapshots go round':
+            answer = self.answer(title, 'py-refmap $victim')
+            self.assertEqual(answer.field('type'), 'Victim')
+            self.assertIn('snapshot', answer.field('snapshot'))
+
+    def test_endless_lists(self):
+        answer = self.answer('snapshots go round', 'py-refmap-snapshots')
+        self.assertEqual(answer.error, 'The list of snapshots is damaged: it '
+                                       'has no end.')
+
+    def test_repaired(self):
+        self.assertIn('2 of ', self.session['py-refmap'].lines[-1])
+
+    def test_core_of_a_damaged_map(self):
+        session = self.program.core(self.core, ['py-refmap', 'py-refmap-diff'])
+        self.assertEqual(session['py-refmap'].output,
+                         self.session['py-refmap'].output)
+
+
+class VerifyTests(RefmapTestCase):
+    def test_difference(self):
+        program = Program()
+        self.addCleanup(program.remove)
+        session = program.live(['py-refmap-verify', 'py-refmap obj'], setup=[
+            'set var obj->ob_refcnt = obj->ob_refcnt + 5'])
+        first, last = session['py-refmap-verify'].lines
+        address = program.facts['victim']
+        self.assertRegex(first, fr'^{address:#x} \(Victim\): the map counts '
+                                r'\d+, ob_refcnt is \d+$')
+        count, refcnt = map(int, re.findall(r' (\d+)', first))
+        self.assertEqual(refcnt - count, 5)
+        self.assertIn('1 with another ob_refcnt', last)
+        self.assertIn('differs from the map',
+                      session['py-refmap obj'].field('ob_refcnt'))
+
+
+class RunningTests(RefmapTestCase):
+    """Commands that let the program go on."""
+
+    WATCHED = '''
+class Victim: pass
+victim = Victim()
+hash(victim)
+def function(argument):
+    pair = [argument, argument]
+function(victim)
+del victim
+id(2)
+'''
+
+    def run_program(self, source, *commands):
+        program = Program(source)
+        self.addCleanup(program.remove)
+        session = Session([*commands], [], '--args', sys.executable, '-S',
+                          '-E', program.script)
+        return session.stdout + session.stderr
+
+    def test_watch(self):
+        output = self.run_program(self.WATCHED, *Program.STOP,
+                                  'py-refmap-watch obj', 'delete 1',
+                                  'continue')
+        if 'no hardware watchpoint' in output:
+            self.skipTest('this machine offers no hardware watchpoint')
+        changes = [tuple(map(int, change)) for change in re.findall(
+            r'^0x[0-9a-f]+ \(Victim\): (\d+) -> (\d+)$', output, re.M)]
+        self.assertGreaterEqual(len(changes), 4)
+        for (_, new), (old, _) in zip(changes, changes[1:]):
+            self.assertEqual(new, old)
+        self.assertEqual(changes[-1], (1, 0))
+        self.assertIn('(Victim) dies; it is not watched any more', output)
+        self.assertRegex(output, r'(?m)^  C      \w+')
+        self.assertIn('exited normally', output)
+        if 'Python' in output:
+            self.assertRegex(output,
+                             r'(?m)^  Python function at .*program.py:6')
+
+    def test_watch_immortal(self):
+        output = self.run_program(
+            self.WATCHED, *Program.STOP,
+            'python refmap_try("py-refmap-watch &_Py_NoneStruct")')
+        self.assertIn('is immortal', output)
+
+    def test_freed_while_counted(self):
+        output = self.run_program(
+            'import _testrefmap\n_testrefmap.free_counted("object", 3)\n',
+            'py-refmap-break-negative', 'run')
+        if "No module named '_testrefmap'" in output:
+            self.skipTest('there is no module _testrefmap')
+        self.assertRegex(output, r'the memory of 0x[0-9a-f]+ is freed while '
+                                 r'the map counts 3')
+        self.assertRegex(output, r'(?m)^  Python <module> at .*program.py:2'
+                         if 'Python' in output else 'free_counted')
+
+    def test_below_zero(self):
+        output = self.run_program(
+            'import _testrefmap\n'
+            'x = object()\n'
+            '_testrefmap.write_refcnt(x, -1)\n'
+            '_testrefmap.over_decref(x)\n',
+            'py-refmap-break-negative', 'run')
+        if "No module named '_testrefmap'" in output:
+            self.skipTest('there is no module _testrefmap')
+        self.assertRegex(output, r'the reference count of 0x[0-9a-f]+ drops '
+                                 r'below zero')
+
+
+if __name__ == '__main__':
+    unittest.main()
