@@ -27,11 +27,11 @@ def main():
     if not hasattr(sys, 'refmap_snapshot'):
         sys.exit('demo: this interpreter was not configured '
                  '--with-refcount-map')
-    lookup()                    # fills caches
+    for _ in range(3):
+        lookup()                # fills caches: types keep names of attributes
     sys.refmap_snapshot()
-    lookup()
-    lookup()
-    lookup()
+    for _ in range(3):
+        lookup()
     diff = sys.refmap_diff(file=None)
     print(f'sys.gettotalrefcount() says: {diff.total} references more. '
           'The refcount map says:\n\n'
