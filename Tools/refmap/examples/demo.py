@@ -27,12 +27,13 @@ def main():
     if not hasattr(sys, 'refmap_snapshot'):
         sys.exit('demo: this interpreter was not configured '
                  '--with-refcount-map')
-    for _ in range(3):
-        lookup()                # fills caches: types keep names of attributes
-    sys.refmap_snapshot()
+    # Looked up before the snapshot: types cache the names of attributes.
+    snapshot, compare = sys.refmap_snapshot, sys.refmap_diff
+    lookup()
+    snapshot()
     for _ in range(3):
         lookup()
-    diff = sys.refmap_diff(file=None)
+    diff = compare(file=None)
     print(f'sys.gettotalrefcount() says: {diff.total} references more. '
           'The refcount map says:\n\n'
           f'{diff}\n')
