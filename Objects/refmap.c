@@ -711,7 +711,9 @@ _PyRefMap_Put(void *ptr, refmap_slot_t taken)
     if (slot->count != 0) {
         refmap_close(state->refmap, slot);
     }
-    *slot = taken;
+    slot->count = taken.count;
+    slot->birth = (taken.birth & ~REFMAP_BIRTH_ODD)
+                  | ((uintptr_t)ptr & 8 ? REFMAP_BIRTH_ODD : 0);
 }
 
 void
@@ -881,11 +883,7 @@ refmap_drop_snapshots(refmap_state_t *map)
 static void
 refmap_free_names(refmap_state_t *map)
 {
-    refmap_known_type_t *known, *next_known;
-    HASH_ITER(hh, map->types, known, next_known) {
-        HASH_DELETE(hh, map->types, known);
-        _PyRefMap_RawFree(known, sizeof(*known));
-    }
+    _PyRefMap_ForgetTypes(map);
     refmap_name_t *name, *next_name;
     HASH_ITER(hh, map->names, name, next_name) {
         HASH_DELETE(hh, map->names, name);
@@ -1073,8 +1071,8 @@ refmap_read_type_name(uintptr_t address, char *name, size_t size)
     name[len] = '\0';
 }
 
-static void
-refmap_forget_types(refmap_state_t *map)
+void
+_PyRefMap_ForgetTypes(refmap_state_t *map)
 {
     refmap_known_type_t *known, *next;
     HASH_ITER(hh, map->types, known, next) {
@@ -1107,7 +1105,7 @@ refmap_type_at(refmap_state_t *map, uintptr_t address)
     }
     refmap_type_t id = refmap_intern_name(map, name);
     if (map->ntypes >= REFMAP_MAX_TYPES) {
-        refmap_forget_types(map);
+        _PyRefMap_ForgetTypes(map);
     }
     known = _PyRefMap_Malloc(sizeof(*known));
     if (known != NULL) {

@@ -384,6 +384,7 @@ _PyRefMap_Diff(refmap_snapshot_t *before, refmap_snapshot_t *after,
         return -2;
     }
     int result = -1;
+    _PyRefMap_ForgetTypes(map);
     size_t na = before->nblocks * sizeof(refmap_block_t *);
     size_t nb = after->nblocks * sizeof(refmap_block_t *);
     moved_t gone = {_PyRefMap_Malloc(na + 1), 0};
@@ -466,6 +467,7 @@ list_block(refmap_state_t *map, refmap_block_t *block, int differing,
 static int
 list_map(refmap_state_t *map, int differing, refmap_records_t *records)
 {
+    _PyRefMap_ForgetTypes(map);
     for (size_t i = 0; i < map->len; i++) {
         if (map->blocks[i] != NULL
             && list_block(map, map->blocks[i], differing, records) < 0)

@@ -188,6 +188,8 @@ typedef struct {
 extern void _PyRefMap_ReadSlot(refmap_state_t *map, refmap_block_t *block,
         size_t i, const refmap_copy_t *copy, refmap_object_t *object);
 
+/* Read the names of types anew: one may have been renamed. */
+extern void _PyRefMap_ForgetTypes(refmap_state_t *map);
 extern void _PyRefMap_FreeBlock(refmap_block_t *block);
 /* Empty the lookaside, so that each page's next touch is noticed. */
 extern void _PyRefMap_ForgetLookaside_unlocked(refmap_state_t *map);
