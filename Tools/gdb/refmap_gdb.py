@@ -579,7 +579,7 @@ class RefmapBlock:
 
     def find_odd(self, types):
         """Mark static objects that are aligned to 8 bytes only, as refmap.c
-        does when it looks at a slot: no birth, and no object 8 bytes before."""
+        does: there is no birth, and no object at the even address."""
         for i, birth in enumerate(self.births):
             if birth == 0 and self.counts[i]:
                 address = self.slot_address(i)
