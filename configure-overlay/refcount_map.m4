@@ -65,6 +65,4 @@ dnl Who changed a count is found by walking the stack.  BASECFLAGS, so that
 dnl extension modules built by this interpreter keep their frame pointers, too.
 AX_CHECK_COMPILE_FLAG([-fno-omit-frame-pointer],
   [AS_VAR_APPEND([BASECFLAGS], [" -fno-omit-frame-pointer"])], [], [-Werror])
-AX_CHECK_COMPILE_FLAG([-mno-omit-leaf-frame-pointer],
-  [AS_VAR_APPEND([BASECFLAGS], [" -mno-omit-leaf-frame-pointer"])], [], [-Werror])
 ])

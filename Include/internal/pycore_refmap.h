@@ -107,7 +107,8 @@ typedef struct {
    `op` by the same amount. `op` is not dereferenced. Those that extensions call
    too, _PyRefMap_Incref() and _PyRefMap_Decref(), are declared in object.h.
    `tstate` is the attached thread state, which _PyRefMap_Attach() has noted. */
-extern void _PyRefMap_Add(PyThreadState *tstate, void *op, Py_ssize_t n);
+// Exported for the _testrefmap extension
+PyAPI_FUNC(void) _PyRefMap_Add(PyThreadState *tstate, void *op, Py_ssize_t n);
 /* The same, for a PyDictKeysObject that is born with one reference. */
 extern void _PyRefMap_NewKeys(PyThreadState *tstate, void *keys);
 /* `op` is born: one reference, a new birth. */
