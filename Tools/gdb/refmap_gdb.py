@@ -2393,68 +2393,107 @@ PyRefmapRefs()
 class ShortBacktrace:
     """A few lines of C and Python frames, as plain text."""
 
-    LINES = 8
+    LINES = 10
+    C_LINES = 5                 # of them before the next Python frame
+    FRAMES = 200
     # Who calls these is of interest.
     SKIPPED = re.compile('_?Py_X?(INCREF|DECREF|NewRef|IncRef|DecRef)$|'
                          '_PyRefMap_')
 
-    def __init__(self):
-        self.library = vars(sys.modules['__main__'])
+    def __init__(self, target):
+        self.target = target
+        self.frames = FrameReader(target)
+        self.library = getattr(sys.modules['__main__'], 'PyFramePtr', None)
 
     def lines(self):
         """Yield the newest frames."""
-        frame, n = gdb.newest_frame(), 0
-        while frame is not None and frame.is_valid() and n < self.LINES:
-            for line in self.frame_lines(frame):
-                n += 1
-                yield line
+        groups = self.python_groups()
+        frame, left, in_a_row = gdb.newest_frame(), self.LINES, 0
+        for _ in range(self.FRAMES):
+            if frame is None or not frame.is_valid() or left <= 0:
+                break
+            name = frame.name() or '??'
+            if name == '_PyEval_EvalFrameDefault' and groups:
+                lines, in_a_row = groups.pop(0), 0
+            else:
+                lines = self.c_lines(frame, name)
+                in_a_row += len(lines)
+            if in_a_row <= self.C_LINES:
+                yield from lines[:left]
+                left -= len(lines)
             frame = frame.older()
 
-    def frame_lines(self, frame):
-        name = frame.name() or '??'
+    def c_lines(self, frame, name):
         if self.SKIPPED.match(name):
             return []
-        if name == '_PyEval_EvalFrameDefault':
-            lines = self.python_lines(frame)
-            if lines:
-                return lines
         place = frame.find_sal()
         if place.symtab is None:
             return [f'  C      {name}']
         return [f'  C      {name} at {place.symtab.filename}:{place.line}']
 
-    def python_lines(self, frame):
-        """The Python functions that one C frame runs."""
-        wrapper = self.library.get('Frame')
-        lines = []
+    def thread(self):
+        """Return the PyThreadState of the selected thread, or 0."""
+        threads = [thread for interp in self.target.interpreters()
+                   for thread in self.target.chain(
+                       'PyThreadState', interp.threads, 'next', 'threads')]
+        _, lwp, _ = gdb.selected_thread().ptid
+        for thread in threads:
+            if self.target.get('PyThreadState', thread,
+                               'native_thread_id') == lwp:
+                return thread
+        return threads[0] if len(threads) == 1 else 0
+
+    def python_groups(self):
+        """Return [[line]]: the Python frames that each C frame of the
+        interpreter loop runs, the newest first."""
+        groups = [[]]
         try:
-            python = wrapper(frame).get_pyop()
-            while python and not python.is_shim() and len(lines) < self.LINES:
-                lines.append(f'  Python {python.co_name.proxyval(set())} at '
-                             f'{python.filename()}:'
-                             f'{python.current_line_num()}')
-                python = python.previous()
-        except Exception:
-            # Without libpython.py, or where the compiler hid the frame.
+            thread = self.thread()
+            first = thread and self.target.get('PyThreadState', thread,
+                                               'current_frame')
+            for frame in self.target.chain(FrameReader.STRUCT, first,
+                                           'previous', 'frames'):
+                if self.frames.get(frame, 'owner') == FRAME_OF_C:
+                    groups.append([])
+                elif len(groups) + len(groups[-1]) > self.LINES:
+                    break
+                else:
+                    groups[-1].append(self.python_line(frame))
+        except RefmapError:
+            # What was read so far is better than nothing.
             pass
-        return lines
+        return [group for group in groups if group]
+
+    def python_line(self, frame):
+        """Return the function, the file, and with libpython.py the line."""
+        code = self.frames.code(frame)
+        name = code and self.target.get('PyCodeObject', code, 'co_filename')
+        file = (name and self.frames.text.raw(name, MAX_NAME)) or '?'
+        line = f'  Python {self.frames.title(frame)} at {file}'
+        if self.library is not None:
+            with contextlib.suppress(Exception):
+                ctype = gdb.lookup_type(FrameReader.STRUCT).pointer()
+                pointer = self.library(gdb.Value(frame).cast(ctype))
+                line += f':{pointer.current_line_num()}'
+        return line
 
 
 class CountWatchpoint(gdb.Breakpoint):
     """Prints each change of an object's reference count and goes on."""
 
-    def __init__(self, address, name):
+    def __init__(self, target, address, name):
         # ob_refcnt stays where it is; the slot moves when a snapshot is taken.
         super().__init__(f'*(long *) {address:#x}', gdb.BP_WATCHPOINT,
                          gdb.WP_WRITE, internal=False)
         self.silent = True
+        self.target = target
         self.title = f'{address:#x} ({name})'
         self.address = address
         self.old = self.read()
         self.over = False
 
     def read(self):
-        word = TargetMemory().word(self.address)
+        word = self.target.memory.word(self.address)
         return None if word is None else refmap_signed(word)
 
     def stop(self):
@@ -2473,7 +2512,7 @@ class CountWatchpoint(gdb.Breakpoint):
             return
         print(f'{self.title}: {self.old} -> {new}')
         self.old = new
-        for line in ShortBacktrace().lines():
+        for line in ShortBacktrace(self.target).lines():
             print(line)
         if new == 0:
             # From here on the memory is somebody else's.
@@ -2523,10 +2562,10 @@ the watchpoint's number end it earlier."""
         if refmap_is_immortal(refcnt):
             raise RefmapError(f'The {name} at {address:#x} is immortal: '
                               f'its count never changes.')
-        self.watch(address, name)
+        self.watch(target, address, name)
 
-    def watch(self, address, name):
-        watchpoint = CountWatchpoint(address, name)
+    def watch(self, target, address, name):
+        watchpoint = CountWatchpoint(target, address, name)
         if watchpoint.type != gdb.BP_HARDWARE_WATCHPOINT:
             watchpoint.delete()
             raise RefmapError('This machine offers no hardware watchpoint.')
@@ -2548,10 +2587,11 @@ class WrongCountBreakpoint(gdb.Breakpoint):
         """Called by gdb; always stops."""
         try:
             address = self.address()
-            _, block = RefmapTarget().map_of(address)
+            target = RefmapTarget()
+            _, block = target.map_of(address)
             count = block.slot(address)[0] if block else 0
             print(self.text.format(address=f'{address:#x}', count=count))
-            for line in ShortBacktrace().lines():
+            for line in ShortBacktrace(target).lines():
                 print(line)
         except Exception as error:
             print(self.text.format(address='?', count='?'), f'({error})')
