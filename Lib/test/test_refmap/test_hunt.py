@@ -225,6 +225,23 @@ class JudgeTests(unittest.TestCase):
         self.assertEqual(result['verdict'], 'clean')
         self.assertEqual(result['once'], {'object': -9})
 
+    def test_tables_that_are_replaced(self):
+        # In each run a dict of the run before gets another table.
+        keys = judge.KEYS
+        result = judge_runs(([new(A, 1, keys)], [(0x40000, keys, 1)]),
+                            ([new(B, 1, keys)], [(0x40010, keys, 1)]),
+                            ([new(C, 1, keys)], [(0x40020, keys, 1)]))
+        self.assertEqual(result['verdict'], 'clean')
+        self.assertEqual(result['once'], {})
+
+    def test_tables_that_leak(self):
+        keys = judge.KEYS
+        result = judge_runs(
+            ([new(A, 1, keys), new(B, 1, keys)], [(0x40000, keys, 1)]),
+            ([new(C, 1, keys)], []),
+            ([(C, keys, 1, 2)], []))
+        self.assertEqual(patterns(result), {(keys, 'every run'): [1, 1, 1]})
+
     def test_unattributed(self):
         nothing = ([], [])
         result = judge_runs(nothing, nothing, nothing, unattributed=[2, 2, 2])
