@@ -107,10 +107,10 @@ def report_test(recorder, result, runtests):
         return
     text = report.lines(findings)
     print_lines(text)
-    if result.is_failed(False) and not options.get('no_bisect'):
-        search_methods(recorder, result, runtests)
-        more = report.method_lines(findings)
-        more = ['  ' + line for line in more]
+    types = leaking_types(findings)
+    if types and result.is_failed(False) and not options.get('no_bisect'):
+        search_methods(recorder, result, runtests, types)
+        more = ['  ' + line for line in report.method_lines(findings)]
         print_lines(more)
         text += more
     if result.xml_data:
@@ -148,17 +148,21 @@ def seconds_for_search(recorder, timeout):
     return seconds
 
 
-def search_methods(recorder, result, runtests):
-    """Find the methods that leak; store them in result.refmap."""
+def leaking_types(findings):
+    """Return the names of the types that a search can go by, as a set."""
+    return {finding['type'] for finding in findings['types']
+            if finding['pattern'] == judge.EVERY_RUN
+            and 'suppressed' not in finding}
+
+
+def search_methods(recorder, result, runtests, types):
+    """Find the methods that leak such types; store them in result.refmap."""
     from test.libregrtest.filter import match_test
     from test.libregrtest.utils import abs_module_name
     from test.support import refleak_helper
     from refmap import methods
 
     findings = result.refmap
-    types = {finding['type'] for finding in findings['types']
-             if finding['pattern'] == judge.EVERY_RUN
-             and 'suppressed' not in finding}
     runs = methods.WARMUPS + methods.RUNS
     first = recorder.seconds * runs / (recorder.warmups + recorder.runs)
     hunting_before = refleak_helper._hunting_for_refleaks

@@ -422,6 +422,22 @@ class RegrtestOptionTests(RegrtestCase):
         self.assertNotIn('refmap: test_fails', output)
         self.assertEqual(self.findings(), [])
 
+    def test_file_descriptors_only(self):
+        body = '''
+            def test_open(self):
+                import os
+                os.dup(0)
+            '''
+        name = write_test(self.directory, 'fds', body)
+        output = self.regrtest('--refmap-json', self.path('json'), name,
+                               exitcode=2)
+        [findings] = self.findings()
+        self.assertEqual(findings['verdict'], 'leak')
+        self.assertEqual(findings['sums']['file descriptors'], [1, 1, 1])
+        self.assertEqual(findings['types'], [])
+        self.assertIn('file descriptors by the sums: [1, 1, 1]', output)
+        self.assertNotIn('test methods', output)
+
     def test_module_and_class_fixtures(self):
         body = '''
             @classmethod
