@@ -1,0 +1,406 @@
+"""The text of Doc/benchmarks.md, made of raw results.
+
+Nothing here measures or remembers a number: all come from the results, and what
+was not measured is said to be so.
+"""
+
+import heap
+import stats
+
+# What is to be reached: (what, value of the results, at most).
+BOUNDS = []
+NAMES = {'tracemalloc-1': 'stock-release, tracemalloc of 1 frame',
+         'tracemalloc-25': 'stock-release, tracemalloc of 25 frames'}
+# Of the CPU time of the machine; more makes the numbers doubtful.
+BUSY = 0.05
+MIB = 1 << 20
+
+
+# --- values -----------------------------------------------------------------
+
+def suite(results, one, other, what='user'):
+    return stats.ratio(results['a'][one][what], results['a'][other][what])
+
+
+def small(results, one, other):
+    return stats.geomean_ratio(results['b'][one], results['b'][other])
+
+
+def worst_small(results, one, other):
+    return stats.worst(results['b'][one], results['b'][other])[1]
+
+
+def visiting(results, order):
+    variants = results['f']['variants']
+    return stats.ratio(variants['release'][order],
+                       variants['stock-release'][order])
+
+
+def against_collect(results, what, changed=None, objects='1000000'):
+    times = results['c'][objects]
+    taken = times[what] if changed is None else times[what][changed]
+    return stats.ratio(taken, times['collect'])
+
+
+def bound(what, limit, function, *args):
+    BOUNDS.append((what, limit, function, args))
+
+
+bound('(b) release / stock-release, geometric mean', 1.12,
+      small, 'release', 'stock-release')
+bound('(a) release / stock-release, user CPU', 1.12,
+      suite, 'release', 'stock-release')
+bound('(b) debug / stock-debug, geometric mean', 1.05,
+      small, 'debug', 'stock-debug')
+bound('(a) debug / stock-debug, user CPU', 1.05,
+      suite, 'debug', 'stock-debug')
+bound('(b) release / stock-debug, geometric mean', 0.27,
+      small, 'release', 'stock-debug')
+bound('(a) release / stock-debug, user CPU', 0.42,
+      suite, 'release', 'stock-debug')
+bound('(b) release / stock-release, worst workload', 1.35,
+      worst_small, 'release', 'stock-release')
+bound('(f) release / stock-release, attributes in random order', 1.5,
+      visiting, 'attributes, random order')
+bound('(f) release / stock-release, bare loop in random order', 1.5,
+      visiting, 'random order')
+bound('(a) release / stock-release, peak memory', 1.25,
+      suite, 'release', 'stock-release', 'rss')
+bound('(a) debug / stock-debug, peak memory', 1.25,
+      suite, 'debug', 'stock-debug', 'rss')
+bound('(c) snapshot / gc.collect(), 10^6 objects', 1 / 200,
+      against_collect, 'snapshot')
+bound('(c) diff after 10 changes / gc.collect(), 10^6 objects', 1 / 100,
+      against_collect, 'diff', '10')
+
+
+def judged(results):
+    """[(what, limit, value or None, met)] of all bounds."""
+    rows = []
+    for what, limit, function, args in BOUNDS:
+        try:
+            value = function(results, *args)
+        except KeyError:
+            value = None
+        rows.append((what, limit, value, value is not None and value <= limit))
+    return rows
+
+
+# --- formats ----------------------------------------------------------------
+
+def as_ratio(value):
+    """A ratio; a small one as a fraction."""
+    if value is None:
+        return '-'
+    return f'1/{1 / value:.0f}' if value < 0.05 else f'{value:.3f}'
+
+
+def as_time(seconds):
+    if seconds is None:
+        return '-'
+    for unit, size in (('s', 1), ('ms', 1e-3), ('µs', 1e-6)):
+        if seconds >= size:
+            return f'{seconds / size:.3g} {unit}'
+    return f'{seconds * 1e9:.3g} ns'
+
+
+def as_range(pair):
+    return f'{pair[0]:.2f} to {pair[1]:.2f}'
+
+
+def table(head, rows):
+    """Lines of a Markdown table; the first column is text, the others numbers."""
+    rule = ['---'] + ['--:'] * (len(head) - 1)
+    return ['| ' + ' | '.join(map(str, row)) + ' |'
+            for row in [head, rule, *rows]] + ['']
+
+
+def versus(values, name, other, of=min):
+    """The ratio of two entries, as text; '-' without them."""
+    if name not in values or other not in values:
+        return '-'
+    return as_ratio(stats.ratio(values[name], values[other], of))
+
+
+# --- sections ---------------------------------------------------------------
+
+def machine_lines(results):
+    m = results['machine']
+    caches = ', '.join(f'{name} {size >> 10:,} KiB'
+                       for name, size in m['caches'].items())
+    memory = f'{m["memory"] / (1 << 30):.0f} GiB' if m['memory'] else 'unknown'
+    rows = [('command', f'`{results["command"]}`'),
+            ('date', f'{m["date"]}, {m.get("seconds", 0) / 60:.0f} minutes'),
+            ('processor', f'{m["model"]}, {m["cores"]} cores'
+                          + (f' ({caches})' if caches else '')),
+            ('memory', memory),
+            ('system', f'{m["system"]}, {m["compiler"]}'),
+            ('CPython', m['python']),
+            ('commit', m['commit'] or 'unknown'),
+            ('load average at the start', f'{m["load"]:.2f}'),
+            ('CPU used by others', shares(m))]
+    return table(('', ''), rows) + warning(m)
+
+
+def shares(m):
+    words = [f'{m[key]:.1%} {when}' for key, when in (
+        ('busy', 'at the start'), ('others', 'over the run'),
+        ('stolen', 'taken by the host')) if m.get(key) is not None]
+    return ', '.join(words) or 'unknown'
+
+
+def warning(m):
+    if max(m.get(key) or 0 for key in ('busy', 'others', 'stolen')) <= BUSY:
+        return []
+    return ['**Warning: the machine was busy with other things. These numbers '
+            'wander; measure again on a quiet one.**', '']
+
+
+def bound_lines(results):
+    rows = [(what, as_ratio(value), as_ratio(limit),
+             'not measured' if value is None else 'yes' if met else '**no**')
+            for what, limit, value, met in judged(results)]
+    return table(('what', 'measured', 'at most', 'met'), rows)
+
+
+def suite_lines(section):
+    user = {v: found['user'] for v, found in section.items()}
+    rss = {v: found['rss'] for v, found in section.items()}
+    rows = []
+    for v in section:
+        low, middle = stats.summary(user[v])
+        rows.append((v, f'{low:.1f}', f'{middle:.1f}',
+                     versus(user, v, 'stock-release'),
+                     versus(user, v, 'stock-debug'),
+                     f'{min(rss[v]) / MIB:.0f}',
+                     versus(rss, v, 'stock-release'),
+                     versus(rss, v, 'stock-debug')))
+    failed = [v for v in section if any(section[v]['status'])]
+    rounds = len(next(iter(user.values())))
+    lines = [f'CPython\'s own training workload, {rounds} '
+             f'round{"s" * (rounds > 1)}. User CPU seconds of all processes '
+             '(minimum, median), and the largest resident set of one of them; '
+             'the ratios are of minima.', '']
+    lines += table(('interpreter', 'minimum', 'median', '/ stock-release',
+                    '/ stock-debug', 'peak MiB', '/ stock-release',
+                    '/ stock-debug'), rows)
+    if failed:
+        lines += [f'Some tests failed in: {", ".join(failed)}.', '']
+    return lines
+
+
+COMPARED = (('release', 'stock-release'), ('debug', 'stock-debug'),
+            ('release', 'stock-debug'), ('stock-debug', 'stock-release'),
+            ('stock-trace-refs', 'stock-debug'),
+            ('stock-trace-refs', 'stock-release'),
+            ('tracemalloc-1', 'stock-release'),
+            ('tracemalloc-25', 'stock-release'))
+
+
+def mean_rows(section):
+    for one, other in COMPARED:
+        if one in section and other in section:
+            a, b = section[one], section[other]
+            name, ratio = stats.worst(a, b)
+            yield (f'{NAMES.get(one, one)} / {other}',
+                   as_ratio(stats.geomean_ratio(a, b)),
+                   as_ratio(stats.geomean_ratio(a, b, of=stats.median)),
+                   as_range(stats.geomean_spread(a, b)),
+                   f'{name} {as_ratio(ratio)}')
+
+
+def small_lines(section):
+    peers = list(section)
+    rounds = len(next(iter(section[peers[0]].values())))
+    others = [p for p in peers if p != 'stock-release']
+    lines = [f'{len(section[peers[0]])} small programs, {rounds} rounds: CPU '
+             'seconds without start-up. Geometric means of the ratios of the '
+             'minima and of the medians; the spread is that of the means of '
+             'single rounds.', '']
+    lines += table(('', 'minima', 'medians', 'spread', 'worst workload'),
+                   mean_rows(section))
+    if 'stock-release' not in section:
+        return lines
+    rows = []
+    for name, times in section['stock-release'].items():
+        low, middle = stats.summary(times)
+        rows.append([name, f'{low:.3f}', f'{middle:.3f}'] + [
+            as_ratio(stats.ratio(section[p][name], times)) for p in others])
+    lines += ['The seconds of stock-release, and the ratios of the others to '
+              'it (minima):', '']
+    return lines + table(['workload', 'minimum', 'median', *others], rows)
+
+
+def snapshot_lines(section):
+    changes = sorted({k for found in section.values() for k in found['diff']},
+                     key=int)
+    rows = []
+    for n, found in section.items():
+        row = [f'{int(n):,}']
+        base = min(found['collect'])
+        row.append(as_time(base))
+        for times in [found['snapshot'], found['drop']] + [
+                found['diff'].get(k) for k in changes]:
+            row.append(f'{as_time(min(times))} ({as_ratio(min(times) / base)})'
+                       if times else '-')
+        rows.append(row)
+    lines = ['In the release variant, minima; in parentheses the ratio to '
+             '`gc.collect()` on the same heap. All objects were touched before '
+             'the snapshot. *Drop* is of a snapshot of which every page was '
+             'copied since. A diff is `sys.refmap_diff(before, None, '
+             'file=None)` after that many objects, far apart, got a reference '
+             'more.', '']
+    return lines + table(['objects', 'gc.collect()', 'snapshot', 'drop']
+                         + [f'diff, {int(k):,} changed' for k in changes], rows)
+
+
+def memory_lines(section):
+    variants, rows = section['variants'], []
+    rss = {v: found['rss'] for v, found in variants.items()}
+    for v, found in variants.items():
+        stock = v if v.startswith('stock-') else 'stock-' + v
+        per_object = (f'{found["map bytes"] / found["map objects"]:.1f}'
+                      if 'map bytes' in found else '-')
+        rows.append((v, per_object, f'{min(rss[v]) / MIB:.0f}',
+                     versus(rss, v, stock)))
+    lines = [f'A heap of {section["objects"]:,} objects. One slot is 16 bytes '
+             'for each 16 bytes of a page that holds objects.', '']
+    return lines + table(('interpreter', 'bytes of map per object',
+                          'peak MiB', '/ its stock'), rows)
+
+
+def startup_lines(section):
+    variants, rows = list(section), []
+    for name in section[variants[0]]:
+        times = {v: section[v][name] for v in variants}
+        rows.append([f'`{name}`'] + [
+            f'{as_time(min(times[v]))} ({versus(times, v, "stock-release")})'
+            for v in variants])
+    count = len(next(iter(section[variants[0]].values())))
+    lines = [f'User and system CPU, the least of {count}; in parentheses the '
+             'ratio to stock-release. The import is of asyncio, json, re, '
+             'unittest, email.message and http.client.', '']
+    return lines + table(['', *variants], rows)
+
+
+def orders(variants):
+    """The orders of visiting that all variants were measured in."""
+    first = next(iter(variants.values()))
+    return [name for name, value in first.items() if isinstance(value, list)]
+
+
+def worst_lines(section):
+    variants, rows = section['variants'], []
+    for order in orders(variants):
+        times = {v: found[order] for v, found in variants.items()}
+        row = [order] + [as_time(min(t)) for t in times.values()]
+        if len(times) == 2:
+            pair = times['release'], times['stock-release']
+            row += [as_ratio(stats.ratio(*pair)), as_range(stats.spread(*pair))]
+        rows.append(row)
+    lines = [f'{section["objects"]:,} live objects, time per object. *In '
+             'order* and *random order* are a bare loop over a list of them, '
+             'in which nothing but a reference comes and goes; *attributes* '
+             'reads an attribute of every second one.', '']
+    head = ['', *variants] + (['ratio', 'spread'] if len(variants) == 2 else [])
+    return lines + table(head, rows)
+
+
+def live_rows(live):
+    for n, variants in live.items():
+        row = [f'{int(n):,}']
+        for order in orders(variants):
+            times = {v: found[order] for v, found in variants.items()}
+            row.append(' : '.join(as_time(min(t)) for t in times.values())
+                       + f' ({versus(times, "release", "stock-release")})')
+        size = variants.get('release', {})
+        row.append(f'{size["map bytes"] / size["map objects"]:.1f}'
+                   if 'map bytes' in size else '-')
+        yield row
+
+
+def live_lines(live):
+    if not live:
+        return []
+    first = next(iter(live.values()))
+    head = ['objects', *orders(first), 'bytes of map per object']
+    return [f'Time per object of visiting all live objects as in (f), '
+            f'{" : ".join(first)}, and the ratio:', '',
+            *table(head, live_rows(live))]
+
+
+def cache_lines(results):
+    """From how many objects on the caches are too small."""
+    live = results['scale']['live']
+    sizes = live[max(live, key=int)].get('release', {}) if live else {}
+    if 'map bytes' not in sizes or not results['machine']['caches']:
+        return []
+    both = heap.OBJECT_BYTES + sizes['map bytes'] / sizes['map objects']
+    rows = [(f'{name}, {size >> 10:,} KiB', f'{size // heap.OBJECT_BYTES:,}',
+             f'{int(size / both):,}')
+            for name, size in results['machine']['caches'].items()]
+    return ['Where the curves bend: so many objects (with the list of them) '
+            'fill a cache, alone and together with the map.', '',
+            *table(('cache', 'objects', 'objects and map'), rows)]
+
+
+def retained_lines(retained):
+    if not retained:
+        return []
+    rows = [(f'{int(k):,}', as_time(found.get('snapshot')),
+             as_time(found['first pass']), as_time(found['second pass']),
+             f'{found["bytes"] / MIB:.0f}')
+            for k, found in retained['counts'].items()]
+    return [f'Retained snapshots of {retained["objects"]:,} objects, of which '
+            f'{retained["changed"]:,} changed between two: the time of one more '
+            'snapshot, the time per object of the first pass over all objects '
+            'after it (every page is copied) and of a later pass, and the '
+            'memory of the map and all snapshots. Each row\'s first pass adds '
+            'one copy of every page to the memory of the next row. '
+            f'Dropping them all took {as_time(retained["drop all"])}.', '',
+            *table(('snapshots', 'snapshot', 'first pass', 'later pass', 'MiB'),
+                   rows)]
+
+
+TITLES = {'a': '(a) `python -m test --pgo`', 'b': '(b) Small workloads',
+          'c': '(c) Snapshots and diffs', 'd': '(d) Memory',
+          'e': '(e) Start-up and imports',
+          'f': '(f) The worst case: random order', 'scale': 'Scale'}
+LINES = {'a': suite_lines, 'b': small_lines, 'c': snapshot_lines,
+         'd': memory_lines, 'e': startup_lines, 'f': worst_lines}
+
+
+def section_lines(results, name):
+    if not results.get(name):
+        return ['Not measured in this run.', '']
+    if name == 'scale':
+        scale = results['scale']
+        return (live_lines(scale['live']) + cache_lines(results)
+                + retained_lines(scale['retained']))
+    return LINES[name](results[name])
+
+
+INTRODUCTION = '''\
+# Benchmarks
+
+Written by the command below from what it measured; nothing here was typed in.
+All interpreters are built from the same source and measured interleaved. Ratios
+are of the minimum over the rounds, where nothing else is said: the minimum is
+what a disturbed machine spoils least.
+'''
+
+
+def document(results, notes=''):
+    """The whole document as one string."""
+    lines = [INTRODUCTION]
+    lines += machine_lines(results)
+    lines += ['## What was to be reached', '', *bound_lines(results)]
+    lines += ['![The same numbers as curves](benchmarks.svg)', '']
+    for name, title in TITLES.items():
+        lines += ['## ' + title, '', *section_lines(results, name)]
+    if results['skipped']:
+        lines += ['## Left out', '',
+                  *('* ' + sentence for sentence in results['skipped']), '']
+    if notes:
+        lines += ['## Notes', '', notes.strip(), '']
+    return '\n'.join(lines).rstrip() + '\n'

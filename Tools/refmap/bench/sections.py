@@ -1,0 +1,182 @@
+"""What `make bench` measures. Each section is a function that takes a Run and
+returns what goes into the raw results; all times in them are seconds.
+
+The variants, and the other peers, are interleaved: each round runs all of them,
+beginning with another one each time.
+"""
+
+import json
+import os
+
+import machine
+import workloads
+from process import check, run as run_process
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+VARIANTS = ('stock-release', 'release', 'stock-debug', 'debug',
+            'stock-trace-refs')
+# Peers that are an option of stock-release.
+TRACEMALLOC = {'tracemalloc-1': '-Xtracemalloc=1',
+               'tracemalloc-25': '-Xtracemalloc=25'}
+
+STARTUP = {
+    'python -S -c pass': ('-S', '-c', 'pass'),
+    'python -c pass': ('-c', 'pass'),
+    'python -c "import ..."': (
+        '-c', 'import asyncio, json, re, unittest, email.message, http.client'),
+}
+
+CHANGED = (0, 10, 1000, 1_000_000)
+# An upper limit of the memory that heap.py needs per object, with snapshots.
+BYTES_PER_OBJECT = 300
+
+
+def rotated(items, i):
+    """The items in their order, beginning with number i."""
+    items = list(items)
+    i %= len(items)
+    return items[i:] + items[:i]
+
+
+def heap(run, variant, *args):
+    """What heap.py measured in an interpreter."""
+    usage = check([run.python(variant), os.path.join(HERE, 'heap.py'),
+                   *map(str, args)], run.scratch)
+    return json.loads(usage.output)
+
+
+def sizes_that_fit(run, section):
+    """run.sizes without those for which memory is short, which is noted."""
+    available = machine.memory('MemAvailable')
+    fitting = [n for n in run.sizes
+               if available is None or n * BYTES_PER_OBJECT <= available]
+    for n in run.sizes:
+        if n not in fitting:
+            run.skip(f'({section}) {n:,} objects: {n * BYTES_PER_OBJECT >> 20:,}'
+                     f' MiB may be needed, {available >> 20:,} MiB are free')
+    return fitting
+
+
+def test_suite(run):
+    """{variant: {'user', 'rss', 'status': [one per round]}}"""
+    result = {v: {'user': [], 'rss': [], 'status': []} for v in run.variants}
+    for i in range(run.suite_rounds):
+        for variant in rotated(run.variants, i):
+            usage = run_process([run.python(variant), '-m', 'test', '--pgo',
+                                 *run.suite_tests], run.scratch)
+            for name, values in result[variant].items():
+                values.append(getattr(usage, name))
+            run.say(f'round {i + 1} {variant}: {usage.user:.1f} s, '
+                    f'{usage.rss >> 20} MiB, status {usage.status}')
+    return result
+
+
+def peers(run):
+    """The variants, and stock-release with options: {name: [command...]}"""
+    commands = {v: [run.python(v)] for v in run.variants}
+    if 'stock-release' in commands:
+        for name, option in TRACEMALLOC.items():
+            commands[name] = commands['stock-release'] + [option]
+    return commands
+
+
+def small_workloads(run):
+    """{peer: {workload: [seconds per round]}}"""
+    commands = peers(run)
+    result = {p: {w: [] for w in workloads.WORKLOADS} for p in commands}
+    script = os.path.join(HERE, 'workloads.py')
+    for i in range(run.rounds):
+        for workload in workloads.WORKLOADS:
+            for peer in rotated(commands, i):
+                usage = check([*commands[peer], script, workload,
+                               str(run.workload_scale)], run.scratch)
+                result[peer][workload].append(float(usage.output))
+        sums = (f'{p} {sum(times[-1] for times in result[p].values()):.1f} s'
+                for p in commands)
+        run.say(f'round {i + 1} of {run.rounds}: ' + ', '.join(sums))
+    return result
+
+
+def snapshots(run):
+    """{objects: {'collect', 'snapshot', 'drop': [s], 'diff': {changed: [s]}}}"""
+    result = {}
+    if 'release' not in run.variants:
+        return result
+    for n in sizes_that_fit(run, 'c'):
+        changed = [k for k in CHANGED if k <= n]
+        # The shorter, the more often.
+        repeat = max(run.repeat, min(50, 1_000_000 // n))
+        result[str(n)] = heap(run, 'release', 'collect', n, repeat, *changed)
+        run.say(f'{n:,} objects')
+    return result
+
+
+def memory(run):
+    """{'objects': n, 'variants': {variant: {'rss': [bytes per round], ...}}}"""
+    n = run.memory_objects
+    result = {v: {'rss': []} for v in run.variants if v != 'stock-trace-refs'}
+    for i in range(run.repeat):
+        for variant in rotated(result, i):
+            found = heap(run, variant, 'memory', n)
+            result[variant]['rss'].append(found.pop('rss'))
+            result[variant].update(found)
+    run.say(f'{n:,} objects')
+    return {'objects': n, 'variants': result}
+
+
+def startup(run):
+    """{variant: {command: [seconds of user and system CPU]}}"""
+    result = {v: {name: [] for name in STARTUP} for v in run.variants}
+    for i in range(run.startup_rounds + 1):
+        for name, args in STARTUP.items():
+            for variant in rotated(run.variants, i):
+                usage = check([run.python(variant), *args], run.scratch)
+                # The first round fills the caches.
+                if i > 0:
+                    result[variant][name].append(usage.user + usage.system)
+    run.say(f'{run.startup_rounds} times each')
+    return result
+
+
+def visits(run, n, variants, rounds, passes):
+    """{variant: {order: [seconds per object, the best pass of each round]}}"""
+    result = {v: {} for v in variants}
+    for i in range(rounds):
+        for variant in rotated(variants, i):
+            found = heap(run, variant, 'visit', n, passes)
+            for name, value in found.items():
+                if isinstance(value, list):
+                    result[variant].setdefault(name, []).append(min(value))
+                else:
+                    result[variant][name] = value
+    run.say(f'{n:,} objects visited by {", ".join(variants)}')
+    return result
+
+
+def optimised(run):
+    return [v for v in ('stock-release', 'release') if v in run.variants]
+
+
+def worst_case(run):
+    """{'objects': n, 'variants': as of visits()}"""
+    n = run.worst_objects
+    return {'objects': n,
+            'variants': visits(run, n, optimised(run), run.repeat, 3)}
+
+
+def scale(run):
+    """{'live': {objects: as of visits()}, 'retained': as of heap.py}"""
+    live = {str(n): visits(run, n, optimised(run), 2, 3)
+            for n in sizes_that_fit(run, 'scale')}
+    retained = {}
+    if 'release' in run.variants:
+        n, changed = run.retained_objects, 100
+        found = heap(run, 'release', 'retain', n, changed, *run.retained)
+        retained = {'objects': n, 'changed': changed, **found}
+        run.say(f'{run.retained[-1]:,} snapshots')
+    return {'live': live, 'retained': retained}
+
+
+SECTIONS = {'a': test_suite, 'b': small_workloads, 'c': snapshots, 'd': memory,
+            'e': startup, 'f': worst_case, 'scale': scale}
