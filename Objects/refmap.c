@@ -589,7 +589,8 @@ refmap_close(refmap_state_t *map, refmap_slot_t *slot)
     slot->count = 0;
 }
 
-static void
+/* Out of line: gdb's py-refmap-break-negative stops here. */
+static Py_NO_INLINE void
 refmap_finding(refmap_state_t *map, uintptr_t address, Py_ssize_t count,
                refmap_type_t type)
 {
