@@ -983,6 +983,27 @@ arena_object_free(PyObject *Py_UNUSED(module), PyObject *address)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(arena_poke_doc,
+"arena_poke(address, word, /)\n--\n\n"
+"Write the word at the address and return what was there.");
+
+static PyObject *
+arena_poke(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *address;
+    Py_ssize_t word, old;
+    if (!PyArg_ParseTuple(args, "On:arena_poke", &address, &word)) {
+        return NULL;
+    }
+    char *ptr = arena_place(address);
+    if (ptr == NULL) {
+        return NULL;
+    }
+    memcpy(&old, ptr, sizeof(old));
+    memcpy(ptr, &word, sizeof(word));
+    return PyLong_FromSsize_t(old);
+}
+
 PyDoc_STRVAR(fail_realloc_doc,
 "fail_realloc(function, *args)\n--\n\n"
 "Call the function while each PyObject_Realloc() fails.");
@@ -1065,6 +1086,7 @@ static PyMethodDef methods[] = {
     {"arena_repeat", arena_repeat, METH_VARARGS, arena_repeat_doc},
     {"arena_move", arena_move, METH_VARARGS, arena_move_doc},
     {"arena_object_free", arena_object_free, METH_O, arena_object_free_doc},
+    {"arena_poke", arena_poke, METH_VARARGS, arena_poke_doc},
     {"fail_realloc", fail_realloc, METH_VARARGS, fail_realloc_doc},
     {NULL}
 };

@@ -1,0 +1,291 @@
+"""Interpreters that share the GIL, and interpreters with their own."""
+
+import sys
+import textwrap
+import threading
+import unittest
+
+from test import support
+from test.support import import_helper, threading_helper
+
+from .helpers import MapTestCase, PREAMBLE, run_script
+
+_interpreters = import_helper.import_module('_interpreters')
+_testrefmap = import_helper.import_module('_testrefmap')
+
+SHARED, OWN = 'legacy', 'isolated'
+
+
+class InterpreterTestCase(MapTestCase):
+
+    def create(self, kind):
+        interpreter = _interpreters.create(kind)
+        self.addCleanup(self.destroy, interpreter)
+        return interpreter
+
+    def destroy(self, interpreter):
+        try:
+            _interpreters.destroy(interpreter)
+        except _interpreters.InterpreterNotFoundError:
+            pass
+
+    def run_in(self, interpreter, script):
+        error = _interpreters.exec(interpreter,
+                                   PREAMBLE + textwrap.dedent(script))
+        self.assertIsNone(error, getattr(error, 'errdisplay', error))
+
+
+class OneInterpreterTest(InterpreterTestCase):
+
+    SCRIPT = '''
+        class A: pass
+        before = sys.refmap_snapshot()
+        data = [A() for _ in range(1000)]
+        after = sys.refmap_snapshot()
+        diff = sys.refmap_diff(before, after, file=None)
+        check_diff(diff)
+        assert diff.types['A'] == 1000, diff.types
+        assert diff.total == after.total - before.total
+        assert sys.refmap_count(data[0]) == sys.getrefcount(data[0])
+        data.clear()
+        check_exact()
+        check_true()
+        import re, json, collections, asyncio, typing, dataclasses
+        check_exact()
+        check_true()
+        '''
+
+    def test_healthy(self):
+        for kind in SHARED, OWN:
+            with self.subTest(kind):
+                interpreter = self.create(kind)
+                for _ in range(3):
+                    self.run_in(interpreter, self.SCRIPT)
+                    self.assert_healthy()
+                self.destroy(interpreter)
+                self.assert_healthy()
+
+    def test_misbehaving_extension(self):
+        for kind in SHARED, OWN:
+            with self.subTest(kind):
+                interpreter = self.create(kind)
+                self.run_in(interpreter, '''
+                    victim = object()
+                    before = sys.refmap_snapshot()
+                    _testrefmap.leak_reference(victim)
+                    diff = sys.refmap_diff(before, file=None)
+                    assert [x[0] for x in diff.living] == [id(victim)], diff
+                    before = sys.refmap_snapshot()
+                    address = _testrefmap.free_counted('object', 3)
+                    diff = sys.refmap_diff(before, file=None)
+                    assert diff.freed == [(address, '_testrefmap.Plain', 3)], diff
+                    check_exact()
+                    check_true()
+                    ''')
+                self.assert_exact()
+                self.destroy(interpreter)
+                self.assert_exact()
+
+    def test_leaks_become_unattributed_with_their_map(self):
+        interpreter = self.create(OWN)
+        self.run_in(interpreter, '')
+        self.destroy(interpreter)
+        before = sys.refmap_info()
+        interpreter = self.create(OWN)
+        self.run_in(interpreter, 'for _ in range(500): _testrefmap.leak_object()')
+        self.destroy(interpreter)
+        after = sys.refmap_info()
+        # The objects, and the references to their type.
+        self.assertGreaterEqual(after.unattributed - before.unattributed, 1000)
+        self.assertLess(abs(after.mapped - before.mapped), 500)
+        self.assert_healthy()
+
+    def test_memory_is_given_back(self):
+        for kind in SHARED, OWN:
+            with self.subTest(kind):
+                out, _ = run_script(f'''
+                    kind = {kind!r}
+                    import _interpreters
+                    def live():
+                        i = _interpreters.create(kind)
+                        error = _interpreters.run_string(i, """if True:
+                            import sys
+                            a = sys.refmap_snapshot()
+                            data = [[i] for i in range(10000)]
+                            b = sys.refmap_snapshot()
+                            diff = sys.refmap_diff(a, b, file=None)
+                            sys.kept = a, b, diff
+                            """)
+                        assert error is None, error
+                        _interpreters.destroy(i)
+                    for _ in range(20):
+                        live()
+                        sys.refmap_snapshot()
+                        check_exact()
+                        print(sys.refmap_info().bytes)
+                    check_true()
+                    ''')
+                # Empty blocks are given back from time to time.
+                sizes = [int(line) for line in out.split()]
+                self.assertLess(min(sizes[10:]), 1.05 * min(sizes[:10]))
+
+    def test_info_is_of_all(self):
+        interpreter = self.create(OWN)
+        self.run_in(interpreter, '')
+        before = sys.refmap_info()
+        self.run_in(interpreter, 'data = [[i] for i in range(5000)]')
+        after = sys.refmap_info()
+        # Lists, and an int in most of them.
+        self.assertAlmostEqual(after.objects - before.objects, 9800, delta=500)
+        self.assertAlmostEqual(after.total - before.total, 9800, delta=500)
+
+
+class SnapshotTest(InterpreterTestCase):
+
+    def test_shared_gil_shares_the_map(self):
+        interpreter = self.create(SHARED)
+        self.run_in(interpreter, '')
+        before = sys.refmap_snapshot()
+        self.run_in(interpreter, 'data = [object() for _ in range(500)]')
+        diff = sys.refmap_diff(before, file=None)
+        self.assert_adds_up(diff)
+        self.assertEqual(diff.types['object'], 500)
+
+    def test_own_gil_has_its_own_map(self):
+        interpreter = self.create(OWN)
+        self.run_in(interpreter, '')
+        before = sys.refmap_snapshot()
+        self.run_in(interpreter, 'data = [object() for _ in range(500)]')
+        diff = sys.refmap_diff(before, file=None)
+        self.assert_adds_up(diff)
+        self.assertNotIn('object', diff.types)
+
+    def test_no_baseline_of_another_map(self):
+        sys.refmap_snapshot()
+        interpreter = self.create(OWN)
+        self.run_in(interpreter, '''
+            try:
+                sys.refmap_diff(file=None)
+            except ValueError:
+                pass
+            else:
+                raise AssertionError('no ValueError')
+            ''')
+
+    def test_interpreter_dies_between(self):
+        for kind in SHARED, OWN:
+            with self.subTest(kind):
+                interpreter = self.create(kind)
+                self.run_in(interpreter, 'data = [object()] * 100')
+                before = sys.refmap_snapshot()
+                self.destroy(interpreter)
+                diff = sys.refmap_diff(before, file=None)
+                self.assert_adds_up(diff)
+                self.assertEqual(diff.lost, 0)
+
+    def test_interpreter_is_born_between(self):
+        for kind in SHARED, OWN:
+            with self.subTest(kind):
+                before = sys.refmap_snapshot()
+                interpreter = self.create(kind)
+                self.run_in(interpreter, 'data = [object()] * 100')
+                self.assert_adds_up(sys.refmap_diff(before, file=None))
+                self.destroy(interpreter)
+                self.assert_adds_up(sys.refmap_diff(before, file=None))
+
+
+class ConcurrentTest(InterpreterTestCase):
+    """Interpreters with GILs of their own run at the same time."""
+
+    SCRIPT = '''
+        class A: pass
+        x = None
+        for i in range(3000):
+            x = [A(), {i: x}]
+            if i % 100 == 0:
+                x = None
+            if i % 300 == 0:
+                # The lines are of this map; so is the total.
+                before = sys.refmap_snapshot()
+                y = [A() for _ in range(100)]
+                diff = sys.refmap_diff(before, file=None)
+                check_diff(diff)
+                assert diff.types['A'] == 100, diff
+                y = None
+        check_true()
+        sys.refmap_info()
+        '''
+
+    def start(self, count, kind=OWN):
+        self.errors = []
+
+        def run():
+            for _ in range(2):
+                interpreter = _interpreters.create(kind)
+                error = _interpreters.exec(
+                    interpreter, PREAMBLE + textwrap.dedent(self.SCRIPT))
+                if error is not None:
+                    self.errors.append(error.errdisplay)
+                _interpreters.destroy(interpreter)
+
+        threads = [threading.Thread(target=run) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+            self.addCleanup(thread.join)
+        return threads
+
+    def finish(self, threads):
+        for thread in threads:
+            thread.join(support.LONG_TIMEOUT)
+        self.assertEqual(self.errors, [])
+        self.assert_healthy()
+
+    @threading_helper.reap_threads
+    def test_snapshots_of_the_main_map(self):
+        # They add up, though the total of the process moves all the time.
+        threads = self.start(3)
+        while any(thread.is_alive() for thread in threads):
+            before = sys.refmap_snapshot()
+            data = [object() for _ in range(100)]
+            after = sys.refmap_snapshot()
+            self.assert_adds_up(sys.refmap_diff(before, after, file=None))
+            del data
+            sys.refmap_diff(before, file=None)
+        self.finish(threads)
+
+    @threading_helper.reap_threads
+    def test_info_meanwhile(self):
+        threads = self.start(3)
+        while any(thread.is_alive() for thread in threads):
+            info = sys.refmap_info()
+            # Not at one instant; but nothing is torn.
+            self.assertGreater(info.mapped, 1000)
+            self.assertGreater(info.bytes, 1000)
+            self.assertEqual(info.untracked, 0)
+        self.finish(threads)
+
+    @threading_helper.reap_threads
+    def test_mixed(self):
+        threads = self.start(2) + self.start(2, SHARED)
+        while any(thread.is_alive() for thread in threads):
+            before = sys.refmap_snapshot()
+            self.assert_adds_up(sys.refmap_diff(before, file=None))
+            sys.refmap_info()
+        self.finish(threads)
+
+    def test_at_exit(self):
+        # Daemon threads of other interpreters are none of our business, but
+        # interpreters that nobody destroyed are.
+        run_script('''
+            import _interpreters
+            for kind in 'isolated', 'legacy', 'isolated':
+                i = _interpreters.create(kind)
+                error = _interpreters.run_string(
+                    i, 'import sys; sys.kept = sys.refmap_snapshot()')
+                assert error is None, error
+            check_exact()
+            ''', '-X', 'showrefcount', '-W', 'ignore')
+
+
+if __name__ == '__main__':
+    unittest.main()
