@@ -141,6 +141,8 @@ def parse_arguments(argv):
                         help='some of ' + ','.join(sections.VARIANTS))
     parser.add_argument('--quick', action='store_true',
                         help='a trial of a minute or two')
+    parser.add_argument('--no-build', action='store_true',
+                        help='measure the interpreters that are there')
     parser.add_argument('--json', metavar='FILE', help='the raw results')
     parser.add_argument('--report-only', metavar='FILE',
                         help='measure nothing, report these raw results')

@@ -6,8 +6,8 @@ from xml.sax.saxutils import escape
 
 import stats
 
-WIDTH, HEIGHT = 480, 320                # of a panel, in pixels
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 76
+WIDTH, HEIGHT = 480, 340                # of a panel, in pixels
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 92
 # Okabe and Ito's colours, which most colour-blind people can tell apart.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 
@@ -24,11 +24,11 @@ def line(x1, y1, x2, y2, colour='#ccc', width=1):
 
 def linear_ticks(low, high):
     """About five round numbers from low to high, and a bit around them."""
-    step = 10 ** math.floor(math.log10((high - low) / 4 or 1))
-    while (high - low) / step > 6:
-        step *= 2 if str(step).strip('0.')[0] in '15' else 2.5
+    size = (high - low) or 1
+    power = 10.0 ** math.floor(math.log10(size / 4))
+    step = next(s * power for s in (1, 2, 5, 10) if size / (s * power) <= 6)
     first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(i * step, 10) for i in range(first, last + 1)]
+    return [i * step for i in range(first, last + 1)]
 
 
 def log_ticks(low, high):
@@ -71,7 +71,7 @@ def legend(series):
     parts = []
     for i, name in enumerate(series):
         x = LEFT + (i % 2) * (WIDTH - LEFT) / 2
-        y = HEIGHT - 24 + 15 * (i // 2)
+        y = HEIGHT - BOTTOM + 50 + 15 * (i // 2)
         parts += [line(x, y - 4, x + 16, y - 4, COLOURS[i], 3),
                   text(x + 21, y, name, 'start')]
     return parts

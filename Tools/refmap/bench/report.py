@@ -130,7 +130,7 @@ def machine_lines(results):
                        for name, size in m['caches'].items())
     memory = f'{m["memory"] / (1 << 30):.0f} GiB' if m['memory'] else 'unknown'
     rows = [('command', f'`{results["command"]}`'),
-            ('date', f'{m["date"]}, {m.get("seconds", 0) / 60:.0f} minutes'),
+            ('date', f'{m["date"]}, {m.get("seconds", 0) / 60:.0f} min'),
             ('processor', f'{m["model"]}, {m["cores"]} cores'
                           + (f' ({caches})' if caches else '')),
             ('memory', memory),
@@ -263,8 +263,8 @@ def memory_lines(section):
                       if 'map bytes' in found else '-')
         rows.append((v, per_object, f'{min(rss[v]) / MIB:.0f}',
                      versus(rss, v, stock)))
-    lines = [f'A heap of {section["objects"]:,} objects. One slot is 16 bytes '
-             'for each 16 bytes of a page that holds objects.', '']
+    lines = [f'A heap of {section["objects"]:,} objects, built and visited '
+             'once. The map is that of all objects of the process.', '']
     return lines + table(('interpreter', 'bytes of map per object',
                           'peak MiB', '/ its stock'), rows)
 
