@@ -6,9 +6,10 @@ usage: heap.py memory N
        heap.py retain N CHANGED COUNT...       (needs a refcount map)
 
 One line of JSON is printed. Half of the objects are instances, which the cyclic
-collector knows, and half the floats that they hold, which it does not. Times are CPU seconds of
-this process, except those of snapshots and diffs, which are too short for that
-clock and are elapsed seconds. The collector runs only when it is measured.
+collector knows, and half the floats that they hold, which it does not. Times are
+CPU seconds of this process, except those of snapshots and diffs, which are too
+short for that clock and are elapsed seconds. The collector runs only when it is
+measured.
 """
 
 import gc
