@@ -289,6 +289,24 @@ class OptionTests(RegrtestCase):
         self.assertEqual(len(plain['objects']), 20)
         self.assertEqual(plain['more'], 5980)
 
+    def test_large_delta_of_the_last_warmup(self):
+        # The runner stores it after the snapshot that the first run starts
+        # from: its sums see integers of its own.
+        body = '''
+            runs = []
+            def test_warm(self):
+                self.runs.append(None)
+                if len(self.runs) == 3:
+                    for _ in range(500):
+                        _testrefmap.leak_object()
+            '''
+        name = write_test(self.directory, 'warm', body)
+        self.regrtest('--refmap-json', self.path('json'), name)
+        [findings] = self.findings()
+        self.assertGreater(findings['sums']['references'][0], 0)
+        self.assertEqual(findings['total'], [0, 0, 0])
+        self.assertEqual(findings['verdict'], 'clean')
+
     def test_no_bisect(self):
         output, findings = self.hunt('one', '--refmap-no-bisect', exitcode=2)
         self.assertNotIn('methods', findings)
