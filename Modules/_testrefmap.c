@@ -219,6 +219,27 @@ stock_debug_decref(PyObject *Py_UNUSED(module), PyObject *op)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(forget_unattributed_doc,
+"forget_unattributed(n, /)\n--\n\n"
+"Take n references of no object out of the total, so that a test that leaves\n"
+"some behind can be run under regrtest -R.");
+
+static PyObject *
+forget_unattributed(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    Py_ssize_t n = PyLong_AsSsize_t(arg);
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    for (; n > 0; n--) {
+        _Py_DECREF_DecRefTotal();
+    }
+    for (; n < 0; n++) {
+        _Py_INCREF_IncRefTotal();
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(limited_incref_doc,
 "limited_incref(object, /)\n--\n\n"
 "Two increfs, by the two functions of the limited API.");
@@ -1066,6 +1087,8 @@ static PyMethodDef methods[] = {
     {"foreign_pop", foreign_pop, METH_O, foreign_pop_doc},
     {"stock_debug_incref", stock_debug_incref, METH_O, stock_debug_incref_doc},
     {"stock_debug_decref", stock_debug_decref, METH_O, stock_debug_decref_doc},
+    {"forget_unattributed", forget_unattributed, METH_O,
+     forget_unattributed_doc},
     {"limited_incref", limited_incref, METH_O, limited_incref_doc},
     {"limited_decref", limited_decref, METH_O, limited_decref_doc},
     {"incref_without_thread_state", incref_without_thread_state, METH_VARARGS,

@@ -309,6 +309,7 @@ class ForeignTest(MapTestCase):
 class FreedTest(MapTestCase):
 
     def test_freed_while_counted(self):
+        self.leaves_unattributed()
         names = {'object': '_testrefmap.Plain', 'gc': '_testrefmap.Sized'}
         for kind, name in names.items():
             for refs in 1, 3:
@@ -399,6 +400,36 @@ class FreedTest(MapTestCase):
                 self.assertEqual(found, [(address, '?', 2, 1234)])
         _testrefmap.arena_add(address, -2)
 
+    def test_object_at_an_address(self):
+        self.leaves_unattributed()
+        # For reports; it must not make an object of what is none.
+        op = object()
+        self.assertIs(sys._refmap_object(id(op)), op)
+        freed = _testrefmap.free_counted('object', 2)
+        for address in (0, 1, 8, -8, id(op) + 1, id(op) + 8, 2**47, 2**48, 2**62,
+                        2**63, 2**64 - 8, freed, id(None)):
+            with self.subTest(hex(address)), self.assertRaises(LookupError):
+                sys._refmap_object(address)
+        with self.assertRaises(OverflowError):
+            sys._refmap_object(2**64)
+        with self.assertRaises(TypeError):
+            sys._refmap_object('x')
+
+    def test_object_at_freed_memory(self):
+        for kind in 'malloc', 'mmap':
+            with self.subTest(kind):
+                run_script(f'''
+                    kept = [_testrefmap.free_counted({kind!r}, 3)
+                            for _ in range(10)]
+                    for address in kept:
+                        try:
+                            sys._refmap_object(address)
+                        except LookupError:
+                            pass
+                        else:
+                            raise AssertionError('an object')
+                    ''')
+
     def test_reborn_where_memory_was_freed(self):
         # free() and malloc() again: the next birth there closes the slot.
         run_script('''
@@ -414,6 +445,7 @@ class FreedTest(MapTestCase):
             ''')
 
     def test_many(self):
+        self.leaves_unattributed()
         a = sys.refmap_snapshot()
         for _ in range(500):
             _testrefmap.free_counted('object', 2)
@@ -557,6 +589,7 @@ class UndeadTest(MapTestCase):
                     self.assertEqual(_testrefmap.survivors, [])
 
     def test_resurrected_by_writing(self):
+        self.leaves_unattributed()
         # The total doesn't hear of the new reference.
         before = sys.refmap_info().unattributed
         _testrefmap.Undead(2)
@@ -570,6 +603,7 @@ class UndeadTest(MapTestCase):
         self.assertEqual(sys.refmap_info().unattributed, before - 1)
 
     def test_birth(self):
+        self.leaves_unattributed()
         # Back by an incref it is the same object; from a free list another.
         for how, same in (0, True), (1, False):
             with self.subTest(how=how):

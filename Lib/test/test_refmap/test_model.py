@@ -76,6 +76,7 @@ def model_diff(before, after):
 class ModelTest(MapTestCase):
 
     def setUp(self):
+        self.leaves_unattributed()
         self.base = _testrefmap.arena_open(PAGES)
         self.addCleanup(_testrefmap.arena_close)
         self.addCleanup(self.empty)

@@ -66,6 +66,7 @@ class OneInterpreterTest(InterpreterTestCase):
                 self.assert_healthy()
 
     def test_misbehaving_extension(self):
+        self.leaves_unattributed()
         for kind in SHARED, OWN:
             with self.subTest(kind):
                 interpreter = self.create(kind)
@@ -87,6 +88,7 @@ class OneInterpreterTest(InterpreterTestCase):
                 self.assert_exact()
 
     def test_leaks_become_unattributed_with_their_map(self):
+        self.leaves_unattributed()
         interpreter = self.create(OWN)
         self.run_in(interpreter, '')
         self.destroy(interpreter)

@@ -20,7 +20,7 @@ class ThreadsTest(MapTestCase):
         # Often enough that threads meet in each function.
         interval = sys.getswitchinterval()
         self.addCleanup(sys.setswitchinterval, interval)
-        support.setswitchinterval(1e-5)
+        support.setswitchinterval(1e-4)
         self.stop = threading.Event()
         self.errors = []
 
@@ -60,31 +60,36 @@ class ThreadsTest(MapTestCase):
                 self.assert_true()
         self.assertEqual(self.errors, [])
 
+    # Only one thread looks at the lines: each of them is a tuple, and shows in
+    # the diffs of the others, which would grow and grow.
+
     def test_snapshots_in_all_threads(self):
         def snapshots():
             a = sys.refmap_snapshot()
             self.churn()
             b = sys.refmap_snapshot()
-            diff = sys.refmap_diff(a, b, file=None)
-            self.assert_adds_up(diff)
             sys.refmap_diff(b, a, file=None)
             del a
-            self.assert_adds_up(sys.refmap_diff(b, file=None))
+            sys.refmap_diff(b, file=None)
+            return sys.refmap_diff(b, b, file=None)
 
         with self.start(*[snapshots] * 3, self.churn, self.churn_in_c):
-            for _ in range(20):
-                snapshots()
+            for _ in range(10):
+                a = sys.refmap_snapshot()
+                self.assertEqual(snapshots().total, 0)
+                b = sys.refmap_snapshot()
+                self.assert_adds_up(sys.refmap_diff(a, b, file=None))
         self.assertEqual(self.errors, [])
 
     def test_baselines_race(self):
         # Each thread replaces the baseline that another one compares with.
         def baselines():
             sys.refmap_snapshot()
-            self.assert_adds_up(sys.refmap_diff(file=None))
+            return sys.refmap_diff(file=None)
 
         with self.start(*[baselines] * 4):
-            for _ in range(50):
-                baselines()
+            for _ in range(20):
+                self.assert_adds_up(baselines())
         self.assertEqual(self.errors, [])
 
     def test_thread_ends(self):
@@ -178,12 +183,12 @@ class ForkTest(MapTestCase):
                 x = [[i] for i in range(1000)]
                 sys.refmap_diff(a, file=None)
                 _testrefmap.churn(x, 500)
-        threads = [threading.Thread(target=churn) for _ in range(3)]
+        threads = [threading.Thread(target=churn) for _ in range(2)]
         for thread in threads: thread.start()
-        sys.setswitchinterval(1e-5)
+        sys.setswitchinterval(1e-4)
         try:
             before = sys.refmap_snapshot()
-            for _ in range(10):
+            for _ in range(5):
                 fork_and_check(before)
         finally:
             stop = True

@@ -4,9 +4,10 @@
 #
 # usage: test_off.sh X.Y
 #
-# Compares, at CPython's own optimization, instructions and defined symbols of
-# every C file that a hook touches, and of those that count most. Line numbers,
-# which some error messages of CPython have, are made the same in both.
+# Compares, at CPython's own optimization and --with-pydebug, instructions and
+# defined symbols of every C file that a hook touches, and of those that count
+# most. Line numbers, which assertions and some error messages of CPython have,
+# are made the same in both.
 set -eu
 me=test_off
 . "$(dirname "$0")/../lib.sh"
@@ -59,8 +60,6 @@ same_makefile() {
 [ $# -eq 1 ] || die "usage: test_off.sh X.Y"
 version=$1
 require_version "$version"
-stock=$build/$version-stock-release
-off=$build/$version-off
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
@@ -71,6 +70,7 @@ objects=$({ printf '%s\n' Objects/object.o Objects/dictobject.o Objects/listobje
                 touched_by "$refmap_root/$hook"
             done | sed -n 's/^\(\(Objects\|Python\)\/[^/]*\)\.c$/\1.o/p'
           } | LC_ALL=C sort -u)
+
 # compile VARIANT OBJECT...: anew, with a line number that no other build wants.
 compile() {
     variant=$1
@@ -83,19 +83,27 @@ compile() {
     }
 }
 
-# shellcheck disable=SC2086  # words
-compile stock-release $objects
-# shellcheck disable=SC2086
-compile off $objects $overlay_objects
-check "pyconfig.h defines the same" same_pyconfig
-check "the Makefile differs by the overlay's files only" same_makefile
-for object in $objects; do
-    check "$object: the same instructions" same_instructions "$object"
-    check "$object: the same symbols" same_symbols "$object"
-done
-for object in $overlay_objects; do
-    check "$object: no symbols" no_symbols "$object"
-done
-# shellcheck disable=SC2086
-(cd "$stock" && rm -f $objects) && (cd "$off" && rm -f $objects $overlay_objects)
+# compare STOCK OFF: two variants that should be the same.
+compare() {
+    stock=$build/$version-$1
+    off=$build/$version-$2
+    # shellcheck disable=SC2086  # words
+    compile "$1" $objects
+    # shellcheck disable=SC2086
+    compile "$2" $objects $overlay_objects
+    check "$2: pyconfig.h defines the same" same_pyconfig
+    check "$2: the Makefile differs by the overlay's files only" same_makefile
+    for object in $objects; do
+        check "$2, $object: the same instructions" same_instructions "$object"
+        check "$2, $object: the same symbols" same_symbols "$object"
+    done
+    for object in $overlay_objects; do
+        check "$2, $object: no symbols" no_symbols "$object"
+    done
+    # shellcheck disable=SC2086
+    (cd "$stock" && rm -f $objects) && (cd "$off" && rm -f $objects $overlay_objects)
+}
+
+compare stock-release off
+compare stock-debug off-debug
 summary
