@@ -20,11 +20,13 @@ _testrefmap = import_helper.import_module('_testrefmap')
 class LeakTest(MapTestCase):
 
     def test_leaked_reference(self):
+        # Bound before: what an attribute is looked up in keeps caches.
+        leak, snapshot = _testrefmap.leak_reference, sys.refmap_snapshot
         victim = object()
         count = sys.refmap_count(victim) - 1
-        a = sys.refmap_snapshot()
-        _testrefmap.leak_reference(victim)
-        b = sys.refmap_snapshot()
+        a = snapshot()
+        leak(victim)
+        b = snapshot()
         _testrefmap.over_decref(victim)
         diff = sys.refmap_diff(a, b, file=None)
         self.assertEqual(diff.living, [(id(victim), 'object', count, count + 1)])
@@ -51,10 +53,11 @@ class LeakTest(MapTestCase):
         self.assertNotIn(address, [x[0] for x in diff.living])
 
     def test_over_decref(self):
+        over_decref, snapshot = _testrefmap.over_decref, sys.refmap_snapshot
         victims = [object()] * 3
-        a = sys.refmap_snapshot()
-        _testrefmap.over_decref(victims[0])
-        b = sys.refmap_snapshot()
+        a = snapshot()
+        over_decref(victims[0])
+        b = snapshot()
         _testrefmap.leak_reference(victims[0])
         diff = sys.refmap_diff(a, b, file=None)
         self.assertEqual(diff.living, [(id(victims[0]), 'object', 3, 2)])
@@ -275,10 +278,11 @@ class ForeignTest(MapTestCase):
         self.assertEqual(sys.refmap_info().unattributed, before.unattributed)
 
     def test_stock_debug_in_a_diff(self):
+        incref, snapshot = _testrefmap.stock_debug_incref, sys.refmap_snapshot
         victim = _testrefmap.Plain()
-        a = sys.refmap_snapshot()
-        _testrefmap.stock_debug_incref(victim)
-        b = sys.refmap_snapshot()
+        a = snapshot()
+        incref(victim)
+        b = snapshot()
         _testrefmap.stock_debug_decref(victim)
         diff = sys.refmap_diff(a, b, file=None)
         self.assertEqual((diff.living, diff.died, diff.unattributed, diff.total),

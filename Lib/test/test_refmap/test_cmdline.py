@@ -60,6 +60,21 @@ class ShowRefcountTest(unittest.TestCase):
         counts = [n for n, _ in types.values()]
         self.assertEqual(counts, sorted(counts, reverse=True))
 
+    def test_leaked_snapshot(self):
+        # Its birth is taken out of the total, and further references are not.
+        _, err = run('-X', 'showrefcount', '-c', textwrap.dedent('''
+            import sys, _testrefmap
+            snapshot = sys.refmap_snapshot()
+            diff = sys.refmap_diff(file=None)
+            for _ in range(2):
+                _testrefmap.leak_reference(snapshot)
+            _testrefmap.leak_reference(diff)
+            '''))
+        self.assertRegex(err, r'^\[1 refs, ')
+        self.assertIn('sys.refmap_snapshot_type: 2 in 1 objects\n', err)
+        self.assertIn('sys.refmap_diff_type: 1 in 1 objects\n', err)
+        self.assertIn('refs left unattributed: -2\n', err)
+
     def test_silent_without(self):
         out, err = run('-c', LEAK)
         self.assertEqual((out, err), ('', ''))
@@ -196,6 +211,21 @@ class DumpTest(unittest.TestCase):
             '''))
         # An object that lives on in ob_refcnt alone has no references left.
         self.assertIn('refs left unattributed: 4\n', err)
+
+    def test_allocators(self):
+        # The name of the file is kept for longer than an interpreter lives.
+        path = os_helper.TESTFN
+        self.addCleanup(os_helper.unlink, path)
+        for name in 'malloc_debug', 'pymalloc_debug', 'malloc':
+            with self.subTest(name):
+                run('-X', f'refmap=dump:{path}', '-c', LEAK, PYTHONMALLOC=name)
+                with open(path, encoding='utf-8') as file:
+                    self.check_leak(file.read())
+                os_helper.unlink(path)
+                run('-X', 'dev', '-c', LEAK, PYTHONREFMAPDUMP=f'dump:{path}',
+                    PYTHONMALLOC=name)
+                with open(path, encoding='utf-8') as file:
+                    self.check_leak(file.read())
 
     def test_after_fork(self):
         support.requires_fork()
