@@ -124,10 +124,13 @@ _PyRefMap_LimitAllocations(Py_ssize_t n)
 
 /* --- the lookaside ------------------------------------------------------ */
 
+/* NULL if there is no leaf; `page` may be any number, even of garbage. */
 static inline refmap_block_t **
 refmap_entry(refmap_state_t *map, uintptr_t page)
 {
-    refmap_leaf_t *leaf = map->root[page >> REFMAP_LEAF_BITS];
+    uintptr_t root_index = page >> REFMAP_LEAF_BITS;
+    refmap_leaf_t *leaf = root_index < REFMAP_ROOT_ENTRIES
+                          ? map->root[root_index] : NULL;
     return leaf ? &leaf->entries[page & (REFMAP_LEAF_ENTRIES - 1)] : NULL;
 }
 
@@ -155,8 +158,9 @@ static void
 refmap_remember_unlocked(refmap_state_t *map, refmap_block_t *block)
 {
     uintptr_t root_index = block->page >> REFMAP_LEAF_BITS;
-    if (map->root[root_index] == NULL
-        && refmap_add_leaf_unlocked(map, root_index) < 0)
+    if (root_index >= REFMAP_ROOT_ENTRIES
+        || (map->root[root_index] == NULL
+            && refmap_add_leaf_unlocked(map, root_index) < 0))
     {
         return;
     }
