@@ -390,22 +390,30 @@ class InfoTest(MapTestCase):
         self.assertAlmostEqual(after - before, 0, delta=50)
 
     def test_empty_blocks_are_given_back(self):
+        # When blocks for as many other pages are needed.
         out, _ = run_script('''
-            def fill(): return [[None] for _ in range(200_000)]
-            start = sys.refmap_info().blocks
-            data = fill()
-            full = sys.refmap_info().blocks
+            def large(): return [tuple([i] * 100) for i in range(20_000)]
+            def small(): return [[] for _ in range(600_000)]
+            data = large()
+            one = sys.refmap_info().blocks
             del data
-            for _ in range(3):
-                data = fill()
+            data = small()
+            both = sys.refmap_info().blocks
+            check_exact()
+            check_true()
+            print(one, both)
+            del data
+            for make in large, small, large, small, large:
+                data = make()
                 del data
                 check_exact()
-            print(start, full, sys.refmap_info().blocks)
-            ''')
-        start, full, end = map(int, out.split())
-        self.assertGreater(full, start)
-        # Not all at once, but they don't pile up.
-        self.assertLess(end, 2 * full)
+            check_true()
+            print(one, sys.refmap_info().blocks)
+            ''', PYTHONMALLOC='pymalloc')
+        for line in out.splitlines():
+            one, both = map(int, line.split())
+            self.assertGreater(one, 2000)
+            self.assertLess(both, 1.5 * one)
 
 
 class CountTest(MapTestCase):
