@@ -14,6 +14,8 @@
 #include "pycore_runtime.h"       // _PyRuntime
 #include "pycore_pystate.h"       // PyInterpreterState_Head()
 
+#include <errno.h>
+#include <limits.h>               // PIPE_BUF
 #include <sys/mman.h>             // mmap()
 #ifdef __linux__
 #  include <sys/uio.h>            // process_vm_readv()
@@ -888,6 +890,7 @@ refmap_drop_snapshots(refmap_state_t *map)
 static void
 refmap_free_names(refmap_state_t *map)
 {
+    map->keep_types = 0;
     _PyRefMap_ForgetTypes(map);
     refmap_name_t *name, *next_name;
     HASH_ITER(hh, map->names, name, next_name) {
@@ -962,18 +965,40 @@ _PyRefMap_AfterFork(void)
 
 /* --- memory that may be gone -------------------------------------------- */
 
+/* A pipe tells, too, what can be read: write(2) fails with EFAULT. Opened anew
+   each time, as one that is kept would be shared with forked children. */
+static int
+refmap_read_by_pipe(uintptr_t address, void *buffer, size_t size)
+{
+    int fds[2], result = -1;
+    // So much always fits into an empty pipe; see pipe(7).
+    if (size > PIPE_BUF + (size_t)8 || pipe(fds) < 0) {
+        return -1;
+    }
+    if (write(fds[1], (const void *)address, size) == (ssize_t)size
+        && read(fds[0], buffer, size) == (ssize_t)size)
+    {
+        result = 0;
+    }
+    close(fds[0]);
+    close(fds[1]);
+    return result;
+}
+
 int
 _PyRefMap_Read(uintptr_t address, void *buffer, size_t size)
 {
 #ifdef __linux__
     // The kernel copies, and says so when it can't; see process_vm_readv(2).
+    // A sandbox may forbid the call itself.
     struct iovec local = {buffer, size};
     struct iovec remote = {(void *)address, size};
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0)
-           == (ssize_t)size ? 0 : -1;
-#else
-    return -1;
+    ssize_t n = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) {
+        return n == (ssize_t)size ? 0 : -1;
+    }
 #endif
+    return refmap_read_by_pipe(address, buffer, size);
 }
 
 void
@@ -1047,6 +1072,28 @@ refmap_intern_name(refmap_state_t *map, const char *text)
     return name->id;
 }
 
+/* Is this printable UTF-8? The memory of a name may have been freed. */
+static int
+refmap_is_text(const char *name)
+{
+    const unsigned char *p = (const unsigned char *)name;
+    while (*p != 0) {
+        // By the number of leading ones; see RFC 3629, section 3.
+        int more = *p < 0x80 ? 0 : *p < 0xc2 ? -1 : *p < 0xe0 ? 1
+                   : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : -1;
+        if (more < 0 || (*p < 0x20 && *p != '\n' && *p != '\t')
+            || *p == 0x7f) {
+            return 0;
+        }
+        for (p++; more > 0; more--, p++) {
+            if ((*p & 0xc0) != 0x80) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
 /* The name of the type at `address`, copied piece by piece, as any of the
    pointers may be garbage; an empty string unless it all looks like a type. */
 static void
@@ -1073,6 +1120,13 @@ refmap_read_type_name(uintptr_t address, char *name, size_t size)
         }
         len += n;
     }
+    // Too long. The last character may be incomplete.
+    while (len > 0 && (name[len - 1] & 0xc0) == 0x80) {
+        len--;
+    }
+    if (len > 0 && (name[len - 1] & 0x80)) {
+        len--;
+    }
     name[len] = '\0';
 }
 
@@ -1080,6 +1134,9 @@ void
 _PyRefMap_ForgetTypes(refmap_state_t *map)
 {
     refmap_known_type_t *known, *next;
+    if (map->keep_types) {
+        return;
+    }
     HASH_ITER(hh, map->types, known, next) {
         HASH_DELETE(hh, map->types, known);
         _PyRefMap_RawFree(known, sizeof(*known));
@@ -1105,7 +1162,7 @@ refmap_type_at(refmap_state_t *map, uintptr_t address)
     }
     char name[256];
     refmap_read_type_name(address, name, sizeof(name));
-    if (name[0] == '\0') {
+    if (name[0] == '\0' || !refmap_is_text(name)) {
         return REFMAP_TYPE_UNKNOWN;
     }
     refmap_type_t id = refmap_intern_name(map, name);

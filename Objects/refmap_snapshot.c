@@ -497,7 +497,8 @@ _PyRefMap_ObjectAt(uintptr_t address)
     refmap_object_t object;
     _PyRefMap_ReadPage(block, &copy);
     _PyRefMap_ReadSlot(map, block, i, &copy, &object);
-    return object.address == address && object.refcnt > 0
+    return object.address == address && copy.readable
+           && refcnt_agrees(&block->slots[i], object.refcnt)
            && object.type != REFMAP_TYPE_UNKNOWN ? (PyObject *)address : NULL;
 }
 
@@ -511,6 +512,16 @@ int
 _PyRefMap_List(refmap_state_t *map, refmap_records_t *records)
 {
     return list_map(map, 0, records);
+}
+
+void
+_PyRefMap_KeepTypes(refmap_state_t *map)
+{
+    refmap_records_t records = {0};
+    map->keep_types = 0;
+    (void)_PyRefMap_List(map, &records);
+    _PyRefMap_ClearRecords(&records);
+    map->keep_types = 1;
 }
 
 #endif  // Py_REFCOUNT_MAP

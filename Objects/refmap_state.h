@@ -133,6 +133,7 @@ struct _refmap_state {
     refmap_type_t nnames;
     refmap_known_type_t *types; // uthash, by address and birth
     size_t ntypes;
+    int keep_types;             // their names may not be read again
 
     uint64_t nfindings;         // ever; the last REFMAP_FINDINGS are kept
     refmap_finding_t findings[REFMAP_FINDINGS];

@@ -704,6 +704,10 @@ static PyMethodDef refmap_methods[] = {
     {NULL}
 };
 
+/* What is to be dumped at exit. */
+static int dump_wanted;
+static wchar_t *dump_file;      // from PyMem_RawMalloc(); NULL: stderr
+
 int
 _PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod)
 {
@@ -733,6 +737,9 @@ _PyRefMap_FiniSys(PyInterpreterState *interp)
 {
     if (_Py_IsMainInterpreter(interp)) {
         _PyRefMap_SetBaseline(NULL);
+        if (dump_wanted || interp->config.show_ref_count) {
+            _PyRefMap_KeepTypes(_PyRefMap_Main());
+        }
     }
     _PyStructSequence_FiniBuiltin(interp, &Info_Type);
     _PyStaticType_FiniBuiltin(interp, &Diff_Type);
@@ -741,9 +748,6 @@ _PyRefMap_FiniSys(PyInterpreterState *interp)
 
 
 /* --- the end of the process ----------------------------------------------- */
-
-static int dump_wanted;
-static wchar_t *dump_file;      // from PyMem_RawMalloc(); NULL: stderr
 
 static PyStatus
 set_dump(const wchar_t *value, int *wanted)
@@ -843,14 +847,15 @@ merge_types(refmap_records_t *records)
     qsort(records->items, records->len, sizeof(*records->items),
           compare_types);
     for (size_t i = 0; i < records->len; i++) {
-        const refmap_record_t *record = &records->items[i];
-        if (n == 0 || strcmp(records->items[n - 1].type, record->type) != 0) {
-            records->items[n] = *record;
+        // A copy, because the place may be its own.
+        const refmap_record_t record = records->items[i];
+        if (n == 0 || strcmp(records->items[n - 1].type, record.type) != 0) {
+            records->items[n] = record;
             records->items[n].before = 0;
             records->items[n].after = 0;
             n++;
         }
-        records->items[n - 1].before += record->before;
+        records->items[n - 1].before += record.before;
         records->items[n - 1].after++;
     }
     records->len = n;
@@ -899,7 +904,10 @@ dump_objects(const refmap_records_t *records)
         return;
     }
     print_objects(file, records);
-    fclose(file);
+    int failed = ferror(file);
+    if (fclose(file) != 0 || failed) {
+        fprintf(stderr, "refmap: cannot write to file: %ls\n", dump_file);
+    }
 }
 
 void

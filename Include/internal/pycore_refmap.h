@@ -227,6 +227,10 @@ extern int _PyRefMap_Verify(refmap_state_t *map, refmap_records_t *records);
 /* Append all objects that have a count. Return -1 on out of memory. */
 extern int _PyRefMap_List(refmap_state_t *map, refmap_records_t *records);
 
+/* Read the names of the types of all objects, and believe them from now on: at
+   exit, the strings go before the types that leaked. */
+extern void _PyRefMap_KeepTypes(refmap_state_t *map);
+
 /* Tests only: let the next `n` allocations of the maps succeed and those
    after them fail; -1 turns that off.
    Exported for the _testrefmap extension. */

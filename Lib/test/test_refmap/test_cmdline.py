@@ -51,7 +51,8 @@ class ShowRefcountTest(unittest.TestCase):
             else:
                 self.assertRegex(line, r'^refs left unattributed: -?\d+$')
         self.assertEqual(types['_testrefmap.Plain'], (3, 3))
-        self.assertEqual(types['list'], (1, 1))
+        # The leaked class keeps its module alive, which has a list, too.
+        self.assertIn(types['list'], [(1, 1), (2, 2)])
         self.assertEqual(types['Victim'], (1, 1))
         left = [int(line.split(': ')[1]) for line in lines[1:]
                 if 'unattributed' in line]
