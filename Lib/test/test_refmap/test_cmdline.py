@@ -295,10 +295,11 @@ class EmbeddingTest(unittest.TestCase):
 
     def setUp(self):
         name = '_testembed'
-        builddir = os.path.dirname(sys.executable)
+        # It finds the library from the directory that it runs in.
+        self.directory = os.path.dirname(sys.executable)
         self.program = next(
-            (path for path in (os.path.join(builddir, name),
-                               os.path.join(builddir, 'Programs', name))
+            (path for path in (os.path.join(self.directory, name),
+                               os.path.join(self.directory, 'Programs', name))
              if os.path.isfile(path)), None)
         if self.program is None:
             self.skipTest(f'there is no {name} beside the interpreter')
@@ -306,7 +307,7 @@ class EmbeddingTest(unittest.TestCase):
     def run_embedded(self, *args, **env):
         process = subprocess.run(
             [self.program, *args], capture_output=True, text=True,
-            env=os.environ | env, timeout=support.LONG_TIMEOUT)
+            cwd=self.directory, env=os.environ | env, timeout=support.LONG_TIMEOUT)
         self.assertEqual(process.returncode, 0, process.stderr)
         return process.stdout, process.stderr
 

@@ -389,8 +389,8 @@ class DiffTest(MapTestCase):
         self.assertIn('object', diff.types)
 
     def test_long_and_strange_type_names(self):
-        names = ['x' * 200, 'x' * 1000, 'ünïcödé', '\u4e2d' * 300, 'a b(c)\n%s%n',
-                 '\U0001f40d']
+        names = ['x' * 200, 'x' * 1000, 'ünïcödé', '\u4e2d' * 300, 'a b(c)%s%n',
+                 '\U0001f40d', '\u4e2d' * 85]
         a = sys.refmap_snapshot()
         objects = [type(name, (), {})() for name in names]
         diff = diff_of(a)
@@ -399,6 +399,13 @@ class DiffTest(MapTestCase):
             reported = found[id(op)][0]
             self.assertEqual(reported[:80], name[:80])
         str(diff), diff.types, diff.died
+
+    def test_type_name_of_several_lines(self):
+        # Would look like lines of the report.
+        a = sys.refmap_snapshot()
+        op = type('x)\nref change of type int: 5', (), {})()
+        diff = diff_of(a)
+        self.assertEqual(living(diff)[id(op)][0], '?')
 
     def test_renamed_type(self):
         class A:
