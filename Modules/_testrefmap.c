@@ -13,6 +13,7 @@
 #include "pycore_object.h"        // _Py_IMMORTAL_REFCNT
 #include "pycore_refmap.h"        // _PyRefMap_LimitAllocations()
 
+#include <errno.h>
 #include <stddef.h>               // max_align_t, offsetof()
 #include <stdint.h>
 #include <sys/mman.h>             // mmap()
@@ -306,6 +307,29 @@ incref_often(PyObject *Py_UNUSED(module), PyObject *args)
         _PyRefMap_Decref(op);
     }
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(errno_after_touch_doc,
+"errno_after_touch(address, errno, /)\n--\n\n"
+"Set errno, incref and decref in the map only, and return what errno is then.\n"
+"C code relies on it that Py_INCREF() leaves errno alone.");
+
+static PyObject *
+errno_after_touch(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *address;
+    int value;
+    if (!PyArg_ParseTuple(args, "Oi:errno_after_touch", &address, &value)) {
+        return NULL;
+    }
+    PyObject *op = PyLong_AsVoidPtr(address);
+    if (op == NULL) {
+        return NULL;
+    }
+    errno = value;
+    _PyRefMap_Incref(op);
+    _PyRefMap_Decref(op);
+    return PyLong_FromLong(errno);
 }
 
 
@@ -1094,6 +1118,8 @@ static PyMethodDef methods[] = {
     {"incref_without_thread_state", incref_without_thread_state, METH_VARARGS,
      incref_without_thread_state_doc},
     {"incref_often", incref_often, METH_VARARGS, incref_often_doc},
+    {"errno_after_touch", errno_after_touch, METH_VARARGS,
+     errno_after_touch_doc},
     {"free_counted", free_counted, METH_VARARGS, free_counted_doc},
     {"resize_bytes", resize_bytes, METH_VARARGS, resize_bytes_doc},
     {"resize_tuple", resize_tuple, METH_VARARGS, resize_tuple_doc},

@@ -184,6 +184,49 @@ class RefcntTest(MapTestCase):
         self.assertIn((address, '_testrefmap.Odd', 1), diff.died)
 
 
+class ErrnoTest(MapTestCase):
+
+    def test_unreadable_memory(self):
+        # The first touch after a snapshot reads the page, which fails.
+        run_script('''
+            import errno
+            address = _testrefmap.free_counted('mmap', 3)
+            touch = _testrefmap.errno_after_touch
+            for value in 0, errno.EXDEV:
+                sys.refmap_snapshot()
+                assert touch(address, value) == value
+            ''')
+
+    def test_out_of_memory(self):
+        run_script('''
+            import errno
+            address = _testrefmap.arena_open(100)
+            touch = _testrefmap.errno_after_touch
+            results = [None] * 50
+            for n in range(50):
+                _testrefmap.limit_allocations(n)
+                results[n] = touch(address + n * 4096, errno.EXDEV)
+            _testrefmap.limit_allocations(-1)
+            assert set(results) == {errno.EXDEV}, results
+            check_exact()
+            ''')
+
+    def test_out_of_memory_without_stderr(self):
+        # Not even the warning changes it.
+        run_script('''
+            import errno, os
+            address = _testrefmap.arena_open(1)
+            touch = _testrefmap.errno_after_touch
+            os.close(2)
+            _testrefmap.limit_allocations(0)
+            result = touch(address, errno.EXDEV)
+            _testrefmap.limit_allocations(-1)
+            assert sys.refmap_info().untracked
+            if result != errno.EXDEV:
+                os._exit(1)
+            ''')
+
+
 class ForeignTest(MapTestCase):
     """Binaries that were not compiled for this interpreter."""
 
