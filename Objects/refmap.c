@@ -431,13 +431,17 @@ refmap_writable_block(refmap_state_t *map, uintptr_t address)
 static Py_NO_INLINE refmap_slot_t *
 refmap_slot_slow(refmap_state_t *map, uintptr_t address)
 {
+    // Nobody expects Py_INCREF() to change it.
+    int saved_errno = errno;
     refmap_block_t *block = refmap_writable_block(map, address);
     if (block == NULL) {
         refmap_warn_untracked(map);
+        errno = saved_errno;
         map->unattributed += refmap_count(&map->nowhere);
         map->nowhere.count = 0;
         return &map->nowhere;
     }
+    errno = saved_errno;
     return &block->slots[refmap_slot_index(address)];
 }
 
@@ -673,6 +677,7 @@ _PyRefMap_Dealloc(PyObject *op)
 static Py_NO_INLINE void
 refmap_free_counted(struct _py_object_state *state, uintptr_t address)
 {
+    int saved_errno = errno;
     refmap_state_t *map = state->refmap;
     refmap_block_t *block = refmap_find(map, refmap_page(address));
     size_t i = refmap_slot_index(address);
@@ -683,6 +688,7 @@ refmap_free_counted(struct _py_object_state *state, uintptr_t address)
     refmap_finding(map, object.address, refmap_count(&block->slots[i]),
                    object.type);
     refmap_settle(state, address, 0);
+    errno = saved_errno;
 }
 
 void
@@ -1081,8 +1087,7 @@ refmap_is_text(const char *name)
         // By the number of leading ones; see RFC 3629, section 3.
         int more = *p < 0x80 ? 0 : *p < 0xc2 ? -1 : *p < 0xe0 ? 1
                    : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : -1;
-        if (more < 0 || (*p < 0x20 && *p != '\n' && *p != '\t')
-            || *p == 0x7f) {
+        if (more < 0 || *p < 0x20 || *p == 0x7f) {
             return 0;
         }
         for (p++; more > 0; more--, p++) {

@@ -155,13 +155,15 @@ class RefcntTest(MapTestCase):
                     assert [y[1] for y in found] == ['object'], diff
                     assert found[0][3] - found[0][2] == 11, found
                     more.clear()
+                    where = id(x)
                     del x
                     b = sys.refmap_snapshot()
                     diff = sys.refmap_diff(a, b, file=None)
                     check_diff(diff)
                     check_exact()
                     # The reference of the initialiser is not an object's death.
-                    assert not diff.died, diff
+                    # (Other objects may die: types forget names of attributes.)
+                    assert where not in [y[0] for y in diff.died], diff
                     check_true()
                     x = _testrefmap.static_object({odd})
                     print(sys.refmap_verify())
