@@ -35,8 +35,7 @@
    likely dead. Names are kept. */
 #define REFMAP_MAX_TYPES 65536
 
-static refmap_leaf_t *main_root[REFMAP_ROOT_ENTRIES];
-static refmap_state_t main_map = {.root = main_root, .epoch = 1};
+static refmap_state_t main_map = {.epoch = 1};
 
 /* What closed maps and _Py_FinalizeRefTotal() left. */
 static Py_ssize_t left_unattributed;
@@ -114,6 +113,10 @@ refmap_reserve(size_t size)
 #ifdef MADV_NOHUGEPAGE
     (void)madvise(ptr, size, MADV_NOHUGEPAGE);
 #endif
+#ifdef MADV_DONTDUMP
+    // A core of hundreds of gibibytes, though sparse, is written for minutes.
+    (void)madvise(ptr, size, MADV_DONTDUMP);
+#endif
     return ptr;
 }
 
@@ -126,76 +129,95 @@ _PyRefMap_LimitAllocations(Py_ssize_t n)
 
 /* --- the lookaside ------------------------------------------------------ */
 
-/* NULL if there is no leaf; `page` may be any number, even of garbage. */
-static inline refmap_block_t **
-refmap_entry(refmap_state_t *map, uintptr_t page)
+/* See _PyRefMap_Entry(): what the directory holds for `block`. */
+static uintptr_t
+refmap_entry(const refmap_block_t *block)
 {
-    uintptr_t root_index = page >> REFMAP_LEAF_BITS;
-    refmap_leaf_t *leaf = root_index < REFMAP_ROOT_ENTRIES
-                          ? map->root[root_index] : NULL;
-    return leaf ? &leaf->entries[page & (REFMAP_LEAF_ENTRIES - 1)] : NULL;
+    return (uintptr_t)block->slots - block->page * sizeof(block->slots);
 }
 
-static int
-refmap_add_leaf_unlocked(refmap_state_t *map, uintptr_t root_index)
+/* The block of `page` if the lookaside has it, or NULL. `page` may be any
+   number, even of garbage. */
+static refmap_block_t *
+refmap_lookaside(const refmap_state_t *map, uintptr_t page)
 {
-    if (refmap_grow(&map->leaves, &map->leaves_allocated, map->nleaves + 1,
-                    sizeof(*map->leaves)) < 0) {
-        return -1;
+    if (map->directory == NULL) {
+        size_t i = page % REFMAP_RECENT;
+        refmap_block_t *block = map->recent[i];
+        return block != NULL && block->page == page ? block : NULL;
     }
-    refmap_leaf_t *leaf = refmap_reserve(sizeof(*leaf));
-    if (leaf == NULL) {
-        return -1;
+    uintptr_t entry = page < REFMAP_PAGES ? map->directory[page] : 0;
+    if (entry == 0) {
+        return NULL;
     }
-    map->leaves[map->nleaves].index = root_index;
-    map->leaves[map->nleaves].low = REFMAP_LEAF_ENTRIES;
-    map->leaves[map->nleaves].high = 0;
-    map->nleaves++;
-    map->root[root_index] = leaf;
-    return 0;
+    uintptr_t slots = entry + page * sizeof(((refmap_block_t *)0)->slots);
+    return (refmap_block_t *)(slots - offsetof(refmap_block_t, slots));
+}
+
+/* The gibibyte of `page` among those that have entries; NULL on out of
+   memory. */
+static refmap_range_t *
+refmap_range_unlocked(refmap_state_t *map, uintptr_t page)
+{
+    uintptr_t start = page & ~(uintptr_t)(REFMAP_RANGE_PAGES - 1);
+    for (size_t i = 0; i < map->nranges; i++) {
+        if (map->ranges[i].start == start) {
+            return &map->ranges[i];
+        }
+    }
+    if (refmap_grow(&map->ranges, &map->ranges_allocated, map->nranges + 1,
+                    sizeof(*map->ranges)) < 0) {
+        return NULL;
+    }
+    refmap_range_t *range = &map->ranges[map->nranges++];
+    *range = (refmap_range_t){start, start + REFMAP_RANGE_PAGES, start};
+    return range;
 }
 
 /* Let the hot path find `block`. Out of memory only makes it slower. */
 static void
 refmap_remember_unlocked(refmap_state_t *map, refmap_block_t *block)
 {
-    uintptr_t root_index = block->page >> REFMAP_LEAF_BITS;
-    if (root_index >= REFMAP_ROOT_ENTRIES
-        || (map->root[root_index] == NULL
-            && refmap_add_leaf_unlocked(map, root_index) < 0))
-    {
+    uintptr_t page = block->page;
+    if (map->directory == NULL) {
+        map->recent[page % REFMAP_RECENT] = block;
         return;
     }
-    size_t k = 0;
-    while (map->leaves[k].index != root_index) {
-        k++;
+    refmap_range_t *range = page < REFMAP_PAGES
+                            ? refmap_range_unlocked(map, page) : NULL;
+    if (range != NULL) {
+        range->low = Py_MIN(range->low, page);
+        range->high = Py_MAX(range->high, page + 1);
+        map->directory[page] = refmap_entry(block);
     }
-    uint32_t i = block->page & (REFMAP_LEAF_ENTRIES - 1);
-    map->leaves[k].low = Py_MIN(map->leaves[k].low, i);
-    map->leaves[k].high = Py_MAX(map->leaves[k].high, i + 1);
-    *refmap_entry(map, block->page) = block;
 }
 
 static void
 refmap_forget(refmap_state_t *map, uintptr_t page)
 {
-    refmap_block_t **entry = refmap_entry(map, page);
-    if (entry != NULL) {
-        *entry = NULL;
+    if (refmap_lookaside(map, page) == NULL) {
+        return;
+    }
+    if (map->directory == NULL) {
+        map->recent[page % REFMAP_RECENT] = NULL;
+    }
+    else {
+        map->directory[page] = 0;
     }
 }
 
 void
 _PyRefMap_ForgetLookaside_unlocked(refmap_state_t *map)
 {
-    for (size_t i = 0; i < map->nleaves; i++) {
-        uint32_t low = map->leaves[i].low, high = map->leaves[i].high;
-        if (low < high) {
-            memset(&map->root[map->leaves[i].index]->entries[low], 0,
-                   (high - low) * sizeof(refmap_block_t *));
+    memset(map->recent, 0, sizeof(map->recent));
+    for (size_t i = 0; i < map->nranges; i++) {
+        refmap_range_t *range = &map->ranges[i];
+        if (range->low < range->high) {
+            memset(&map->directory[range->low], 0,
+                   (range->high - range->low) * sizeof(*map->directory));
         }
-        map->leaves[i].low = REFMAP_LEAF_ENTRIES;
-        map->leaves[i].high = 0;
+        range->low = range->start + REFMAP_RANGE_PAGES;
+        range->high = range->start;
     }
 }
 
@@ -205,8 +227,7 @@ _PyRefMap_ForgetLookaside_unlocked(refmap_state_t *map)
 static refmap_block_t *
 refmap_find(refmap_state_t *map, uintptr_t page)
 {
-    refmap_block_t **entry = refmap_entry(map, page);
-    refmap_block_t *block = entry ? *entry : NULL;
+    refmap_block_t *block = refmap_lookaside(map, page);
     if (block == NULL) {
         HASH_FIND(hh, map->table, &page, sizeof(page), block);
     }
@@ -406,11 +427,10 @@ static refmap_block_t *
 refmap_writable_block(refmap_state_t *map, uintptr_t address)
 {
     uintptr_t page = refmap_page(address);
-    refmap_block_t **entry = refmap_entry(map, page);
-    if (entry != NULL && *entry != NULL) {
-        return *entry;
+    refmap_block_t *block = refmap_lookaside(map, page);
+    if (block != NULL) {
+        return block;
     }
-    refmap_block_t *block = NULL;
     refmap_lock(map);
     HASH_FIND(hh, map->table, &page, sizeof(page), block);
     if (block == NULL) {
@@ -445,60 +465,50 @@ refmap_slot_slow(refmap_state_t *map, uintptr_t address)
     return &block->slots[refmap_slot_index(address)];
 }
 
-/* The block of `address` if the lookaside has it, or NULL. */
-static inline refmap_block_t *
-refmap_lookaside(const struct _py_object_state *state, uintptr_t address)
-{
-    const refmap_leaf_t *leaf = state->refmap_root[
-        address >> (REFMAP_PAGE_BITS + REFMAP_LEAF_BITS)];
-    return LIKELY(leaf != NULL)
-        ? leaf->entries[refmap_page(address) & (REFMAP_LEAF_ENTRIES - 1)]
-        : NULL;
-}
-
-/* The slot of `address`, to be changed. Never NULL; `state` is that of an
-   interpreter. */
-static inline refmap_slot_t *
-refmap_slot(struct _py_object_state *state, uintptr_t address)
-{
-    refmap_block_t *block = refmap_lookaside(state, address);
-    return LIKELY(block != NULL) ? &block->slots[refmap_slot_index(address)]
-                                 : refmap_slot_slow(state->refmap, address);
-}
-
-/* Is anything counted at `address`? */
-static inline int
-refmap_is_counted(struct _py_object_state *state, uintptr_t address)
-{
-    refmap_block_t *block = refmap_lookaside(state, address);
-    if (UNLIKELY(block == NULL)) {
-        if (state->refmap == NULL) {
-            return 0;
-        }
-        block = refmap_find(state->refmap, refmap_page(address));
-        if (block == NULL) {
-            return 0;
-        }
-    }
-    return block->slots[refmap_slot_index(address)].count != 0;
-}
-
 
 /* --- hooks -------------------------------------------------------------- */
 
 /* Stands in for the state of an interpreter where there is no thread state:
-   its lookaside is always empty, and it has no map. */
-static refmap_leaf_t *no_root[REFMAP_ROOT_ENTRIES];
-static struct _py_object_state no_state = {.refmap_root = no_root};
+   it has neither a directory nor a map. */
+static struct _py_object_state no_state;
 
-/* The object state of the interpreter whose thread state is attached; kept by
-   _PyRefMap_Attach() so that the hot path needs neither of the two. */
-static _Py_thread_local struct _py_object_state *current_state = &no_state;
+/* Of the interpreter whose thread state is attached; see _PyRefMap_Attach(). */
+_Py_thread_local _PyRefMap_hot *_PyRefMap_current = &no_state.refmap_hot;
+
+static inline struct _py_object_state *
+refmap_current_state(void)
+{
+    return (struct _py_object_state *)(
+        (char *)_PyRefMap_current
+        - offsetof(struct _py_object_state, refmap_hot));
+}
 
 void
 _PyRefMap_Attach(PyThreadState *tstate)
 {
-    current_state = tstate ? &tstate->interp->object_state : &no_state;
+    _PyRefMap_current = tstate ? &tstate->interp->object_state.refmap_hot
+                               : &no_state.refmap_hot;
+}
+
+/* The slot of `address`, to be changed. Never NULL; `state` is that of an
+   interpreter. */
+static refmap_slot_t *
+refmap_slot(struct _py_object_state *state, uintptr_t address)
+{
+    uintptr_t entry = _PyRefMap_Entry((void *)address);
+    return LIKELY(entry != 0) ? _PyRefMap_SlotIn(entry, (void *)address)
+                              : refmap_slot_slow(state->refmap, address);
+}
+
+/* Is anything counted at `address`? */
+static int
+refmap_is_counted(struct _py_object_state *state, uintptr_t address)
+{
+    if (state->refmap == NULL) {
+        return 0;
+    }
+    refmap_block_t *block = refmap_find(state->refmap, refmap_page(address));
+    return block != NULL && block->slots[refmap_slot_index(address)].count != 0;
 }
 
 /* Set a count, which leaves the range of a slot when it wraps around: the
@@ -512,8 +522,9 @@ refmap_set_count(refmap_state_t *map, refmap_slot_t *slot, Py_ssize_t count)
 
 /* Add `n` to the total and to the count of `op`. */
 static Py_NO_INLINE void
-refmap_add(struct _py_object_state *state, void *op, Py_ssize_t n)
+refmap_add(void *op, Py_ssize_t n)
 {
+    struct _py_object_state *state = refmap_current_state();
     if (state == &no_state) {
         // The legacy total belongs to no interpreter; it is unattributed.
         _Py_atomic_add_ssize(&_Py_RefTotal, n);
@@ -527,68 +538,29 @@ refmap_add(struct _py_object_state *state, void *op, Py_ssize_t n)
 void
 _PyRefMap_Incref(PyObject *op)
 {
-    struct _py_object_state *state = current_state;
-    refmap_block_t *block = refmap_lookaside(state, (uintptr_t)op);
-    if (UNLIKELY(block == NULL)) {
-        refmap_add(state, op, 1);
-        return;
+    if (UNLIKELY(!_PyRefMap_TryMove(op, 1))) {
+        refmap_add(op, 1);
     }
-    block->slots[refmap_slot_index((uintptr_t)op)].count++;
-    state->reftotal++;
 }
 
 void
 _PyRefMap_Decref(PyObject *op)
 {
-    struct _py_object_state *state = current_state;
-    refmap_block_t *block = refmap_lookaside(state, (uintptr_t)op);
-    if (UNLIKELY(block == NULL)) {
-        refmap_add(state, op, -1);
-        return;
+    if (UNLIKELY(!_PyRefMap_TryMove(op, -1))) {
+        refmap_add(op, -1);
     }
-    block->slots[refmap_slot_index((uintptr_t)op)].count--;
-    state->reftotal--;
-}
-
-static Py_NO_INLINE void
-refmap_negative(const char *filename, int lineno, PyObject *op)
-{
-    op->ob_refcnt++;
-    _Py_NegativeRefcount(filename, lineno, op);
-}
-
-void
-_PyRefMap_DecrefLast(const char *filename, int lineno, PyObject *op)
-{
-    if (UNLIKELY(op->ob_refcnt < 0)) {
-        refmap_negative(filename, lineno, op);
-    }
-    struct _py_object_state *state = current_state;
-    refmap_block_t *block = refmap_lookaside(state, (uintptr_t)op);
-    if (LIKELY(block != NULL)) {
-        refmap_slot_t *slot = &block->slots[refmap_slot_index((uintptr_t)op)];
-        state->reftotal--;
-        if (LIKELY(--slot->count == 0)) {
-            _PyRefMap_Destroy(op);
-            return;
-        }
-    }
-    else {
-        refmap_add(state, op, -1);
-    }
-    _Py_Dealloc(op);
 }
 
 void
 _PyRefMap_Add(PyThreadState *Py_UNUSED(tstate), void *op, Py_ssize_t n)
 {
-    refmap_add(current_state, op, n);
+    refmap_add(op, n);
 }
 
 void
 _PyRefMap_Unattributed(PyThreadState *Py_UNUSED(tstate), Py_ssize_t n)
 {
-    current_state->refmap->unattributed += n;
+    refmap_current_state()->refmap->unattributed += n;
 }
 
 /* What is still counted in `slot` belongs to an object that is gone. */
@@ -620,39 +592,33 @@ refmap_reborn(refmap_state_t *map, uintptr_t address, refmap_slot_t *slot)
     refmap_close(map, slot);
 }
 
-static inline void
-refmap_new(uintptr_t address, uint32_t flags)
+void
+_PyRefMap_New(void *op, uint32_t flags)
 {
-    struct _py_object_state *state = current_state;
+    uintptr_t address = (uintptr_t)op;
+    struct _py_object_state *state = refmap_current_state();
     refmap_state_t *map = state->refmap;
     if (UNLIKELY(map == NULL)) {
-        refmap_add(state, (void *)address, 1);
+        refmap_add(op, 1);
         return;
     }
     refmap_slot_t *slot = refmap_slot(state, address);
     if (UNLIKELY(slot->count != 0)) {
         refmap_reborn(map, address, slot);
     }
-    uint32_t serial = map->births + 1;
-    if (UNLIKELY(serial > REFMAP_BIRTH_SERIAL)) {
-        serial = 1;
+    if (map->births == REFMAP_BIRTH_SERIAL) {
+        map->births = 0;
     }
-    map->births = serial;
-    *slot = (refmap_slot_t){1, serial | flags};
+    *slot = (refmap_slot_t){1, ++map->births | flags};
     state->reftotal++;
-}
-
-void
-_PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op)
-{
-    uintptr_t address = (uintptr_t)op;
-    refmap_new(address, UNLIKELY(address & 8) ? REFMAP_BIRTH_ODD : 0);
 }
 
 void
 _PyRefMap_NewKeys(PyThreadState *Py_UNUSED(tstate), void *keys)
 {
-    refmap_new((uintptr_t)keys, REFMAP_BIRTH_KEYS);
+    if (UNLIKELY(!_PyRefMap_TryNew(keys, REFMAP_BIRTH_KEYS))) {
+        _PyRefMap_New(keys, REFMAP_BIRTH_KEYS);
+    }
 }
 
 /* Set the count of a slot that may be shared; the total does not move. */
@@ -668,7 +634,7 @@ refmap_settle(struct _py_object_state *state, uintptr_t address,
 void
 _PyRefMap_Dealloc(PyObject *op)
 {
-    struct _py_object_state *state = current_state;
+    struct _py_object_state *state = refmap_current_state();
     if (UNLIKELY(refmap_is_counted(state, (uintptr_t)op))) {
         refmap_settle(state, (uintptr_t)op, 0);
     }
@@ -692,9 +658,9 @@ refmap_free_counted(struct _py_object_state *state, uintptr_t address)
 }
 
 void
-_PyRefMap_Free(void *ptr)
+_PyRefMap_FreeSlow(void *ptr)
 {
-    struct _py_object_state *state = current_state;
+    struct _py_object_state *state = refmap_current_state();
     if (UNLIKELY(refmap_is_counted(state, (uintptr_t)ptr))) {
         refmap_free_counted(state, (uintptr_t)ptr);
     }
@@ -703,7 +669,7 @@ _PyRefMap_Free(void *ptr)
 refmap_slot_t
 _PyRefMap_Take(void *ptr)
 {
-    struct _py_object_state *state = current_state;
+    struct _py_object_state *state = refmap_current_state();
     refmap_slot_t taken = {0, 0};
     if (refmap_is_counted(state, (uintptr_t)ptr)) {
         refmap_slot_t *slot = refmap_slot(state, (uintptr_t)ptr);
@@ -719,7 +685,7 @@ _PyRefMap_Put(void *ptr, refmap_slot_t taken)
     if (taken.count == 0) {
         return;
     }
-    struct _py_object_state *state = current_state;
+    struct _py_object_state *state = refmap_current_state();
     refmap_slot_t *slot = refmap_slot(state, (uintptr_t)ptr);
     if (slot->count != 0) {
         refmap_close(state->refmap, slot);
@@ -732,28 +698,28 @@ _PyRefMap_Put(void *ptr, refmap_slot_t taken)
 void
 _PyRefMap_SetMortal(PyObject *op, Py_ssize_t refcnt)
 {
-    refmap_settle(current_state, (uintptr_t)op, refcnt);
+    refmap_settle(refmap_current_state(), (uintptr_t)op, refcnt);
 }
 
 void
 _PyRefMap_Hide(PyObject *op)
 {
-    refmap_slot(current_state, (uintptr_t)op)->birth |= REFMAP_BIRTH_OWN;
+    refmap_slot(refmap_current_state(), (uintptr_t)op)->birth |= REFMAP_BIRTH_OWN;
 }
 
 void
 _PyRefMap_Own(PyObject *op)
 {
     _PyRefMap_Hide(op);
-    current_state->reftotal--;
-    current_state->refmap->own++;
+    refmap_current_state()->reftotal--;
+    refmap_current_state()->refmap->own++;
 }
 
 void
 _PyRefMap_Disown(PyObject *Py_UNUSED(op))
 {
-    current_state->reftotal++;
-    current_state->refmap->own--;
+    refmap_current_state()->reftotal++;
+    refmap_current_state()->refmap->own--;
 }
 
 
@@ -779,7 +745,7 @@ _PyRefMap_Total(refmap_state_t *map)
     PyInterpreterState *interp = PyInterpreterState_Head();
     for (; interp != NULL; interp = PyInterpreterState_Next(interp)) {
         if (refmap_of(interp) == map) {
-            total += interp->object_state.reftotal;
+            total += interp->object_state.reftotal + _PyRefMap_HotTotal(interp);
         }
     }
     HEAD_UNLOCK(&_PyRuntime);
@@ -800,10 +766,10 @@ refmap_add_info(refmap_state_t *map, refmap_info_t *info)
             info->objects += block->slots[k].count != 0;
         }
     }
-    for (size_t i = 0; i < map->nleaves; i++) {
-        if (map->leaves[i].low < map->leaves[i].high) {
-            info->bytes += (map->leaves[i].high - map->leaves[i].low)
-                           * sizeof(refmap_block_t *);
+    for (size_t i = 0; i < map->nranges; i++) {
+        if (map->ranges[i].low < map->ranges[i].high) {
+            info->bytes += (map->ranges[i].high - map->ranges[i].low)
+                           * sizeof(*map->directory);
         }
     }
     info->unattributed += _PyRefMap_UnattributedOf(map) - map->own;
@@ -814,6 +780,14 @@ void
 _PyRefMap_GetInfo(refmap_info_t *info)
 {
     memset(info, 0, sizeof(*info));
+    // All blocks are walked anyway: what is empty goes. Those of other maps
+    // may be in use.
+    refmap_state_t *own = refmap_current_state()->refmap;
+    if (own != NULL) {
+        refmap_lock(own);
+        refmap_reclaim_unlocked(own);
+        refmap_unlock(own);
+    }
     PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
     for (refmap_state_t *map = &main_map; map != NULL; map = map->next) {
         refmap_lock(map);
@@ -828,7 +802,7 @@ _PyRefMap_GetInfo(refmap_info_t *info)
 Py_ssize_t
 _PyRefMap_Count(void *op)
 {
-    const refmap_block_t *block = refmap_find(current_state->refmap,
+    const refmap_block_t *block = refmap_find(refmap_current_state()->refmap,
                                               refmap_page((uintptr_t)op));
     return block == NULL ? 0
         : refmap_count(&block->slots[refmap_slot_index((uintptr_t)op)]);
@@ -841,7 +815,8 @@ static void
 refmap_attach(PyInterpreterState *interp, refmap_state_t *map)
 {
     interp->object_state.refmap = map;
-    interp->object_state.refmap_root = map->root;
+    interp->object_state.refmap_hot.directory = map->directory;
+    interp->object_state.refmap_hot.births = &map->births;
 }
 
 refmap_state_t *
@@ -853,6 +828,9 @@ _PyRefMap_Main(void)
 void
 _PyRefMap_InitInterp(PyInterpreterState *interp)
 {
+    if (main_map.directory == NULL) {
+        main_map.directory = refmap_reserve(REFMAP_DIRECTORY_SIZE);
+    }
     refmap_attach(interp, &main_map);
 }
 
@@ -865,11 +843,7 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
     }
     memset(map, 0, sizeof(*map));
     map->epoch = 1;
-    map->root = refmap_reserve(REFMAP_ROOT_ENTRIES * sizeof(*map->root));
-    if (map->root == NULL) {
-        _PyRefMap_RawFree(map, sizeof(*map));
-        return -1;
-    }
+    map->directory = refmap_reserve(REFMAP_DIRECTORY_SIZE);
     PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
     map->next = main_map.next;
     main_map.next = map;
@@ -919,12 +893,11 @@ refmap_destroy(refmap_state_t *map)
         }
     }
     refmap_free_names(map);
-    for (size_t i = 0; i < map->nleaves; i++) {
-        munmap(map->root[map->leaves[i].index], sizeof(refmap_leaf_t));
+    if (map->directory != NULL) {
+        munmap(map->directory, REFMAP_DIRECTORY_SIZE);
     }
-    munmap(map->root, REFMAP_ROOT_ENTRIES * sizeof(*map->root));
-    _PyRefMap_RawFree(map->leaves,
-                      map->leaves_allocated * sizeof(*map->leaves));
+    _PyRefMap_RawFree(map->ranges,
+                      map->ranges_allocated * sizeof(*map->ranges));
     _PyRefMap_RawFree(map->holes,
                       map->holes_allocated * sizeof(*map->holes));
     _PyRefMap_RawFree(map->blocks, map->allocated * sizeof(*map->blocks));
@@ -935,6 +908,8 @@ void
 _PyRefMap_FiniInterp(PyInterpreterState *interp)
 {
     refmap_state_t *map = refmap_of(interp);
+    memset(interp->object_state.refmap_hot.totals, 0,
+           sizeof(interp->object_state.refmap_hot.totals));
     if (map == &main_map || map == NULL) {
         return;
     }

@@ -94,12 +94,24 @@ struct _refmap_snapshot {
 #define REFMAP_LOST_BLOCK ((refmap_block_t *)1)
 
 #define REFMAP_FINDINGS 256
+#define REFMAP_RECENT 1024
+
+/* Where the directory may have entries: low <= page < high, within the
+   gibibyte of addresses from `start`. All are page numbers. */
+typedef struct {
+    uintptr_t start;
+    uintptr_t low, high;
+} refmap_range_t;
+#define REFMAP_RANGE_PAGES ((uintptr_t)1 << (30 - REFMAP_PAGE_BITS))
 
 /* One map per GIL. Its fields are changed with that GIL held; who changes
-   `table`, `blocks` or `leaves` also holds `mutex`, and who reads them without
+   `table`, `blocks` or `ranges` also holds `mutex`, and who reads them without
    holding the GIL holds `mutex` too. */
 struct _refmap_state {
-    refmap_leaf_t **root;       // the lookaside
+    // The lookaside: see _PyRefMap_hot.directory. Where the address space does
+    // not suffice, `recent` by page number modulo its size.
+    uintptr_t *directory;
+    refmap_block_t *recent[REFMAP_RECENT];
     uint32_t births;            // serial number of the last birth
     Py_ssize_t unattributed;
     Py_ssize_t untracked;       // times that memory for a block was missing
@@ -116,12 +128,9 @@ struct _refmap_state {
     size_t nholes;
     size_t holes_allocated;
     size_t created;             // blocks since empty ones were last given back
-    struct {
-        uintptr_t index;        // in `root`
-        uint32_t low, high;     // entries that may be set: low <= i < high
-    } *leaves;
-    size_t nleaves;
-    size_t leaves_allocated;
+    refmap_range_t *ranges;     // of `directory`
+    size_t nranges;
+    size_t ranges_allocated;
 
     uint64_t epoch;             // of blocks that are created now
     refmap_snapshot_t *newest;

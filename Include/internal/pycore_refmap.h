@@ -2,11 +2,10 @@
 
    An address is split like this (64-bit platforms only):
 
-     63      48 47          30 29          12 11        4 3    0
-    +----------+--------------+--------------+-----------+------+
-    |    0     |  root index  |  leaf index  | slot index|  any |
-    +----------+--------------+--------------+-----------+------+
-                \___________ page number ___/
+     63      48 47                         12 11        4 3    0
+    +----------+-----------------------------+-----------+------+
+    |    0     |         page number         | slot index|  any |
+    +----------+-----------------------------+-----------+------+
 
    A *block* holds the 256 *slots* of one 4 KiB page; a slot is the count and
    the birth of the object that starts in 16 bytes of memory.  No two objects
@@ -14,10 +13,11 @@
 
    The blocks of a map are the items of a uthash table keyed by page number,
    and that table is the authority.  In front of it stands the *lookaside*: a
-   sparse two-level directory of block pointers.  An entry is either NULL or
-   the block of its page *in a state in which the hot path may write to it*.
-   Taking a snapshot empties the lookaside; the next touch of a page misses,
-   finds that the block is shared with a snapshot, and copies it.
+   sparse *directory* with an entry for each page there can be.  An entry is
+   either 0 or leads to the block of its page *in a state in which the hot path
+   may write to it*.  Taking a snapshot empties the lookaside; the next touch
+   of a page misses, finds that the block is shared with a snapshot, and copies
+   it.  The hot path itself is in pycore_refmap_hot.h.
 
    Layers (each uses only those above it):
      Objects/refmap.c           map, births, totals, names of types
@@ -39,33 +39,15 @@ extern "C" {
 #include <stddef.h>
 #include <stdint.h>
 #include "pycore_lock.h"          // PyMutex
+#include "pycore_refmap_hot.h"    // refmap_slot_t
 
 #ifndef Py_REF_DEBUG
 #  error "Py_REFCOUNT_MAP requires Py_REF_DEBUG: the map is checked against the total"
 #endif
 
-#define REFMAP_ADDRESS_BITS 48
-#define REFMAP_PAGE_BITS 12
-#define REFMAP_SLOT_BITS 4
-#define REFMAP_LEAF_BITS 18
-#define REFMAP_ROOT_BITS \
-    (REFMAP_ADDRESS_BITS - REFMAP_PAGE_BITS - REFMAP_LEAF_BITS)
 #define REFMAP_SLOTS (1 << (REFMAP_PAGE_BITS - REFMAP_SLOT_BITS))
-#define REFMAP_LEAF_ENTRIES ((size_t)1 << REFMAP_LEAF_BITS)
-#define REFMAP_ROOT_ENTRIES ((size_t)1 << REFMAP_ROOT_BITS)
-
-/* The bits of refmap_slot_t.birth.  The serial number wraps around after 2^29
-   births; two objects at one address are taken for the same only if exactly a
-   multiple of 2^29 births lies between them. */
-#define REFMAP_BIRTH_KEYS    0x80000000u   // a PyDictKeysObject, no PyObject
-#define REFMAP_BIRTH_OWN     0x40000000u   // belongs to refmap: never reported
-#define REFMAP_BIRTH_ODD     0x20000000u   // starts 8 bytes into its 16
-#define REFMAP_BIRTH_SERIAL  0x1fffffffu   // 0: a static object
-
-typedef struct {
-    uint32_t count;     // 0: no object starts here; see refmap_count()
-    uint32_t birth;     // set by _Py_NewReference(); stale while count == 0
-} refmap_slot_t;
+#define REFMAP_PAGES ((uintptr_t)1 << (REFMAP_ADDRESS_BITS - REFMAP_PAGE_BITS))
+#define REFMAP_DIRECTORY_SIZE ((size_t)REFMAP_PAGES * sizeof(uintptr_t))
 
 /* The count of a slot. A decref too many makes it negative, but CPython counts
    up to 2^32 - 1: what is above 2^32 - 2^24 is taken for negative, so that the
@@ -84,11 +66,6 @@ typedef uint32_t refmap_type_t;
 
 struct _refmap_block;
 typedef struct _refmap_block refmap_block_t;
-
-/* One gibibyte of addresses.  Mapped from the system, zero until touched. */
-typedef struct _refmap_leaf {
-    refmap_block_t *entries[REFMAP_LEAF_ENTRIES];
-} refmap_leaf_t;
 
 typedef struct _refmap_state refmap_state_t;
 typedef struct _refmap_snapshot refmap_snapshot_t;
@@ -112,20 +89,15 @@ PyAPI_FUNC(void) _PyRefMap_Add(PyThreadState *tstate, void *op, Py_ssize_t n);
 /* The same, for a PyDictKeysObject that is born with one reference. */
 extern void _PyRefMap_NewKeys(PyThreadState *tstate, void *keys);
 /* `op` is born: one reference, a new birth. */
-extern void _PyRefMap_NewReference(PyThreadState *tstate, PyObject *op);
+static inline void
+_PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op);
 /* `op` dies: references still counted become unattributed. */
 extern void _PyRefMap_Dealloc(PyObject *op);
 /* The memory at `ptr` (NULL allowed) is given back; references still counted
    there are a finding and become unattributed. */
-extern void _PyRefMap_Free(void *ptr);
+static inline void _PyRefMap_Free(void *ptr);
 /* In obmalloc.c: PyObject_Free() of memory in which no object starts. */
 extern void _PyRefMap_FreeMemory(void *ptr);
-#  ifndef Py_DEBUG
-/* In object.c: _Py_Dealloc() of an object of which nothing is counted. */
-extern void _PyRefMap_Destroy(PyObject *op);
-#  else
-#    define _PyRefMap_Destroy(op) _Py_Dealloc(op)
-#  endif
 /* Take the slot of `ptr` out of the map around a realloc(), and put it back
    at `ptr` (the new address, or the old one if realloc() failed).
    The caller holds the slot in between. */
@@ -135,6 +107,41 @@ extern void _PyRefMap_Put(void *ptr, refmap_slot_t slot);
 extern void _PyRefMap_SetMortal(PyObject *op, Py_ssize_t refcnt);
 /* References that no object is known for; the total has been moved. */
 extern void _PyRefMap_Unattributed(PyThreadState *tstate, Py_ssize_t n);
+
+/* The hot path is in pycore_refmap_hot.h; these are for when it ends. */
+extern void _PyRefMap_New(void *op, uint32_t flags);
+extern void _PyRefMap_FreeSlow(void *ptr);
+
+static inline void
+_PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op)
+{
+    uint32_t flags = (uintptr_t)op & 8 ? REFMAP_BIRTH_ODD : 0;
+    if (!_PyRefMap_TryNew(op, flags)) {
+        _PyRefMap_New(op, flags);
+    }
+}
+
+/* Take one reference from `op` and the total. Return 0 if no reference to it is
+   counted any more. */
+static inline int
+_PyRefMap_DecrefCounted(PyObject *op)
+{
+    uintptr_t entry = _PyRefMap_Entry(op);
+    if (__builtin_expect(entry == 0, 0)) {
+        _PyRefMap_Decref(op);
+        return 1;
+    }
+    *_PyRefMap_TotalOf(op) -= 1;
+    return --_PyRefMap_SlotIn(entry, op)->count != 0;
+}
+
+static inline void
+_PyRefMap_Free(void *ptr)
+{
+    if (__builtin_expect(_PyRefMap_MayBeCounted(ptr), 0)) {
+        _PyRefMap_FreeSlow(ptr);
+    }
+}
 
 /* --- life of a map ---------------------------------------------------- */
 
@@ -147,6 +154,9 @@ extern int _PyRefMap_InitOwnGIL(PyInterpreterState *interp);
 /* `interp` goes away: a map of its own is closed, and what is counted in it
    becomes unattributed in the main one. */
 extern void _PyRefMap_FiniInterp(PyInterpreterState *interp);
+/* What _PyRefMap_hot adds to the total of `interp`. */
+#  define _PyRefMap_HotTotal(interp) \
+    _PyRefMap_SumTotals(&(interp)->object_state.refmap_hot)
 /* In object.c: the part of sys.gettotalrefcount() of no interpreter. */
 extern Py_ssize_t _PyRefMap_LeftTotal(void);
 /* _Py_FinalizeRefTotal() counts the legacy total once more. */
@@ -271,6 +281,7 @@ extern void _PyRefMap_AtExit(int per_type);
 #  define _PyRefMap_Dealloc(op) ((void)0)
 #  define _PyRefMap_Free(ptr) ((void)0)
 #  define _PyRefMap_FreeMemory(ptr) PyObject_Free(ptr)
+#  define _PyRefMap_HotTotal(interp) 0
 #  define _PyRefMap_SetMortal(op, refcnt) ((void)0)
 #  define _PyRefMap_Unattributed(tstate, n) ((void)0)
 #  define _PyRefMap_InitInterp(interp) ((void)0)

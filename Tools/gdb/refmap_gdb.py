@@ -98,6 +98,12 @@ def refmap_signed(value, bits=64):
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
+def refmap_hash(page):
+    """As the C function of that name, for the key of a block."""
+    product = page * 0x9E3779B97F4A7C15
+    return (product ^ product >> 32 & 0xffffffff) & 0xffffffff
+
+
 def refmap_many(n, noun):
     """Return '1 noun' or 'n nouns'."""
     return f'{n} {noun}' if n == 1 else f'{n} {noun}s'
@@ -476,11 +482,21 @@ class InterpreterInfo:
     def __init__(self, target, address):
         def get(path):
             return target.get('PyInterpreterState', address, path)
+        self.target = target
         self.address = address
         self.id = get('id')
-        self.total = get('object_state.reftotal')
+        self.total = get('object_state.reftotal') + self.hot_total()
         self.map = get('object_state.refmap')
         self.threads = get('threads.head')
+
+    def hot_total(self):
+        """The summands of the total that the hot path counts."""
+        offset = self.target.layout('PyInterpreterState').offset(
+            'object_state.refmap_hot.totals')
+        size = (self.target.layout('_PyRefMap_hot').size
+                - self.target.layout('_PyRefMap_hot').offset('totals'))
+        words = self.target.memory.words(self.address + offset, size // 8)
+        return sum(refmap_signed(word) for word in words)
 
 
 class TypeInfo:
@@ -748,18 +764,35 @@ class RefMap:
                 blocks[address].load(self.target, data, offset)
                 yield blocks[address]
 
-    def lookaside(self, page):
-        """Return the address of a page's block if the hot path knows it."""
-        entries = self.target.layout('refmap_leaf_t').size // 8
-        leaf = self.memory.word(self['root'] + page // entries * 8)
-        return leaf and self.memory.word(leaf + page % entries * 8)
+    def in_table(self, page):
+        """Return the address that the hash table has for a page's block.
+
+        None: it has none, or is damaged. Cores lack the directory, which is
+        what the hot path looks at.
+        """
+        get, offset = self.target.get, self.target.layout(self.BLOCK).offset
+        try:
+            table = get(self.BLOCK, self['table'], 'hh.tbl')
+            buckets = get('UT_hash_table', table, 'num_buckets')
+            bucket = (get('UT_hash_table', table, 'buckets')
+                      + refmap_hash(page) % (buckets or 1)
+                      * self.target.layout('UT_hash_bucket').size)
+            head = get('UT_hash_bucket', bucket, 'hh_head')
+            for item in self.target.chain('UT_hash_handle', head, 'hh_next',
+                                          'blocks'):
+                block = item - offset('hh')
+                if get(self.BLOCK, block, 'page') == page:
+                    return block
+        except RefmapError:
+            pass
+        return None
 
     def find_block(self, address):
         """Return the RefmapBlock for the page of `address`, or None."""
         page = address >> PAGE_BITS
         if page >= MAX_PAGE:
             return None
-        candidate = self.lookaside(page)
+        candidate = self.in_table(page)
         if not candidate:
             pages = self.pages()
             at = bisect.bisect_left(pages, (page, 0))

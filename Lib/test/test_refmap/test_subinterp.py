@@ -1,6 +1,5 @@
 """Interpreters that share the GIL, and interpreters with their own."""
 
-import statistics
 import sys
 import textwrap
 import threading
@@ -143,13 +142,11 @@ class OneInterpreterTest(InterpreterTestCase):
     def test_own_map_is_given_back(self):
         sizes = self.sizes_over_time(OWN)
         # The first lives may find pages of the main map for the first time.
-        self.assertLess(sizes[-1] - sizes[5], 5000, sizes)
+        self.assertLess(sizes[-1], 1.05 * sizes[5], sizes)
 
     def test_shared_map_does_not_grow(self):
-        # Empty blocks pile up until others are needed: up and down it goes.
         sizes = self.sizes_over_time(SHARED)
-        self.assertLess(statistics.median(sizes[10:]),
-                        1.3 * statistics.median(sizes[:10]), sizes)
+        self.assertLess(sizes[-1], 1.05 * sizes[5], sizes)
 
     def test_info_is_of_all(self):
         interpreter = self.create(OWN)

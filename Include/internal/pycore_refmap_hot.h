@@ -1,0 +1,152 @@
+/* The hot path of the refcount map: what each Py_INCREF() and Py_DECREF() does.
+
+   Included by object.h, too, so that it can be inlined there; it needs nothing
+   of Python but the types named below.  See pycore_refmap.h for the words.
+
+   No step of it waits for the one before, but for the three loads that lead
+   to a slot.  That is why there is one directory, not a tree of them, and why
+   the total is kept in several parts: a single one would be a chain of stores
+   and loads through all hooks.  Doc/benchmarks.md has the numbers. */
+#ifndef Py_INTERNAL_REFMAP_HOT_H
+#define Py_INTERNAL_REFMAP_HOT_H
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include <stdint.h>
+
+/* User space; see Documentation/arch/x86/x86_64/mm.rst of Linux. Elsewhere it
+   is larger. Under valgrind, which hands out low addresses only and refuses to
+   reserve more than 32 GiB for the directory, 40 will do. */
+#ifndef REFMAP_ADDRESS_BITS
+#  ifdef __x86_64__
+#    define REFMAP_ADDRESS_BITS 47
+#  else
+#    define REFMAP_ADDRESS_BITS 48
+#  endif
+#endif
+#define REFMAP_PAGE_BITS 12
+#define REFMAP_SLOT_BITS 4
+
+/* The bits of refmap_slot_t.birth.  The serial number wraps around after 2^29
+   births; two objects at one address are taken for the same only if exactly a
+   multiple of 2^29 births lies between them. */
+#define REFMAP_BIRTH_KEYS    0x80000000u   // a PyDictKeysObject, no PyObject
+#define REFMAP_BIRTH_OWN     0x40000000u   // belongs to refmap: never reported
+#define REFMAP_BIRTH_ODD     0x20000000u   // starts 8 bytes into its 16
+#define REFMAP_BIRTH_SERIAL  0x1fffffffu   // 0: a static object
+
+typedef struct {
+    uint32_t count;     // 0: no object starts here; see refmap_count()
+    uint32_t birth;     // set by _Py_NewReference(); stale while count == 0
+} refmap_slot_t;
+
+#define REFMAP_TOTALS 16    // a power of two
+
+/* What the hot path needs of an interpreter and of its map. */
+typedef struct {
+    /* By page number: 0, or an address such that the slot of `op` is
+       ((refmap_slot_t *)entry)[op >> REFMAP_SLOT_BITS], though no slot of
+       another page is there. NULL: the hot path is never taken. */
+    uintptr_t *directory;
+    uint32_t *births;       // serial number of the last birth in the map
+    /* Summands of the total of the interpreter, its reftotal being one more. */
+    Py_ssize_t totals[REFMAP_TOTALS];
+} _PyRefMap_hot;
+
+/* Of the interpreter whose thread state is attached to the calling thread. */
+extern _Py_thread_local _PyRefMap_hot *_PyRefMap_current
+    __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+static inline Py_ssize_t
+_PyRefMap_SumTotals(const _PyRefMap_hot *hot)
+{
+    Py_ssize_t sum = 0;
+    for (int i = 0; i < REFMAP_TOTALS; i++) {
+        sum += hot->totals[i];
+    }
+    return sum;
+}
+
+/* The directory's entry for `op`; 0: not on the hot path. */
+static inline Py_ALWAYS_INLINE uintptr_t
+_PyRefMap_Entry(const void *op)
+{
+    const uintptr_t *directory = _PyRefMap_current->directory;
+    return __builtin_expect(directory != NULL, 1)
+        ? directory[(uintptr_t)op >> REFMAP_PAGE_BITS] : 0;
+}
+
+static inline Py_ALWAYS_INLINE refmap_slot_t *
+_PyRefMap_SlotIn(uintptr_t entry, const void *op)
+{
+    return &((refmap_slot_t *)entry)[(uintptr_t)op >> REFMAP_SLOT_BITS];
+}
+
+/* The part of the total in which changes of `op` are counted. */
+static inline Py_ALWAYS_INLINE Py_ssize_t *
+_PyRefMap_TotalOf(const void *op)
+{
+    uintptr_t i = (uintptr_t)op >> REFMAP_SLOT_BITS;
+    return &_PyRefMap_current->totals[i & (REFMAP_TOTALS - 1)];
+}
+
+/* Add `n` to the count of `op` and to the total. Return 0, and do nothing,
+   where the hot path ends. */
+static inline Py_ALWAYS_INLINE int
+_PyRefMap_TryMove(const void *op, int n)
+{
+    uintptr_t entry = _PyRefMap_Entry(op);
+    if (__builtin_expect(entry == 0, 0)) {
+        return 0;
+    }
+    _PyRefMap_SlotIn(entry, op)->count += (uint32_t)n;
+    *_PyRefMap_TotalOf(op) += n;
+    return 1;
+}
+
+/* The same for an object that is born. */
+static inline Py_ALWAYS_INLINE int
+_PyRefMap_TryNew(const void *op, uint32_t flags)
+{
+    uintptr_t entry = _PyRefMap_Entry(op);
+    if (__builtin_expect(entry == 0, 0)) {
+        return 0;
+    }
+    refmap_slot_t *slot = _PyRefMap_SlotIn(entry, op);
+    uint32_t *births = _PyRefMap_current->births;
+    uint32_t serial = *births + 1;
+    if (__builtin_expect(slot->count != 0 || serial > REFMAP_BIRTH_SERIAL, 0)) {
+        return 0;
+    }
+    *births = serial;
+    slot->count = 1;
+    slot->birth = serial | flags;
+    *_PyRefMap_TotalOf(op) += 1;
+    return 1;
+}
+
+/* May objects start at `ptr` that are still counted? */
+static inline Py_ALWAYS_INLINE int
+_PyRefMap_MayBeCounted(const void *ptr)
+{
+    uintptr_t entry = _PyRefMap_Entry(ptr);
+    return entry == 0 || _PyRefMap_SlotIn(entry, ptr)->count != 0;
+}
+
+/* In code of the optimised executable itself the hot path is inlined. Debug
+   builds keep the calls for who steps through them, and shared objects know no
+   faster way to the thread's variable than to call. */
+#if !defined(Py_DEBUG) && !defined(Py_ENABLE_SHARED) \
+    && !defined(Py_BUILD_CORE_MODULE) \
+    && (!defined(__PIC__) || defined(__PIE__))
+#  define _Py_INCREF_REFTOTAL(op) \
+    (__builtin_expect(_PyRefMap_TryMove((op), 1), 1) \
+     ? (void)0 : _PyRefMap_Incref(op))
+#  define _Py_DECREF_REFTOTAL(op) \
+    (__builtin_expect(_PyRefMap_TryMove((op), -1), 1) \
+     ? (void)0 : _PyRefMap_Decref(op))
+#endif
+
+#endif  // !Py_INTERNAL_REFMAP_HOT_H
