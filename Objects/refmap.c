@@ -136,6 +136,30 @@ refmap_entry(const refmap_block_t *block)
     return (uintptr_t)block->slots - block->page * sizeof(block->slots);
 }
 
+/* Without address space for a directory there is none. Tools like valgrind lack
+   it, too, but have low addresses only. */
+static void
+refmap_reserve_directory(refmap_state_t *map)
+{
+    static const int address_bits[] = {REFMAP_ADDRESS_BITS, REFMAP_LOW_BITS};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(address_bits); i++) {
+        uintptr_t limit = (uintptr_t)1 << address_bits[i];
+        size_t npages = refmap_page(limit);
+        size_t size = npages * sizeof(*map->directory);
+        uintptr_t *directory = refmap_reserve(size);
+        if (directory == NULL) {
+            continue;
+        }
+        // What is mapped later will be where this is, and the stack.
+        if ((uintptr_t)directory < limit && (uintptr_t)&limit < limit) {
+            map->directory = directory;
+            map->npages = npages;
+            return;
+        }
+        munmap(directory, size);
+    }
+}
+
 /* The block of `page` if the lookaside has it, or NULL. `page` may be any
    number, even of garbage. */
 static refmap_block_t *
@@ -146,7 +170,7 @@ refmap_lookaside(const refmap_state_t *map, uintptr_t page)
         refmap_block_t *block = map->recent[i];
         return block != NULL && block->page == page ? block : NULL;
     }
-    uintptr_t entry = page < REFMAP_PAGES ? map->directory[page] : 0;
+    uintptr_t entry = page < map->npages ? map->directory[page] : 0;
     if (entry == 0) {
         return NULL;
     }
@@ -183,7 +207,7 @@ refmap_remember_unlocked(refmap_state_t *map, refmap_block_t *block)
         map->recent[page % REFMAP_RECENT] = block;
         return;
     }
-    refmap_range_t *range = page < REFMAP_PAGES
+    refmap_range_t *range = page < map->npages
                             ? refmap_range_unlocked(map, page) : NULL;
     if (range != NULL) {
         range->low = Py_MIN(range->low, page);
@@ -829,7 +853,7 @@ void
 _PyRefMap_InitInterp(PyInterpreterState *interp)
 {
     if (main_map.directory == NULL) {
-        main_map.directory = refmap_reserve(REFMAP_DIRECTORY_SIZE);
+        refmap_reserve_directory(&main_map);
     }
     refmap_attach(interp, &main_map);
 }
@@ -843,7 +867,7 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
     }
     memset(map, 0, sizeof(*map));
     map->epoch = 1;
-    map->directory = refmap_reserve(REFMAP_DIRECTORY_SIZE);
+    refmap_reserve_directory(map);
     PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
     map->next = main_map.next;
     main_map.next = map;
@@ -894,7 +918,7 @@ refmap_destroy(refmap_state_t *map)
     }
     refmap_free_names(map);
     if (map->directory != NULL) {
-        munmap(map->directory, REFMAP_DIRECTORY_SIZE);
+        munmap(map->directory, map->npages * sizeof(*map->directory));
     }
     _PyRefMap_RawFree(map->ranges,
                       map->ranges_allocated * sizeof(*map->ranges));

@@ -334,11 +334,12 @@ diff_blocks(refmap_snapshot_t *before, refmap_snapshot_t *after,
     for (size_t i = 0; i < n; i++) {
         refmap_block_t *a = snapshot_block(before, i);
         refmap_block_t *b = snapshot_block(after, i);
-        if (a == b) {
-            continue;
-        }
         if (a == REFMAP_LOST_BLOCK || b == REFMAP_LOST_BLOCK) {
-            diff->lost++;
+            // Torn from both: at different times, perhaps.
+            diff->lost += before != after;
+        }
+        else if (a == b) {
+            continue;
         }
         else if (a != NULL && b != NULL && a->page == b->page) {
             if (diff_page(before->map, a, b, diff) < 0) {

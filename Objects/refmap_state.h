@@ -111,6 +111,7 @@ struct _refmap_state {
     // The lookaside: see _PyRefMap_hot.directory. Where the address space does
     // not suffice, `recent` by page number modulo its size.
     uintptr_t *directory;
+    size_t npages;              // its length
     refmap_block_t *recent[REFMAP_RECENT];
     uint32_t births;            // serial number of the last birth
     Py_ssize_t unattributed;

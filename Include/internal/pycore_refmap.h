@@ -46,8 +46,6 @@ extern "C" {
 #endif
 
 #define REFMAP_SLOTS (1 << (REFMAP_PAGE_BITS - REFMAP_SLOT_BITS))
-#define REFMAP_PAGES ((uintptr_t)1 << (REFMAP_ADDRESS_BITS - REFMAP_PAGE_BITS))
-#define REFMAP_DIRECTORY_SIZE ((size_t)REFMAP_PAGES * sizeof(uintptr_t))
 
 /* The count of a slot. A decref too many makes it negative, but CPython counts
    up to 2^32 - 1: what is above 2^32 - 2^24 is taken for negative, so that the

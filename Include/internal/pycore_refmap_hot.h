@@ -17,15 +17,14 @@
 #include <stdint.h>
 
 /* User space; see Documentation/arch/x86/x86_64/mm.rst of Linux. Elsewhere it
-   is larger. Under valgrind, which hands out low addresses only and refuses to
-   reserve more than 32 GiB for the directory, 40 will do. */
-#ifndef REFMAP_ADDRESS_BITS
-#  ifdef __x86_64__
-#    define REFMAP_ADDRESS_BITS 47
-#  else
-#    define REFMAP_ADDRESS_BITS 48
-#  endif
+   is larger. Valgrind hands out addresses far below REFMAP_LOW_BITS, and never
+   reserves more than 32 GiB. */
+#ifdef __x86_64__
+#  define REFMAP_ADDRESS_BITS 47
+#else
+#  define REFMAP_ADDRESS_BITS 48
 #endif
+#define REFMAP_LOW_BITS 40
 #define REFMAP_PAGE_BITS 12
 #define REFMAP_SLOT_BITS 4
 

@@ -12,8 +12,8 @@ from .helpers import PREAMBLE
 
 resource = import_helper.import_module('resource')
 
-# The directory takes hundreds; see REFMAP_DIRECTORY_SIZE.
-LIMIT = 8 << 30
+# The directory takes hundreds of gibibytes.
+LIMIT = 4 << 30
 
 
 def limit_address_space():
