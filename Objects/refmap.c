@@ -497,7 +497,7 @@ refmap_slot_slow(refmap_state_t *map, uintptr_t address)
 static struct _py_object_state no_state;
 
 /* Of the interpreter whose thread state is attached; see _PyRefMap_Attach(). */
-_Py_thread_local _PyRefMap_hot *_PyRefMap_current = &no_state.refmap_hot;
+__thread _PyRefMap_hot *_PyRefMap_current = &no_state.refmap_hot;
 
 static inline struct _py_object_state *
 refmap_current_state(void)

@@ -54,8 +54,10 @@ typedef struct {
     Py_ssize_t totals[REFMAP_TOTALS];
 } _PyRefMap_hot;
 
-/* Of the interpreter whose thread state is attached to the calling thread. */
-extern _Py_thread_local _PyRefMap_hot *_PyRefMap_current
+/* Of the interpreter whose thread state is attached to the calling thread.
+   pyport.h has a name for __thread, but not for files that become part of the
+   core after they included Python.h. */
+extern __thread _PyRefMap_hot *_PyRefMap_current
     __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
 static inline Py_ssize_t
@@ -137,7 +139,8 @@ _PyRefMap_MayBeCounted(const void *ptr)
 /* In code of the optimised executable itself the hot path is inlined. Debug
    builds keep the calls for who steps through them, and shared objects know no
    faster way to the thread's variable than to call. */
-#if !defined(Py_DEBUG) && !defined(Py_ENABLE_SHARED) \
+#if !defined(_Py_INCREF_REFTOTAL) \
+    && !defined(Py_DEBUG) && !defined(Py_ENABLE_SHARED) \
     && !defined(Py_BUILD_CORE_MODULE) \
     && (!defined(__PIC__) || defined(__PIE__))
 #  define _Py_INCREF_REFTOTAL(op) \
