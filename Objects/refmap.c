@@ -233,7 +233,9 @@ refmap_forget(refmap_state_t *map, uintptr_t page)
 void
 _PyRefMap_ForgetLookaside_unlocked(refmap_state_t *map)
 {
-    memset(map->recent, 0, sizeof(map->recent));
+    if (map->directory == NULL) {
+        memset(map->recent, 0, sizeof(map->recent));
+    }
     for (size_t i = 0; i < map->nranges; i++) {
         refmap_range_t *range = &map->ranges[i];
         if (range->low < range->high) {
@@ -473,7 +475,7 @@ refmap_writable_block(refmap_state_t *map, uintptr_t address)
 /* The slot of `address`, to be changed. Without memory for a block it is one
    whose references are unattributed. */
 static Py_NO_INLINE refmap_slot_t *
-refmap_slot_slow(refmap_state_t *map, uintptr_t address)
+refmap_slot(refmap_state_t *map, uintptr_t address)
 {
     // Nobody expects Py_INCREF() to change it.
     int saved_errno = errno;
@@ -507,6 +509,13 @@ refmap_current_state(void)
         - offsetof(struct _py_object_state, refmap_hot));
 }
 
+/* NULL if there is no thread state. */
+static inline refmap_state_t *
+refmap_current_map(void)
+{
+    return refmap_current_state()->refmap;
+}
+
 void
 _PyRefMap_Attach(PyThreadState *tstate)
 {
@@ -514,24 +523,14 @@ _PyRefMap_Attach(PyThreadState *tstate)
                                : &no_state.refmap_hot;
 }
 
-/* The slot of `address`, to be changed. Never NULL; `state` is that of an
-   interpreter. */
-static refmap_slot_t *
-refmap_slot(struct _py_object_state *state, uintptr_t address)
-{
-    uintptr_t entry = _PyRefMap_Entry((void *)address);
-    return LIKELY(entry != 0) ? _PyRefMap_SlotIn(entry, (void *)address)
-                              : refmap_slot_slow(state->refmap, address);
-}
-
-/* Is anything counted at `address`? */
+/* Is anything counted at `address`? `map` may be NULL. */
 static int
-refmap_is_counted(struct _py_object_state *state, uintptr_t address)
+refmap_is_counted(refmap_state_t *map, uintptr_t address)
 {
-    if (state->refmap == NULL) {
+    if (map == NULL) {
         return 0;
     }
-    refmap_block_t *block = refmap_find(state->refmap, refmap_page(address));
+    refmap_block_t *block = refmap_find(map, refmap_page(address));
     return block != NULL && block->slots[refmap_slot_index(address)].count != 0;
 }
 
@@ -554,7 +553,7 @@ refmap_add(void *op, Py_ssize_t n)
         _Py_atomic_add_ssize(&_Py_RefTotal, n);
         return;
     }
-    refmap_slot_t *slot = refmap_slot(state, (uintptr_t)op);
+    refmap_slot_t *slot = refmap_slot(state->refmap, (uintptr_t)op);
     refmap_set_count(state->refmap, slot, refmap_count(slot) + n);
     state->reftotal += n;
 }
@@ -584,7 +583,7 @@ _PyRefMap_Add(PyThreadState *Py_UNUSED(tstate), void *op, Py_ssize_t n)
 void
 _PyRefMap_Unattributed(PyThreadState *Py_UNUSED(tstate), Py_ssize_t n)
 {
-    refmap_current_state()->refmap->unattributed += n;
+    refmap_current_map()->unattributed += n;
 }
 
 /* What is still counted in `slot` belongs to an object that is gone. */
@@ -626,7 +625,7 @@ _PyRefMap_New(void *op, uint32_t flags)
         refmap_add(op, 1);
         return;
     }
-    refmap_slot_t *slot = refmap_slot(state, address);
+    refmap_slot_t *slot = refmap_slot(map, address);
     if (UNLIKELY(slot->count != 0)) {
         refmap_reborn(map, address, slot);
     }
@@ -647,28 +646,26 @@ _PyRefMap_NewKeys(PyThreadState *Py_UNUSED(tstate), void *keys)
 
 /* Set the count of a slot that may be shared; the total does not move. */
 static Py_NO_INLINE void
-refmap_settle(struct _py_object_state *state, uintptr_t address,
-              Py_ssize_t count)
+refmap_settle(refmap_state_t *map, uintptr_t address, Py_ssize_t count)
 {
-    refmap_slot_t *slot = refmap_slot(state, address);
-    state->refmap->unattributed += refmap_count(slot) - count;
+    refmap_slot_t *slot = refmap_slot(map, address);
+    map->unattributed += refmap_count(slot) - count;
     slot->count = (uint32_t)count;
 }
 
 void
 _PyRefMap_Dealloc(PyObject *op)
 {
-    struct _py_object_state *state = refmap_current_state();
-    if (UNLIKELY(refmap_is_counted(state, (uintptr_t)op))) {
-        refmap_settle(state, (uintptr_t)op, 0);
+    refmap_state_t *map = refmap_current_map();
+    if (UNLIKELY(refmap_is_counted(map, (uintptr_t)op))) {
+        refmap_settle(map, (uintptr_t)op, 0);
     }
 }
 
 static Py_NO_INLINE void
-refmap_free_counted(struct _py_object_state *state, uintptr_t address)
+refmap_free_counted(refmap_state_t *map, uintptr_t address)
 {
     int saved_errno = errno;
-    refmap_state_t *map = state->refmap;
     refmap_block_t *block = refmap_find(map, refmap_page(address));
     size_t i = refmap_slot_index(address);
     refmap_copy_t copy;
@@ -677,26 +674,26 @@ refmap_free_counted(struct _py_object_state *state, uintptr_t address)
     _PyRefMap_ReadSlot(map, block, i, &copy, &object);
     refmap_finding(map, object.address, refmap_count(&block->slots[i]),
                    object.type);
-    refmap_settle(state, address, 0);
+    refmap_settle(map, address, 0);
     errno = saved_errno;
 }
 
 void
 _PyRefMap_FreeSlow(void *ptr)
 {
-    struct _py_object_state *state = refmap_current_state();
-    if (UNLIKELY(refmap_is_counted(state, (uintptr_t)ptr))) {
-        refmap_free_counted(state, (uintptr_t)ptr);
+    refmap_state_t *map = refmap_current_map();
+    if (UNLIKELY(refmap_is_counted(map, (uintptr_t)ptr))) {
+        refmap_free_counted(map, (uintptr_t)ptr);
     }
 }
 
 refmap_slot_t
 _PyRefMap_Take(void *ptr)
 {
-    struct _py_object_state *state = refmap_current_state();
+    refmap_state_t *map = refmap_current_map();
     refmap_slot_t taken = {0, 0};
-    if (refmap_is_counted(state, (uintptr_t)ptr)) {
-        refmap_slot_t *slot = refmap_slot(state, (uintptr_t)ptr);
+    if (refmap_is_counted(map, (uintptr_t)ptr)) {
+        refmap_slot_t *slot = refmap_slot(map, (uintptr_t)ptr);
         taken = *slot;
         slot->count = 0;
     }
@@ -709,10 +706,10 @@ _PyRefMap_Put(void *ptr, refmap_slot_t taken)
     if (taken.count == 0) {
         return;
     }
-    struct _py_object_state *state = refmap_current_state();
-    refmap_slot_t *slot = refmap_slot(state, (uintptr_t)ptr);
+    refmap_state_t *map = refmap_current_map();
+    refmap_slot_t *slot = refmap_slot(map, (uintptr_t)ptr);
     if (slot->count != 0) {
-        refmap_close(state->refmap, slot);
+        refmap_close(map, slot);
     }
     slot->count = taken.count;
     slot->birth = (taken.birth & ~REFMAP_BIRTH_ODD)
@@ -722,13 +719,13 @@ _PyRefMap_Put(void *ptr, refmap_slot_t taken)
 void
 _PyRefMap_SetMortal(PyObject *op, Py_ssize_t refcnt)
 {
-    refmap_settle(refmap_current_state(), (uintptr_t)op, refcnt);
+    refmap_settle(refmap_current_map(), (uintptr_t)op, refcnt);
 }
 
 void
 _PyRefMap_Hide(PyObject *op)
 {
-    refmap_slot(refmap_current_state(), (uintptr_t)op)->birth |= REFMAP_BIRTH_OWN;
+    refmap_slot(refmap_current_map(), (uintptr_t)op)->birth |= REFMAP_BIRTH_OWN;
 }
 
 void
@@ -736,14 +733,14 @@ _PyRefMap_Own(PyObject *op)
 {
     _PyRefMap_Hide(op);
     refmap_current_state()->reftotal--;
-    refmap_current_state()->refmap->own++;
+    refmap_current_map()->own++;
 }
 
 void
 _PyRefMap_Disown(PyObject *Py_UNUSED(op))
 {
     refmap_current_state()->reftotal++;
-    refmap_current_state()->refmap->own--;
+    refmap_current_map()->own--;
 }
 
 
@@ -806,7 +803,7 @@ _PyRefMap_GetInfo(refmap_info_t *info)
     memset(info, 0, sizeof(*info));
     // All blocks are walked anyway: what is empty goes. Those of other maps
     // may be in use.
-    refmap_state_t *own = refmap_current_state()->refmap;
+    refmap_state_t *own = refmap_current_map();
     if (own != NULL) {
         refmap_lock(own);
         refmap_reclaim_unlocked(own);
@@ -826,7 +823,7 @@ _PyRefMap_GetInfo(refmap_info_t *info)
 Py_ssize_t
 _PyRefMap_Count(void *op)
 {
-    const refmap_block_t *block = refmap_find(refmap_current_state()->refmap,
+    const refmap_block_t *block = refmap_find(refmap_current_map(),
                                               refmap_page((uintptr_t)op));
     return block == NULL ? 0
         : refmap_count(&block->slots[refmap_slot_index((uintptr_t)op)]);

@@ -86,14 +86,8 @@ typedef struct {
 PyAPI_FUNC(void) _PyRefMap_Add(PyThreadState *tstate, void *op, Py_ssize_t n);
 /* The same, for a PyDictKeysObject that is born with one reference. */
 extern void _PyRefMap_NewKeys(PyThreadState *tstate, void *keys);
-/* `op` is born: one reference, a new birth. */
-static inline void
-_PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op);
 /* `op` dies: references still counted become unattributed. */
 extern void _PyRefMap_Dealloc(PyObject *op);
-/* The memory at `ptr` (NULL allowed) is given back; references still counted
-   there are a finding and become unattributed. */
-static inline void _PyRefMap_Free(void *ptr);
 /* In obmalloc.c: PyObject_Free() of memory in which no object starts. */
 extern void _PyRefMap_FreeMemory(void *ptr);
 /* Take the slot of `ptr` out of the map around a realloc(), and put it back
@@ -110,6 +104,7 @@ extern void _PyRefMap_Unattributed(PyThreadState *tstate, Py_ssize_t n);
 extern void _PyRefMap_New(void *op, uint32_t flags);
 extern void _PyRefMap_FreeSlow(void *ptr);
 
+/* `op` is born: one reference, a new birth. */
 static inline void
 _PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op)
 {
@@ -133,6 +128,8 @@ _PyRefMap_DecrefCounted(PyObject *op)
     return --_PyRefMap_SlotIn(entry, op)->count != 0;
 }
 
+/* The memory at `ptr` (NULL allowed) is given back; references still counted
+   there are a finding and become unattributed. */
 static inline void
 _PyRefMap_Free(void *ptr)
 {

@@ -6,7 +6,7 @@
    No step of it waits for the one before, but for the three loads that lead
    to a slot.  That is why there is one directory, not a tree of them, and why
    the total is kept in several parts: a single one would be a chain of stores
-   and loads through all hooks.  Doc/benchmarks.md has the numbers. */
+   and loads through all hooks.  Tools/refmap/bench/notes.md has the numbers. */
 #ifndef Py_INTERNAL_REFMAP_HOT_H
 #define Py_INTERNAL_REFMAP_HOT_H
 
@@ -128,7 +128,7 @@ _PyRefMap_TryNew(const void *op, uint32_t flags)
     return 1;
 }
 
-/* May objects start at `ptr` that are still counted? */
+/* May an object start at `ptr` that is still counted? */
 static inline Py_ALWAYS_INLINE int
 _PyRefMap_MayBeCounted(const void *ptr)
 {

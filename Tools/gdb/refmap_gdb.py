@@ -482,20 +482,21 @@ class InterpreterInfo:
     def __init__(self, target, address):
         def get(path):
             return target.get('PyInterpreterState', address, path)
-        self.target = target
         self.address = address
         self.id = get('id')
-        self.total = get('object_state.reftotal') + self.hot_total()
+        self.total = (get('object_state.reftotal')
+                      + self.hot_total(target, address))
         self.map = get('object_state.refmap')
         self.threads = get('threads.head')
 
-    def hot_total(self):
+    @staticmethod
+    def hot_total(target, address):
         """The summands of the total that the hot path counts."""
-        offset = self.target.layout('PyInterpreterState').offset(
+        hot = target.layout('_PyRefMap_hot')
+        offset = target.layout('PyInterpreterState').offset(
             'object_state.refmap_hot.totals')
-        size = (self.target.layout('_PyRefMap_hot').size
-                - self.target.layout('_PyRefMap_hot').offset('totals'))
-        words = self.target.memory.words(self.address + offset, size // 8)
+        words = target.memory.words(address + offset,
+                                    (hot.size - hot.offset('totals')) // 8)
         return sum(refmap_signed(word) for word in words)
 
 
