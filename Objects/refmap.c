@@ -9,6 +9,7 @@
 #ifdef Py_REFCOUNT_MAP
 
 #include "refmap_state.h"
+#include "pycore_initconfig.h"    // _PyStatus_ERR()
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_object.h"        // _Py_RefTotal
 #include "pycore_runtime.h"       // _PyRuntime
@@ -98,28 +99,6 @@ refmap_grow(void *items, size_t *allocated, size_t needed, size_t size)
     return 0;
 }
 
-/* Zeroed memory that costs nothing until it is touched. */
-static void *
-refmap_reserve(size_t size)
-{
-    if (!refmap_may_allocate()) {
-        return NULL;
-    }
-    void *ptr = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (ptr == MAP_FAILED) {
-        return NULL;
-    }
-#ifdef MADV_NOHUGEPAGE
-    (void)madvise(ptr, size, MADV_NOHUGEPAGE);
-#endif
-#ifdef MADV_DONTDUMP
-    // A core of hundreds of gibibytes, though sparse, is written for minutes.
-    (void)madvise(ptr, size, MADV_DONTDUMP);
-#endif
-    return ptr;
-}
-
 void
 _PyRefMap_LimitAllocations(Py_ssize_t n)
 {
@@ -136,28 +115,70 @@ refmap_entry(const refmap_block_t *block)
     return (uintptr_t)block->slots - block->page * sizeof(block->slots);
 }
 
-/* Without address space for a directory there is none. Tools like valgrind lack
-   it, too, but have low addresses only. */
-static void
-refmap_reserve_directory(refmap_state_t *map)
+static size_t
+refmap_hot_size(int address_bits)
+{
+    return sizeof(_PyRefMap_hot)
+           + ((size_t)1 << (address_bits - REFMAP_PAGE_BITS)) * sizeof(uintptr_t);
+}
+
+/* Zeroed memory that costs nothing until it is touched, but for the first page
+   read-only unless `writable`; NULL if there is no address space. */
+static _PyRefMap_hot *
+refmap_reserve(size_t size, int writable)
+{
+    if (!refmap_may_allocate()) {
+        return NULL;
+    }
+    void *ptr = mmap(NULL, size, PROT_READ | (writable ? PROT_WRITE : 0),
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (ptr == MAP_FAILED) {
+        return NULL;
+    }
+    _PyRefMap_hot *hot = ptr;
+    if (!writable
+        && mprotect(hot, sizeof(*hot), PROT_READ | PROT_WRITE) < 0)
+    {
+        munmap(hot, size);
+        return NULL;
+    }
+#ifdef MADV_NOHUGEPAGE
+    (void)madvise(hot, size, MADV_NOHUGEPAGE);
+#endif
+#ifdef MADV_DONTDUMP
+    // A core of hundreds of gibibytes, though sparse, is written for minutes.
+    (void)madvise(hot->directory, size - sizeof(*hot), MADV_DONTDUMP);
+#endif
+    return hot;
+}
+
+/* Set map->hot, or return -1. A limit of data (see RLIMIT_DATA), or a kernel
+   that commits no more than there is, allows no directory that could be written
+   to. Tools like valgrind lack the address space for any but have low addresses
+   only. */
+static int
+refmap_reserve_hot(refmap_state_t *map, int want_writable)
 {
     static const int address_bits[] = {REFMAP_ADDRESS_BITS, REFMAP_LOW_BITS};
     for (size_t i = 0; i < Py_ARRAY_LENGTH(address_bits); i++) {
         uintptr_t limit = (uintptr_t)1 << address_bits[i];
-        size_t npages = refmap_page(limit);
-        size_t size = npages * sizeof(*map->directory);
-        uintptr_t *directory = refmap_reserve(size);
-        if (directory == NULL) {
-            continue;
+        size_t size = refmap_hot_size(address_bits[i]);
+        for (int writable = want_writable; writable >= 0; writable--) {
+            _PyRefMap_hot *hot = refmap_reserve(size, writable);
+            if (hot == NULL) {
+                continue;
+            }
+            // What is mapped later will be where this is, and the stack.
+            if ((uintptr_t)hot < limit && (uintptr_t)&limit < limit) {
+                map->hot = hot;
+                map->hot_size = size;
+                map->npages = writable ? refmap_page(limit) : 0;
+                return 0;
+            }
+            munmap(hot, size);
         }
-        // What is mapped later will be where this is, and the stack.
-        if ((uintptr_t)directory < limit && (uintptr_t)&limit < limit) {
-            map->directory = directory;
-            map->npages = npages;
-            return;
-        }
-        munmap(directory, size);
     }
+    return -1;
 }
 
 /* The block of `page` if the lookaside has it, or NULL. `page` may be any
@@ -165,12 +186,12 @@ refmap_reserve_directory(refmap_state_t *map)
 static refmap_block_t *
 refmap_lookaside(const refmap_state_t *map, uintptr_t page)
 {
-    if (map->directory == NULL) {
+    if (map->npages == 0) {
         size_t i = page % REFMAP_RECENT;
         refmap_block_t *block = map->recent[i];
         return block != NULL && block->page == page ? block : NULL;
     }
-    uintptr_t entry = page < map->npages ? map->directory[page] : 0;
+    uintptr_t entry = page < map->npages ? map->hot->directory[page] : 0;
     if (entry == 0) {
         return NULL;
     }
@@ -203,7 +224,7 @@ static void
 refmap_remember_unlocked(refmap_state_t *map, refmap_block_t *block)
 {
     uintptr_t page = block->page;
-    if (map->directory == NULL) {
+    if (map->npages == 0) {
         map->recent[page % REFMAP_RECENT] = block;
         return;
     }
@@ -212,7 +233,7 @@ refmap_remember_unlocked(refmap_state_t *map, refmap_block_t *block)
     if (range != NULL) {
         range->low = Py_MIN(range->low, page);
         range->high = Py_MAX(range->high, page + 1);
-        map->directory[page] = refmap_entry(block);
+        map->hot->directory[page] = refmap_entry(block);
     }
 }
 
@@ -222,25 +243,25 @@ refmap_forget(refmap_state_t *map, uintptr_t page)
     if (refmap_lookaside(map, page) == NULL) {
         return;
     }
-    if (map->directory == NULL) {
+    if (map->npages == 0) {
         map->recent[page % REFMAP_RECENT] = NULL;
     }
     else {
-        map->directory[page] = 0;
+        map->hot->directory[page] = 0;
     }
 }
 
 void
 _PyRefMap_ForgetLookaside_unlocked(refmap_state_t *map)
 {
-    if (map->directory == NULL) {
+    if (map->npages == 0) {
         memset(map->recent, 0, sizeof(map->recent));
     }
     for (size_t i = 0; i < map->nranges; i++) {
         refmap_range_t *range = &map->ranges[i];
         if (range->low < range->high) {
-            memset(&map->directory[range->low], 0,
-                   (range->high - range->low) * sizeof(*map->directory));
+            memset(&map->hot->directory[range->low], 0,
+                   (range->high - range->low) * sizeof(uintptr_t));
         }
         range->low = range->start + REFMAP_RANGE_PAGES;
         range->high = range->start;
@@ -494,33 +515,23 @@ refmap_slot(refmap_state_t *map, uintptr_t address)
 
 /* --- hooks -------------------------------------------------------------- */
 
-/* Stands in for the state of an interpreter where there is no thread state:
-   it has neither a directory nor a map. */
-static struct _py_object_state no_state;
+/* Stands in for the hot part of a map where there is no thread state. */
+static refmap_state_t nobody;
 
-/* Of the interpreter whose thread state is attached; see _PyRefMap_Attach(). */
-__thread _PyRefMap_hot *_PyRefMap_current = &no_state.refmap_hot;
-
-static inline struct _py_object_state *
-refmap_current_state(void)
-{
-    return (struct _py_object_state *)(
-        (char *)_PyRefMap_current
-        - offsetof(struct _py_object_state, refmap_hot));
-}
+/* See _PyRefMap_Attach(). */
+__thread _PyRefMap_hot *_PyRefMap_current;
 
 /* NULL if there is no thread state. */
 static inline refmap_state_t *
 refmap_current_map(void)
 {
-    return refmap_current_state()->refmap;
+    return _PyRefMap_current != NULL ? _PyRefMap_current->map : NULL;
 }
 
 void
 _PyRefMap_Attach(PyThreadState *tstate)
 {
-    _PyRefMap_current = tstate ? &tstate->interp->object_state.refmap_hot
-                               : &no_state.refmap_hot;
+    _PyRefMap_current = tstate ? refmap_of(tstate->interp)->hot : nobody.hot;
 }
 
 /* Is anything counted at `address`? `map` may be NULL. */
@@ -547,21 +558,21 @@ refmap_set_count(refmap_state_t *map, refmap_slot_t *slot, Py_ssize_t count)
 static Py_NO_INLINE void
 refmap_add(void *op, Py_ssize_t n)
 {
-    struct _py_object_state *state = refmap_current_state();
-    if (state == &no_state) {
+    refmap_state_t *map = refmap_current_map();
+    if (map == NULL) {
         // The legacy total belongs to no interpreter; it is unattributed.
         _Py_atomic_add_ssize(&_Py_RefTotal, n);
         return;
     }
-    refmap_slot_t *slot = refmap_slot(state->refmap, (uintptr_t)op);
-    refmap_set_count(state->refmap, slot, refmap_count(slot) + n);
-    state->reftotal += n;
+    refmap_slot_t *slot = refmap_slot(map, (uintptr_t)op);
+    refmap_set_count(map, slot, refmap_count(slot) + n);
+    map->hot->totals[0] += n;
 }
 
 void
 _PyRefMap_Incref(PyObject *op)
 {
-    if (UNLIKELY(!_PyRefMap_TryMove(op, 1))) {
+    if (UNLIKELY(_PyRefMap_current == NULL || !_PyRefMap_TryMove(op, 1))) {
         refmap_add(op, 1);
     }
 }
@@ -569,7 +580,7 @@ _PyRefMap_Incref(PyObject *op)
 void
 _PyRefMap_Decref(PyObject *op)
 {
-    if (UNLIKELY(!_PyRefMap_TryMove(op, -1))) {
+    if (UNLIKELY(_PyRefMap_current == NULL || !_PyRefMap_TryMove(op, -1))) {
         refmap_add(op, -1);
     }
 }
@@ -615,12 +626,11 @@ refmap_reborn(refmap_state_t *map, uintptr_t address, refmap_slot_t *slot)
     refmap_close(map, slot);
 }
 
-void
-_PyRefMap_New(void *op, uint32_t flags)
+static void
+refmap_new(void *op, uint32_t flags)
 {
     uintptr_t address = (uintptr_t)op;
-    struct _py_object_state *state = refmap_current_state();
-    refmap_state_t *map = state->refmap;
+    refmap_state_t *map = refmap_current_map();
     if (UNLIKELY(map == NULL)) {
         refmap_add(op, 1);
         return;
@@ -629,18 +639,25 @@ _PyRefMap_New(void *op, uint32_t flags)
     if (UNLIKELY(slot->count != 0)) {
         refmap_reborn(map, address, slot);
     }
-    if (map->births == REFMAP_BIRTH_SERIAL) {
-        map->births = 0;
+    _PyRefMap_hot *hot = map->hot;
+    if (hot->births == REFMAP_BIRTH_SERIAL) {
+        hot->births = 0;
     }
-    *slot = (refmap_slot_t){1, ++map->births | flags};
-    state->reftotal++;
+    *slot = (refmap_slot_t){1, ++hot->births | flags};
+    hot->totals[0]++;
+}
+
+void
+_PyRefMap_New(PyObject *op)
+{
+    refmap_new(op, (uintptr_t)op & 8 ? REFMAP_BIRTH_ODD : 0);
 }
 
 void
 _PyRefMap_NewKeys(PyThreadState *Py_UNUSED(tstate), void *keys)
 {
     if (UNLIKELY(!_PyRefMap_TryNew(keys, REFMAP_BIRTH_KEYS))) {
-        _PyRefMap_New(keys, REFMAP_BIRTH_KEYS);
+        refmap_new(keys, REFMAP_BIRTH_KEYS);
     }
 }
 
@@ -732,19 +749,32 @@ void
 _PyRefMap_Own(PyObject *op)
 {
     _PyRefMap_Hide(op);
-    refmap_current_state()->reftotal--;
+    refmap_current_map()->hot->totals[0]--;
     refmap_current_map()->own++;
 }
 
 void
 _PyRefMap_Disown(PyObject *Py_UNUSED(op))
 {
-    refmap_current_state()->reftotal++;
+    refmap_current_map()->hot->totals[0]++;
     refmap_current_map()->own--;
 }
 
 
 /* --- totals ------------------------------------------------------------- */
+
+Py_ssize_t
+_PyRefMap_HotTotal(PyInterpreterState *interp)
+{
+    const refmap_state_t *map = refmap_of(interp);
+    Py_ssize_t sum = 0;
+    if (map != NULL && map->hot->owner == interp) {
+        for (int i = 0; i < REFMAP_TOTALS; i++) {
+            sum += map->hot->totals[i];
+        }
+    }
+    return sum;
+}
 
 Py_ssize_t
 _PyRefMap_UnattributedOf(refmap_state_t *map)
@@ -790,7 +820,7 @@ refmap_add_info(refmap_state_t *map, refmap_info_t *info)
     for (size_t i = 0; i < map->nranges; i++) {
         if (map->ranges[i].low < map->ranges[i].high) {
             info->bytes += (map->ranges[i].high - map->ranges[i].low)
-                           * sizeof(*map->directory);
+                           * sizeof(uintptr_t);
         }
     }
     info->unattributed += _PyRefMap_UnattributedOf(map) - map->own;
@@ -832,27 +862,37 @@ _PyRefMap_Count(void *op)
 
 /* --- life of a map ------------------------------------------------------ */
 
-static void
-refmap_attach(PyInterpreterState *interp, refmap_state_t *map)
-{
-    interp->object_state.refmap = map;
-    interp->object_state.refmap_hot.directory = map->directory;
-    interp->object_state.refmap_hot.births = &map->births;
-}
-
 refmap_state_t *
 _PyRefMap_Main(void)
 {
     return &main_map;
 }
 
-void
+/* Give `map` to `interp`, whose total will be counted there. */
+static void
+refmap_own(refmap_state_t *map, PyInterpreterState *interp)
+{
+    map->hot->map = map;
+    map->hot->owner = interp;
+    interp->object_state.refmap = map;
+}
+
+PyStatus
 _PyRefMap_InitInterp(PyInterpreterState *interp)
 {
-    if (main_map.directory == NULL) {
-        refmap_reserve_directory(&main_map);
+    if (main_map.hot == NULL
+        && (refmap_reserve_hot(&nobody, 0) < 0
+            || refmap_reserve_hot(&main_map, 1) < 0))
+    {
+        return _PyStatus_ERR("the refcount map needs hundreds of gibibytes of "
+                             "address space, which a limit forbids: see "
+                             "ulimit -v");
     }
-    refmap_attach(interp, &main_map);
+    interp->object_state.refmap = &main_map;
+    if (main_map.hot->owner == NULL) {
+        refmap_own(&main_map, interp);
+    }
+    return _PyStatus_OK();
 }
 
 int
@@ -864,12 +904,15 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
     }
     memset(map, 0, sizeof(*map));
     map->epoch = 1;
-    refmap_reserve_directory(map);
+    if (refmap_reserve_hot(map, 1) < 0) {
+        _PyRefMap_RawFree(map, sizeof(*map));
+        return -1;
+    }
     PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
     map->next = main_map.next;
     main_map.next = map;
     PyMutex_Unlock(&maps_mutex);
-    refmap_attach(interp, map);
+    refmap_own(map, interp);
     return 0;
 }
 
@@ -914,9 +957,7 @@ refmap_destroy(refmap_state_t *map)
         }
     }
     refmap_free_names(map);
-    if (map->directory != NULL) {
-        munmap(map->directory, map->npages * sizeof(*map->directory));
-    }
+    munmap(map->hot, map->hot_size);
     _PyRefMap_RawFree(map->ranges,
                       map->ranges_allocated * sizeof(*map->ranges));
     _PyRefMap_RawFree(map->holes,
@@ -929,9 +970,14 @@ void
 _PyRefMap_FiniInterp(PyInterpreterState *interp)
 {
     refmap_state_t *map = refmap_of(interp);
-    memset(interp->object_state.refmap_hot.totals, 0,
-           sizeof(interp->object_state.refmap_hot.totals));
-    if (map == &main_map || map == NULL) {
+    if (map == NULL) {
+        return;
+    }
+    if (map->hot->owner == interp) {
+        map->hot->owner = NULL;
+        memset(map->hot->totals, 0, sizeof(map->hot->totals));
+    }
+    if (map == &main_map) {
         return;
     }
     PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
@@ -945,7 +991,10 @@ _PyRefMap_FiniInterp(PyInterpreterState *interp)
     refmap_info_t info = {0};
     refmap_add_info(map, &info);
     _Py_atomic_add_ssize(&left_unattributed, info.mapped + info.unattributed);
-    refmap_attach(interp, &main_map);
+    interp->object_state.refmap = &main_map;
+    if (_PyRefMap_current == map->hot) {
+        _PyRefMap_current = main_map.hot;
+    }
     refmap_destroy(map);
 }
 

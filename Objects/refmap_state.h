@@ -108,12 +108,12 @@ typedef struct {
    `table`, `blocks` or `ranges` also holds `mutex`, and who reads them without
    holding the GIL holds `mutex` too. */
 struct _refmap_state {
-    // The lookaside: see _PyRefMap_hot.directory. Where the address space does
-    // not suffice, `recent` by page number modulo its size.
-    uintptr_t *directory;
-    size_t npages;              // its length
+    // The lookaside: see _PyRefMap_hot.directory. Where that may not be written
+    // to, `recent` by page number modulo its size.
+    _PyRefMap_hot *hot;
+    size_t hot_size;            // of the mapping
+    size_t npages;              // length of the directory; 0: read-only
     refmap_block_t *recent[REFMAP_RECENT];
-    uint32_t births;            // serial number of the last birth
     Py_ssize_t unattributed;
     Py_ssize_t untracked;       // times that memory for a block was missing
     Py_ssize_t own;             // living objects of refmap itself
@@ -129,7 +129,7 @@ struct _refmap_state {
     size_t nholes;
     size_t holes_allocated;
     size_t created;             // blocks since empty ones were last given back
-    refmap_range_t *ranges;     // of `directory`
+    refmap_range_t *ranges;     // of the directory
     size_t nranges;
     size_t ranges_allocated;
 

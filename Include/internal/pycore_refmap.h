@@ -101,31 +101,34 @@ extern void _PyRefMap_SetMortal(PyObject *op, Py_ssize_t refcnt);
 extern void _PyRefMap_Unattributed(PyThreadState *tstate, Py_ssize_t n);
 
 /* The hot path is in pycore_refmap_hot.h; these are for when it ends. */
-extern void _PyRefMap_New(void *op, uint32_t flags);
+extern void _PyRefMap_New(PyObject *op);
 extern void _PyRefMap_FreeSlow(void *ptr);
 
-/* `op` is born: one reference, a new birth. */
+/* `op` is born: one reference, a new birth. Return 0, and do nothing, where the
+   hot path ends. */
+static inline int
+_PyRefMap_TryNewObject(PyObject *op)
+{
+    return _PyRefMap_TryNew(op, (uintptr_t)op & 8 ? REFMAP_BIRTH_ODD : 0);
+}
+
 static inline void
 _PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op)
 {
-    uint32_t flags = (uintptr_t)op & 8 ? REFMAP_BIRTH_ODD : 0;
-    if (!_PyRefMap_TryNew(op, flags)) {
-        _PyRefMap_New(op, flags);
+    if (!_PyRefMap_TryNewObject(op)) {
+        _PyRefMap_New(op);
     }
 }
 
-/* Take one reference from `op` and the total. Return 0 if no reference to it is
-   counted any more. */
-static inline int
-_PyRefMap_DecrefCounted(PyObject *op)
+/* Take the last reference from `op` and the total, and see that no more are
+   counted. */
+static inline void
+_PyRefMap_Last(PyObject *op)
 {
-    uintptr_t entry = _PyRefMap_Entry(op);
-    if (__builtin_expect(entry == 0, 0)) {
+    if (__builtin_expect(!_PyRefMap_TryLast(op), 0)) {
         _PyRefMap_Decref(op);
-        return 1;
+        _PyRefMap_Dealloc(op);
     }
-    *_PyRefMap_TotalOf(op) -= 1;
-    return --_PyRefMap_SlotIn(entry, op)->count != 0;
 }
 
 /* The memory at `ptr` (NULL allowed) is given back; references still counted
@@ -142,16 +145,17 @@ _PyRefMap_Free(void *ptr)
 
 /* `tstate` is attached to the calling thread; NULL: none is any more. */
 extern void _PyRefMap_Attach(PyThreadState *tstate);
-/* Let `interp` use the map of the main GIL. */
-extern void _PyRefMap_InitInterp(PyInterpreterState *interp);
+/* Let `interp` use the map of the main GIL. An error if there is no address
+   space for it. */
+extern PyStatus _PyRefMap_InitInterp(PyInterpreterState *interp);
 /* Give `interp` a map of its own. Return -1 on out of memory. */
 extern int _PyRefMap_InitOwnGIL(PyInterpreterState *interp);
 /* `interp` goes away: a map of its own is closed, and what is counted in it
    becomes unattributed in the main one. */
 extern void _PyRefMap_FiniInterp(PyInterpreterState *interp);
-/* What _PyRefMap_hot adds to the total of `interp`. */
-#  define _PyRefMap_HotTotal(interp) \
-    _PyRefMap_SumTotals(&(interp)->object_state.refmap_hot)
+/* What _PyRefMap_hot adds to the total of `interp`. All interpreters that use
+   the map of the main GIL count on behalf of the main interpreter. */
+extern Py_ssize_t _PyRefMap_HotTotal(PyInterpreterState *interp);
 /* In object.c: the part of sys.gettotalrefcount() of no interpreter. */
 extern Py_ssize_t _PyRefMap_LeftTotal(void);
 /* _Py_FinalizeRefTotal() counts the legacy total once more. */
@@ -279,7 +283,7 @@ extern void _PyRefMap_AtExit(int per_type);
 #  define _PyRefMap_HotTotal(interp) 0
 #  define _PyRefMap_SetMortal(op, refcnt) ((void)0)
 #  define _PyRefMap_Unattributed(tstate, n) ((void)0)
-#  define _PyRefMap_InitInterp(interp) ((void)0)
+#  define _PyRefMap_InitInterp(interp) PyStatus_Ok()
 #  define _PyRefMap_FiniInterp(interp) ((void)0)
 #  define _PyRefMap_FinalizeTotal(legacy) ((void)0)
 #  define _PyRefMap_AfterFork() ((void)0)

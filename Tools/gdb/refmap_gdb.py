@@ -484,19 +484,20 @@ class InterpreterInfo:
             return target.get('PyInterpreterState', address, path)
         self.address = address
         self.id = get('id')
-        self.total = (get('object_state.reftotal')
-                      + self.hot_total(target, address))
         self.map = get('object_state.refmap')
+        self.total = get('object_state.reftotal') + self.hot_total(target)
         self.threads = get('threads.head')
 
-    @staticmethod
-    def hot_total(target, address):
-        """The summands of the total that the hot path counts."""
-        hot = target.layout('_PyRefMap_hot')
-        offset = target.layout('PyInterpreterState').offset(
-            'object_state.refmap_hot.totals')
-        words = target.memory.words(address + offset,
-                                    (hot.size - hot.offset('totals')) // 8)
+    def hot_total(self, target):
+        """The summands of the total that are kept in the map."""
+        hot = target.get('struct _refmap_state', self.map, 'hot')
+        layout = target.layout('_PyRefMap_hot')
+        if target.get('_PyRefMap_hot', hot, 'owner') != self.address:
+            return 0
+        offset = layout.offset('totals')
+        # What follows them, up to the end of their page, is 0.
+        words = target.memory.words(
+            hot + offset, (layout.offset('directory') - offset) // 8)
         return sum(refmap_signed(word) for word in words)
 
 

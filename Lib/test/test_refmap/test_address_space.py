@@ -1,4 +1,8 @@
-"""Without address space for the directory the map is slower, and as exact."""
+"""What limits of memory do to the directory, which is sparse but large.
+
+If it may not be written to, the map is slower, and as exact. If there is not
+even address space for it, the interpreter does not start.
+"""
 
 import subprocess
 import sys
@@ -16,17 +20,20 @@ resource = import_helper.import_module('resource')
 LIMIT = 4 << 30
 
 
-def limit_address_space():
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
+def run_limited(limit, *args):
+    """Run this interpreter with a limit; see getrlimit(2)."""
+    return subprocess.run(
+        [sys.executable, *args],
+        preexec_fn=lambda: resource.setrlimit(limit, (LIMIT, LIMIT)),
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=support.LONG_TIMEOUT)
 
 
-class AddressSpaceTest(unittest.TestCase):
+class ReadOnlyTest(unittest.TestCase):
 
     def run_limited(self, *args):
-        done = subprocess.run(
-            [sys.executable, *args], preexec_fn=limit_address_space,
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=support.LONG_TIMEOUT)
+        # Counts private memory that can be written to.
+        done = run_limited(resource.RLIMIT_DATA, *args)
         self.assertEqual(done.returncode, 0, done.stdout)
         return done.stdout
 
@@ -37,7 +44,8 @@ class AddressSpaceTest(unittest.TestCase):
             for name in ('model', 'snapshot')))
 
     def test_many_pages(self):
-        # More of them than are remembered without a directory.
+        # More of them than are remembered without a directory. There is none:
+        # not one of them has an entry.
         out = self.run_limited('-c', PREAMBLE + textwrap.dedent('''
             data = [[i] for i in range(300_000)]
             before = sys.refmap_snapshot()
@@ -56,6 +64,50 @@ class AddressSpaceTest(unittest.TestCase):
             print('exact')
             '''))
         self.assertEqual(out, 'exact\n')
+
+    def test_subinterpreter(self):
+        # Its map has a directory of its own.
+        out = self.run_limited('-c', PREAMBLE + textwrap.dedent('''
+            import _interpreters
+            interp = _interpreters.create('isolated')
+            _interpreters.exec(interp, 'import sys; data = [[i] for i in range(9)];'
+                                       'assert sys.refmap_verify() == []')
+            _interpreters.destroy(interp)
+            check_exact()
+            check_true()
+            print('exact')
+            '''))
+        self.assertEqual(out, 'exact\n')
+
+
+class NoAddressSpaceTest(unittest.TestCase):
+
+    def test_refuses(self):
+        done = run_limited(resource.RLIMIT_AS, '-c', 'print("started")')
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('needs hundreds of gibibytes of address space, which a '
+                      'limit forbids: see ulimit -v\n', done.stdout)
+        self.assertEqual(len(done.stdout.strip().splitlines()), 2, done.stdout)
+
+    def test_no_second_map(self):
+        # Subinterpreters fail one by one when the address space runs out.
+        done = subprocess.run(
+            [sys.executable, '-c', PREAMBLE + textwrap.dedent('''
+                import _interpreters, resource
+                with open('/proc/self/statm') as file:
+                    size = int(file.read().split()[0])
+                size = size * resource.getpagesize() + (1 << 30)
+                resource.setrlimit(resource.RLIMIT_AS, (size, size))
+                try:
+                    _interpreters.create('isolated')
+                except _interpreters.InterpreterError as error:
+                    print('refused')
+                check_exact()
+                check_true()
+                ''')],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=support.LONG_TIMEOUT)
+        self.assertEqual((done.returncode, done.stdout), (0, 'refused\n'))
 
 
 if __name__ == '__main__':
