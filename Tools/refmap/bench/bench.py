@@ -136,9 +136,12 @@ def parse_arguments(argv):
     parser.add_argument('--only', type=listed(list(sections.SECTIONS)),
                         default=list(sections.SECTIONS), metavar='a,b,...',
                         help='some of ' + ','.join(sections.SECTIONS))
-    parser.add_argument('--variants', type=listed(sections.VARIANTS),
-                        default=list(sections.VARIANTS), metavar='V,...',
-                        help='some of ' + ','.join(sections.VARIANTS))
+    parser.add_argument('--variants', metavar='V,...',
+                        type=listed(sections.VARIANTS + sections.MORE_VARIANTS),
+                        default=list(sections.VARIANTS),
+                        help='some of ' + ','.join(sections.VARIANTS)
+                             + ' (the default), or of '
+                             + ','.join(sections.MORE_VARIANTS))
     parser.add_argument('--quick', action='store_true',
                         help='a trial of a minute or two')
     parser.add_argument('--no-build', action='store_true',
@@ -163,7 +166,7 @@ def command_of(options):
             words += ['--' + name.replace('_', '-'), str(getattr(options, name))]
     if len(options.only) < len(sections.SECTIONS):
         words += ['--only', ','.join(options.only)]
-    if len(options.variants) < len(sections.VARIANTS):
+    if options.variants != list(sections.VARIANTS):
         words += ['--variants', ','.join(options.variants)]
     if options.quick:
         words.append('--quick')
@@ -172,7 +175,7 @@ def command_of(options):
 
 def is_whole(options):
     return (not options.quick and len(options.only) == len(sections.SECTIONS)
-            and len(options.variants) == len(sections.VARIANTS))
+            and set(options.variants) == set(sections.VARIANTS))
 
 
 def notes():

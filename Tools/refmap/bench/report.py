@@ -190,6 +190,7 @@ def suite_lines(section):
 
 
 COMPARED = (('release', 'stock-release'), ('debug', 'stock-debug'),
+            ('release-lto', 'stock-release-lto'),
             ('release', 'stock-debug'), ('stock-debug', 'stock-release'),
             ('stock-trace-refs', 'stock-debug'),
             ('stock-trace-refs', 'stock-release'),

@@ -16,6 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 VARIANTS = ('stock-release', 'release', 'stock-debug', 'debug',
             'stock-trace-refs')
+# Measured when they are named: they take half an hour to build.
+MORE_VARIANTS = ('stock-release-lto', 'release-lto')
 # Peers that are an option of stock-release.
 TRACEMALLOC = {'tracemalloc-1': '-Xtracemalloc=1',
                'tracemalloc-25': '-Xtracemalloc=25'}

@@ -267,6 +267,14 @@ class CommandLineTests(unittest.TestCase):
         self.assertEqual(options.only, ['a', 'scale'])
         self.assertEqual(options.variants, ['debug'])
 
+    def test_more_variants(self):
+        self.assertNotIn('release-lto', self.parse().variants)
+        options = self.parse('--variants', 'release-lto,release')
+        self.assertEqual(options.variants, ['release', 'release-lto'])
+        self.assertEqual(bench.command_of(options),
+                         'Tools/refmap/bench/run 3.13 '
+                         '--variants release,release-lto')
+
     def test_bad_values(self):
         for args in (['--only', 'z'], ['--variants', 'off'], ['--rounds', '0'],
                      ['--nonsense']):
