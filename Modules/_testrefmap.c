@@ -265,25 +265,84 @@ limited_decref(PyObject *Py_UNUSED(module), PyObject *op)
     Py_RETURN_NONE;
 }
 
+typedef struct {
+    void (*function)(void *);
+    void *arg;
+    PyThread_type_lock done;
+} thread_job;
+
+static void
+thread_main(void *arg)
+{
+    thread_job *job = arg;
+    job->function(job->arg);
+    PyThread_release_lock(job->done);
+}
+
+/* Call function(arg) in a thread that C code started, and wait for it. Return
+   -1 with an exception set if that can't be. */
+static int
+run_thread(void (*function)(void *), void *arg)
+{
+    thread_job job = {function, arg, PyThread_allocate_lock()};
+    if (job.done == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyThread_acquire_lock(job.done, WAIT_LOCK);
+    if (PyThread_start_new_thread(thread_main, &job)
+        == PYTHREAD_INVALID_THREAD_ID)
+    {
+        PyThread_free_lock(job.done);
+        PyErr_SetString(PyExc_RuntimeError, "can't start a thread");
+        return -1;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(job.done, WAIT_LOCK);
+    Py_END_ALLOW_THREADS
+    PyThread_free_lock(job.done);
+    return 0;
+}
+
+typedef struct {
+    PyObject *op;
+    Py_ssize_t n;
+} incref_args;
+
+static void
+incref_in_thread(void *arg)
+{
+    incref_args *args = arg;
+    for (Py_ssize_t i = 0; i < args->n; i++) {
+        Py_INCREF(args->op);
+    }
+    for (Py_ssize_t i = 0; i > args->n; i--) {
+        Py_DECREF(args->op);
+    }
+}
+
 PyDoc_STRVAR(incref_without_thread_state_doc,
-"incref_without_thread_state(object, n, /)\n--\n\n"
-"n increfs, or -n decrefs, by a thread that has no thread state.");
+"incref_without_thread_state(object, n, new_thread=False, /)\n--\n\n"
+"n increfs, or -n decrefs, by a thread that has no thread state; if `new_thread`\n"
+"is true by one that never had any.");
 
 static PyObject *
 incref_without_thread_state(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    PyObject *op;
-    Py_ssize_t n;
-    if (!PyArg_ParseTuple(args, "On:incref_without_thread_state", &op, &n)) {
+    incref_args job;
+    int new_thread = 0;
+    if (!PyArg_ParseTuple(args, "On|p:incref_without_thread_state", &job.op,
+                          &job.n, &new_thread)) {
         return NULL;
     }
+    if (new_thread) {
+        if (run_thread(incref_in_thread, &job) < 0) {
+            return NULL;
+        }
+        Py_RETURN_NONE;
+    }
     PyThreadState *tstate = PyThreadState_Swap(NULL);
-    for (; n > 0; n--) {
-        Py_INCREF(op);
-    }
-    for (; n < 0; n++) {
-        Py_DECREF(op);
-    }
+    incref_in_thread(&job);
     PyThreadState_Swap(tstate);
     Py_RETURN_NONE;
 }
@@ -726,11 +785,10 @@ typedef struct {
     PyTypeObject *type;
     PyObject *shared;
     Py_ssize_t n;
-    PyThread_type_lock done;
 } churn_args;
 
 static void
-churn_thread(void *arg)
+churn_in_thread(void *arg)
 {
     churn_args *args = arg;
     PyGILState_STATE gil = PyGILState_Ensure();
@@ -738,7 +796,6 @@ churn_thread(void *arg)
         PyErr_WriteUnraisable(NULL);
     }
     PyGILState_Release(gil);
-    PyThread_release_lock(args->done);
 }
 
 PyDoc_STRVAR(churn_doc,
@@ -755,28 +812,10 @@ churn(PyObject *module, PyObject *args)
                           &new_thread)) {
         return NULL;
     }
-    if (!new_thread) {
-        if (churn_objects(job.type, job.shared, job.n) < 0) {
-            return NULL;
-        }
-        Py_RETURN_NONE;
-    }
-    job.done = PyThread_allocate_lock();
-    if (job.done == NULL) {
-        return PyErr_NoMemory();
-    }
-    PyThread_acquire_lock(job.done, WAIT_LOCK);
-    if (PyThread_start_new_thread(churn_thread, &job)
-        == PYTHREAD_INVALID_THREAD_ID)
-    {
-        PyThread_free_lock(job.done);
-        PyErr_SetString(PyExc_RuntimeError, "can't start a thread");
+    if (new_thread ? run_thread(churn_in_thread, &job) < 0
+                   : churn_objects(job.type, job.shared, job.n) < 0) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(job.done, WAIT_LOCK);
-    Py_END_ALLOW_THREADS
-    PyThread_free_lock(job.done);
     Py_RETURN_NONE;
 }
 

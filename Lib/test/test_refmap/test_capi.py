@@ -347,12 +347,15 @@ class ForeignTest(MapTestCase):
     def test_without_thread_state(self):
         # Against the rules; yet the total is moved, and the sum stays exact.
         victim = object()
-        before = sys.refmap_info()
-        _testrefmap.incref_without_thread_state(victim, 5)
-        after = sys.refmap_info()
-        _testrefmap.incref_without_thread_state(victim, -5)
-        self.assertEqual(after.unattributed - before.unattributed, 5)
-        self.assertEqual(sys.refmap_info().unattributed, before.unattributed)
+        for new_thread in False, True:
+            with self.subTest(new_thread=new_thread):
+                before = sys.refmap_info()
+                _testrefmap.incref_without_thread_state(victim, 5, new_thread)
+                after = sys.refmap_info()
+                _testrefmap.incref_without_thread_state(victim, -5, new_thread)
+                self.assertEqual(after.unattributed - before.unattributed, 5)
+                self.assertEqual(sys.refmap_info().unattributed,
+                                 before.unattributed)
 
 
 class FreedTest(MapTestCase):

@@ -148,6 +148,20 @@ class OneInterpreterTest(InterpreterTestCase):
         sizes = self.sizes_over_time(SHARED)
         self.assertLess(sizes[-1], 1.05 * sizes[5], sizes)
 
+    def test_strings_are_given_back(self):
+        # Thousands of blocks of an optimised build, which regrtest's -R took
+        # for a leak; see patch 0170.
+        out, _ = run_script('''
+            import _interpreters
+            for _ in range(6):
+                i = _interpreters.create('isolated')
+                assert _interpreters.run_string(i, 'import threading') is None
+                _interpreters.destroy(i)
+                print(sys.getallocatedblocks())
+            ''')
+        blocks = [int(line) for line in out.split()]
+        self.assertLess(blocks[-1] - blocks[2], 3 * 100, blocks)
+
     def test_info_is_of_all(self):
         interpreter = self.create(OWN)
         self.run_in(interpreter, '')
