@@ -283,7 +283,6 @@ extern void _PyRefMap_AtExit(int per_type);
 #  define _PyRefMap_HotTotal(interp) 0
 #  define _PyRefMap_SetMortal(op, refcnt) ((void)0)
 #  define _PyRefMap_Unattributed(tstate, n) ((void)0)
-#  define _PyRefMap_InitInterp(interp) PyStatus_Ok()
 #  define _PyRefMap_FiniInterp(interp) ((void)0)
 #  define _PyRefMap_FinalizeTotal(legacy) ((void)0)
 #  define _PyRefMap_AfterFork() ((void)0)
