@@ -313,6 +313,9 @@ static void
 incref_in_thread(void *arg)
 {
     incref_args *args = arg;
+#ifndef Py_DEBUG
+    PyObject_Free(NULL);    // a debug build's own checks want the GIL
+#endif
     for (Py_ssize_t i = 0; i < args->n; i++) {
         Py_INCREF(args->op);
     }
@@ -323,8 +326,8 @@ incref_in_thread(void *arg)
 
 PyDoc_STRVAR(incref_without_thread_state_doc,
 "incref_without_thread_state(object, n, new_thread=False, /)\n--\n\n"
-"n increfs, or -n decrefs, by a thread that has no thread state; if `new_thread`\n"
-"is true by one that never had any.");
+"n increfs, or -n decrefs, and a PyObject_Free(NULL) by a thread that has no\n"
+"thread state; if `new_thread` is true by one that never had any.");
 
 static PyObject *
 incref_without_thread_state(PyObject *Py_UNUSED(module), PyObject *args)
@@ -335,15 +338,14 @@ incref_without_thread_state(PyObject *Py_UNUSED(module), PyObject *args)
                           &job.n, &new_thread)) {
         return NULL;
     }
-    if (new_thread) {
-        if (run_thread(incref_in_thread, &job) < 0) {
-            return NULL;
-        }
-        Py_RETURN_NONE;
+    if (!new_thread) {
+        PyThreadState *tstate = PyThreadState_Swap(NULL);
+        incref_in_thread(&job);
+        PyThreadState_Swap(tstate);
     }
-    PyThreadState *tstate = PyThreadState_Swap(NULL);
-    incref_in_thread(&job);
-    PyThreadState_Swap(tstate);
+    else if (run_thread(incref_in_thread, &job) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -431,7 +433,8 @@ free_counted(PyObject *module, PyObject *args)
         op = (PyObject *)PyObject_GC_NewVar(PyVarObject, state->sized, 0);
         break;
     case 'a':
-        op = init_in_place(malloc(page), state->plain);
+        // So little that free() of the C library writes over it at once.
+        op = init_in_place(malloc(sizeof(PyObject)), state->plain);
         break;
     case 'm':
         op = init_in_place(mmap(NULL, page, PROT_READ | PROT_WRITE,

@@ -112,44 +112,63 @@ _PyRefMap_LimitAllocations(Py_ssize_t n)
 static uintptr_t
 refmap_entry(const refmap_block_t *block)
 {
-    return (uintptr_t)block->slots - block->page * sizeof(block->slots);
+    return (uintptr_t)refmap_words(block, 0) - (block->page << REFMAP_PAGE_BITS);
 }
 
-static size_t
-refmap_hot_size(int address_bits)
+/* The block to which an entry that is not 0 leads. */
+static refmap_block_t *
+refmap_block_of(uintptr_t entry, uintptr_t page)
 {
-    return sizeof(_PyRefMap_hot)
-           + ((size_t)1 << (address_bits - REFMAP_PAGE_BITS)) * sizeof(uintptr_t);
+    uintptr_t words = entry + (page << REFMAP_PAGE_BITS);
+    uintptr_t offset = words & 15;
+    refmap_group_t *group = (refmap_group_t *)(
+        words - offset - offsetof(refmap_group_t, words));
+    return group->blocks[offset / sizeof(group->words[0][0])];
 }
 
-/* Zeroed memory that costs nothing until it is touched, but for the first page
-   read-only unless `writable`; NULL if there is no address space. */
+#define REFMAP_HOT_PAGE ((size_t)1 << REFMAP_PAGE_BITS)
+static_assert(sizeof(_PyRefMap_hot) <= REFMAP_HOT_PAGE, "must fit before the directory");
+
+/* Zeroed memory that costs nothing until it is touched: the hot part at the end
+   of a page, and a directory of `size` bytes, which is read-only unless
+   `writable`. NULL if there is no address space. */
 static _PyRefMap_hot *
 refmap_reserve(size_t size, int writable)
 {
     if (!refmap_may_allocate()) {
         return NULL;
     }
+    size += REFMAP_HOT_PAGE;
     void *ptr = mmap(NULL, size, PROT_READ | (writable ? PROT_WRITE : 0),
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (ptr == MAP_FAILED) {
         return NULL;
     }
-    _PyRefMap_hot *hot = ptr;
     if (!writable
-        && mprotect(hot, sizeof(*hot), PROT_READ | PROT_WRITE) < 0)
+        && mprotect(ptr, REFMAP_HOT_PAGE, PROT_READ | PROT_WRITE) < 0)
     {
-        munmap(hot, size);
+        munmap(ptr, size);
         return NULL;
     }
 #ifdef MADV_NOHUGEPAGE
-    (void)madvise(hot, size, MADV_NOHUGEPAGE);
+    (void)madvise(ptr, size, MADV_NOHUGEPAGE);
 #endif
+    char *directory = (char *)ptr + REFMAP_HOT_PAGE;
 #ifdef MADV_DONTDUMP
     // A core of hundreds of gibibytes, though sparse, is written for minutes.
-    (void)madvise(hot->directory, size - sizeof(*hot), MADV_DONTDUMP);
+    (void)madvise(directory, size - REFMAP_HOT_PAGE, MADV_DONTDUMP);
 #endif
+    _PyRefMap_hot *hot = (_PyRefMap_hot *)directory - 1;
+    hot->births = REFMAP_BIRTH_BORN;
     return hot;
+}
+
+/* Undo refmap_reserve(). */
+static void
+refmap_release(_PyRefMap_hot *hot, size_t size)
+{
+    munmap((char *)_PyRefMap_Directory(hot + 1) - REFMAP_HOT_PAGE,
+           size + REFMAP_HOT_PAGE);
 }
 
 /* Set map->hot, or return -1. A limit of data (see RLIMIT_DATA), or a kernel
@@ -162,7 +181,7 @@ refmap_reserve_hot(refmap_state_t *map, int want_writable)
     static const int address_bits[] = {REFMAP_ADDRESS_BITS, REFMAP_LOW_BITS};
     for (size_t i = 0; i < Py_ARRAY_LENGTH(address_bits); i++) {
         uintptr_t limit = (uintptr_t)1 << address_bits[i];
-        size_t size = refmap_hot_size(address_bits[i]);
+        size_t size = refmap_page(limit) * sizeof(uintptr_t);
         for (int writable = want_writable; writable >= 0; writable--) {
             _PyRefMap_hot *hot = refmap_reserve(size, writable);
             if (hot == NULL) {
@@ -171,11 +190,12 @@ refmap_reserve_hot(refmap_state_t *map, int want_writable)
             // What is mapped later will be where this is, and the stack.
             if ((uintptr_t)hot < limit && (uintptr_t)&limit < limit) {
                 map->hot = hot;
-                map->hot_size = size;
+                map->directory = _PyRefMap_Directory(hot + 1);
+                map->directory_size = size;
                 map->npages = writable ? refmap_page(limit) : 0;
                 return 0;
             }
-            munmap(hot, size);
+            refmap_release(hot, size);
         }
     }
     return -1;
@@ -191,12 +211,8 @@ refmap_lookaside(const refmap_state_t *map, uintptr_t page)
         refmap_block_t *block = map->recent[i];
         return block != NULL && block->page == page ? block : NULL;
     }
-    uintptr_t entry = page < map->npages ? map->hot->directory[page] : 0;
-    if (entry == 0) {
-        return NULL;
-    }
-    uintptr_t slots = entry + page * sizeof(((refmap_block_t *)0)->slots);
-    return (refmap_block_t *)(slots - offsetof(refmap_block_t, slots));
+    uintptr_t entry = page < map->npages ? map->directory[page] : 0;
+    return entry == 0 ? NULL : refmap_block_of(entry, page);
 }
 
 /* The gibibyte of `page` among those that have entries; NULL on out of
@@ -233,7 +249,7 @@ refmap_remember_unlocked(refmap_state_t *map, refmap_block_t *block)
     if (range != NULL) {
         range->low = Py_MIN(range->low, page);
         range->high = Py_MAX(range->high, page + 1);
-        map->hot->directory[page] = refmap_entry(block);
+        map->directory[page] = refmap_entry(block);
     }
 }
 
@@ -247,7 +263,7 @@ refmap_forget(refmap_state_t *map, uintptr_t page)
         map->recent[page % REFMAP_RECENT] = NULL;
     }
     else {
-        map->hot->directory[page] = 0;
+        map->directory[page] = 0;
     }
 }
 
@@ -260,7 +276,7 @@ _PyRefMap_ForgetLookaside_unlocked(refmap_state_t *map)
     for (size_t i = 0; i < map->nranges; i++) {
         refmap_range_t *range = &map->ranges[i];
         if (range->low < range->high) {
-            memset(&map->hot->directory[range->low], 0,
+            memset(&map->directory[range->low], 0,
                    (range->high - range->low) * sizeof(uintptr_t));
         }
         range->low = range->start + REFMAP_RANGE_PAGES;
@@ -297,16 +313,81 @@ refmap_is_shared(const refmap_state_t *map, const refmap_block_t *block)
 static int
 refmap_is_empty(const refmap_block_t *block)
 {
-    uint32_t any = 0;
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
-        any |= block->slots[i].count;
+        if (refmap_get(block, i).count != 0) {
+            return 0;
+        }
     }
-    return any == 0;
+    return 1;
+}
+
+static void
+refmap_link_half(refmap_state_t *map, refmap_group_t *group)
+{
+    group->prev = NULL;
+    group->next = map->halves;
+    if (group->next != NULL) {
+        group->next->prev = group;
+    }
+    map->halves = group;
+}
+
+static void
+refmap_unlink_half(refmap_state_t *map, refmap_group_t *group)
+{
+    *(group->prev != NULL ? &group->prev->next : &map->halves) = group->next;
+    if (group->next != NULL) {
+        group->next->prev = group->prev;
+    }
+}
+
+/* A block without slots in use; NULL on out of memory. */
+static refmap_block_t *
+refmap_new_block_unlocked(refmap_state_t *map, uintptr_t page)
+{
+    Py_BUILD_ASSERT(REFMAP_LANES == 2);
+    refmap_block_t *block = _PyRefMap_Malloc(sizeof(*block));
+    refmap_group_t *group = map->halves;
+    if (block == NULL) {
+        return NULL;
+    }
+    if (group != NULL) {
+        refmap_unlink_half(map, group);
+    }
+    else {
+        group = _PyRefMap_Malloc(sizeof(*group));
+        if (group == NULL) {
+            _PyRefMap_RawFree(block, sizeof(*block));
+            return NULL;
+        }
+        memset(group, 0, sizeof(*group));
+        refmap_link_half(map, group);
+    }
+    memset(block, 0, sizeof(*block));
+    block->page = page;
+    block->epoch = map->epoch;
+    block->group = group;
+    block->lane = group->blocks[0] != NULL;
+    group->blocks[block->lane] = block;
+    return block;
 }
 
 void
-_PyRefMap_FreeBlock(refmap_block_t *block)
+_PyRefMap_FreeBlock_unlocked(refmap_state_t *map, refmap_block_t *block)
 {
+    refmap_group_t *group = block->group;
+    group->blocks[block->lane] = NULL;
+    if (group->blocks[!block->lane] != NULL) {
+        for (size_t i = 0; i < REFMAP_SLOTS; i++) {
+            uint32_t *words = refmap_words(block, i);
+            words[0] = words[REFMAP_LANES] = 0;
+        }
+        refmap_link_half(map, group);
+    }
+    else {
+        refmap_unlink_half(map, group);
+        _PyRefMap_RawFree(group, sizeof(*group));
+    }
     _PyRefMap_RawFree(block->types, REFMAP_SLOTS * sizeof(*block->types));
     _PyRefMap_RawFree(block, sizeof(*block));
 }
@@ -321,7 +402,7 @@ refmap_retire_unlocked(refmap_state_t *map, refmap_block_t *block)
         map->newest->dead = block;
     }
     else {
-        _PyRefMap_FreeBlock(block);
+        _PyRefMap_FreeBlock_unlocked(map, block);
     }
 }
 
@@ -368,22 +449,19 @@ refmap_create_unlocked(refmap_state_t *map, uintptr_t page)
     {
         refmap_reclaim_unlocked(map);
     }
-    refmap_block_t *block = _PyRefMap_Malloc(sizeof(*block));
+    refmap_block_t *block = refmap_new_block_unlocked(map, page);
     if (block == NULL) {
         return NULL;
     }
-    memset(block, 0, sizeof(*block));
-    block->page = page;
-    block->epoch = map->epoch;
     block->index = refmap_place_unlocked(map);
     if (block->index == SIZE_MAX) {
-        _PyRefMap_FreeBlock(block);
+        _PyRefMap_FreeBlock_unlocked(map, block);
         return NULL;
     }
     map->blocks[block->index] = NULL;
     if (refmap_table_add(map, block) < 0) {
         map->holes[map->nholes++] = block->index;
-        _PyRefMap_FreeBlock(block);
+        _PyRefMap_FreeBlock_unlocked(map, block);
         return NULL;
     }
     map->blocks[block->index] = block;
@@ -406,7 +484,7 @@ refmap_capture_types(refmap_state_t *map, refmap_block_t *block)
     _PyRefMap_ReadPage(block, &copy);
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
         refmap_object_t object = {.type = REFMAP_TYPE_UNKNOWN};
-        if (block->slots[i].count != 0) {
+        if (refmap_get(block, i).count != 0) {
             _PyRefMap_ReadSlot(map, block, i, &copy, &object);
         }
         block->types[i] = object.type;
@@ -432,19 +510,29 @@ refmap_tear_unlocked(refmap_state_t *map, refmap_block_t *block)
     block->epoch = map->epoch;
 }
 
+static void
+refmap_copy_slots(refmap_block_t *to, const refmap_block_t *from)
+{
+    for (size_t i = 0; i < REFMAP_SLOTS; i++) {
+        uint32_t *words = refmap_words(to, i);
+        const uint32_t *originals = refmap_words(from, i);
+        words[0] = originals[0];
+        words[REFMAP_LANES] = originals[REFMAP_LANES];
+    }
+}
+
 /* A block that may be changed in place of one that snapshots share. */
 static refmap_block_t *
 refmap_unshare_unlocked(refmap_state_t *map, refmap_block_t *block)
 {
-    refmap_block_t *copy = _PyRefMap_Malloc(sizeof(*copy));
+    refmap_block_t *copy = refmap_new_block_unlocked(map, block->page);
     if (copy != NULL) {
-        memcpy(copy, block, sizeof(*copy));
-        copy->epoch = map->epoch;
-        copy->types = NULL;
+        copy->index = block->index;
+        refmap_copy_slots(copy, block);
         // Two items with one key, for a moment: so nothing is lost if the
         // table has no memory for the new one.
         if (refmap_table_add(map, copy) < 0) {
-            _PyRefMap_FreeBlock(copy);
+            _PyRefMap_FreeBlock_unlocked(map, copy);
             copy = NULL;
         }
     }
@@ -493,23 +581,49 @@ refmap_writable_block(refmap_state_t *map, uintptr_t address)
     return block;
 }
 
-/* The slot of `address`, to be changed. Without memory for a block it is one
-   whose references are unattributed. */
-static Py_NO_INLINE refmap_slot_t *
-refmap_slot(refmap_state_t *map, uintptr_t address)
+/* A slot that is to be changed. Where `block` is NULL, for lack of memory, its
+   references are unattributed. */
+typedef struct {
+    refmap_block_t *block;
+    size_t i;
+    refmap_slot_t slot;         // as it was
+} refmap_place_t;
+
+static Py_NO_INLINE refmap_place_t
+refmap_open(refmap_state_t *map, uintptr_t address)
 {
     // Nobody expects Py_INCREF() to change it.
     int saved_errno = errno;
-    refmap_block_t *block = refmap_writable_block(map, address);
-    if (block == NULL) {
+    refmap_place_t place = {.i = refmap_slot_index(address)};
+    place.block = refmap_writable_block(map, address);
+    if (place.block == NULL) {
         refmap_warn_untracked(map);
-        errno = saved_errno;
-        map->unattributed += refmap_count(&map->nowhere);
-        map->nowhere.count = 0;
-        return &map->nowhere;
+    }
+    else {
+        place.slot = refmap_get(place.block, place.i);
+    }
+    // The one that was at the other half of the 16 bytes is gone.
+    uint32_t odd = address & 8 ? REFMAP_BIRTH_ODD : 0;
+    if (place.slot.count == 0 && (place.slot.birth & REFMAP_BIRTH_ODD) != odd) {
+        place.slot.birth = odd;
     }
     errno = saved_errno;
-    return &block->slots[refmap_slot_index(address)];
+    return place;
+}
+
+/* Store a slot. What does not fit into it, as a count wraps around, is
+   unattributed. */
+static inline void
+refmap_store(refmap_state_t *map, const refmap_place_t *place, Py_ssize_t count,
+             uint32_t birth)
+{
+    refmap_slot_t slot = {(uint32_t)count, birth};
+    if (UNLIKELY(place->block == NULL)) {
+        map->unattributed += count;
+        return;
+    }
+    map->unattributed += count - refmap_count(&slot);
+    refmap_set(place->block, place->i, slot);
 }
 
 
@@ -525,13 +639,13 @@ __thread _PyRefMap_hot *_PyRefMap_current;
 static inline refmap_state_t *
 refmap_current_map(void)
 {
-    return _PyRefMap_current != NULL ? _PyRefMap_current->map : NULL;
+    return _PyRefMap_current != NULL ? _PyRefMap_current[-1].map : NULL;
 }
 
 void
 _PyRefMap_Attach(PyThreadState *tstate)
 {
-    _PyRefMap_current = tstate ? refmap_of(tstate->interp)->hot : nobody.hot;
+    _PyRefMap_current = (tstate ? refmap_of(tstate->interp) : &nobody)->hot + 1;
 }
 
 /* Is anything counted at `address`? `map` may be NULL. */
@@ -542,16 +656,7 @@ refmap_is_counted(refmap_state_t *map, uintptr_t address)
         return 0;
     }
     refmap_block_t *block = refmap_find(map, refmap_page(address));
-    return block != NULL && block->slots[refmap_slot_index(address)].count != 0;
-}
-
-/* Set a count, which leaves the range of a slot when it wraps around: the
-   difference is unattributed then. */
-static inline void
-refmap_set_count(refmap_state_t *map, refmap_slot_t *slot, Py_ssize_t count)
-{
-    slot->count = (uint32_t)count;
-    map->unattributed += count - refmap_count(slot);
+    return block != NULL && refmap_get(block, refmap_slot_index(address)).count != 0;
 }
 
 /* Add `n` to the total and to the count of `op`. */
@@ -564,8 +669,8 @@ refmap_add(void *op, Py_ssize_t n)
         _Py_atomic_add_ssize(&_Py_RefTotal, n);
         return;
     }
-    refmap_slot_t *slot = refmap_slot(map, (uintptr_t)op);
-    refmap_set_count(map, slot, refmap_count(slot) + n);
+    refmap_place_t place = refmap_open(map, (uintptr_t)op);
+    refmap_store(map, &place, refmap_count(&place.slot) + n, place.slot.birth);
     map->hot->totals[0] += n;
 }
 
@@ -597,14 +702,6 @@ _PyRefMap_Unattributed(PyThreadState *Py_UNUSED(tstate), Py_ssize_t n)
     refmap_current_map()->unattributed += n;
 }
 
-/* What is still counted in `slot` belongs to an object that is gone. */
-static void
-refmap_close(refmap_state_t *map, refmap_slot_t *slot)
-{
-    map->unattributed += refmap_count(slot);
-    slot->count = 0;
-}
-
 /* Out of line: gdb's py-refmap-break-negative stops here. */
 static Py_NO_INLINE void
 refmap_finding(refmap_state_t *map, uintptr_t address, Py_ssize_t count,
@@ -612,18 +709,6 @@ refmap_finding(refmap_state_t *map, uintptr_t address, Py_ssize_t count,
 {
     map->findings[map->nfindings++ % REFMAP_FINDINGS] =
         (refmap_finding_t){address, type, count};
-}
-
-/* A new object where references to an older one are still counted: that one
-   was freed behind our back, by free() perhaps. */
-static Py_NO_INLINE void
-refmap_reborn(refmap_state_t *map, uintptr_t address, refmap_slot_t *slot)
-{
-    if (slot != &map->nowhere) {
-        refmap_finding(map, address, refmap_count(slot),
-                       REFMAP_TYPE_UNKNOWN);
-    }
-    refmap_close(map, slot);
 }
 
 static void
@@ -635,15 +720,19 @@ refmap_new(void *op, uint32_t flags)
         refmap_add(op, 1);
         return;
     }
-    refmap_slot_t *slot = refmap_slot(map, address);
-    if (UNLIKELY(slot->count != 0)) {
-        refmap_reborn(map, address, slot);
+    refmap_place_t place = refmap_open(map, address);
+    if (UNLIKELY(place.slot.count != 0)) {
+        // References to an older object are still counted: it was freed behind
+        // our back, by free() perhaps.
+        refmap_finding(map, address, refmap_count(&place.slot),
+                       REFMAP_TYPE_UNKNOWN);
+        map->unattributed += refmap_count(&place.slot);
     }
     _PyRefMap_hot *hot = map->hot;
-    if (hot->births == REFMAP_BIRTH_SERIAL) {
-        hot->births = 0;
+    if (hot->births == (REFMAP_BIRTH_BORN | REFMAP_BIRTH_SERIAL)) {
+        hot->births = REFMAP_BIRTH_BORN;
     }
-    *slot = (refmap_slot_t){1, ++hot->births | flags};
+    refmap_store(map, &place, 1, ++hot->births | flags);
     hot->totals[0]++;
 }
 
@@ -665,9 +754,9 @@ _PyRefMap_NewKeys(PyThreadState *Py_UNUSED(tstate), void *keys)
 static Py_NO_INLINE void
 refmap_settle(refmap_state_t *map, uintptr_t address, Py_ssize_t count)
 {
-    refmap_slot_t *slot = refmap_slot(map, address);
-    map->unattributed += refmap_count(slot) - count;
-    slot->count = (uint32_t)count;
+    refmap_place_t place = refmap_open(map, address);
+    map->unattributed += refmap_count(&place.slot) - count;
+    refmap_store(map, &place, count, place.slot.birth);
 }
 
 void
@@ -680,17 +769,32 @@ _PyRefMap_Dealloc(PyObject *op)
 }
 
 static Py_NO_INLINE void
+refmap_last_slow(PyObject *op)
+{
+    _PyRefMap_Decref(op);
+    _PyRefMap_Dealloc(op);
+}
+
+void
+_PyRefMap_Last(PyObject *op)
+{
+    if (UNLIKELY(!_PyRefMap_TryLast(op))) {
+        refmap_last_slow(op);
+    }
+}
+
+static Py_NO_INLINE void
 refmap_free_counted(refmap_state_t *map, uintptr_t address)
 {
     int saved_errno = errno;
     refmap_block_t *block = refmap_find(map, refmap_page(address));
     size_t i = refmap_slot_index(address);
+    refmap_slot_t slot = refmap_get(block, i);
     refmap_copy_t copy;
     refmap_object_t object;
     _PyRefMap_ReadPage(block, &copy);
     _PyRefMap_ReadSlot(map, block, i, &copy, &object);
-    refmap_finding(map, object.address, refmap_count(&block->slots[i]),
-                   object.type);
+    refmap_finding(map, object.address, refmap_count(&slot), object.type);
     refmap_settle(map, address, 0);
     errno = saved_errno;
 }
@@ -710,9 +814,9 @@ _PyRefMap_Take(void *ptr)
     refmap_state_t *map = refmap_current_map();
     refmap_slot_t taken = {0, 0};
     if (refmap_is_counted(map, (uintptr_t)ptr)) {
-        refmap_slot_t *slot = refmap_slot(map, (uintptr_t)ptr);
-        taken = *slot;
-        slot->count = 0;
+        refmap_place_t place = refmap_open(map, (uintptr_t)ptr);
+        taken = place.slot;
+        refmap_store(map, &place, 0, place.slot.birth);
     }
     return taken;
 }
@@ -724,13 +828,11 @@ _PyRefMap_Put(void *ptr, refmap_slot_t taken)
         return;
     }
     refmap_state_t *map = refmap_current_map();
-    refmap_slot_t *slot = refmap_slot(map, (uintptr_t)ptr);
-    if (slot->count != 0) {
-        refmap_close(map, slot);
-    }
-    slot->count = taken.count;
-    slot->birth = (taken.birth & ~REFMAP_BIRTH_ODD)
-                  | ((uintptr_t)ptr & 8 ? REFMAP_BIRTH_ODD : 0);
+    refmap_place_t place = refmap_open(map, (uintptr_t)ptr);
+    map->unattributed += refmap_count(&place.slot);
+    refmap_store(map, &place, refmap_count(&taken),
+                 (taken.birth & ~REFMAP_BIRTH_ODD)
+                 | ((uintptr_t)ptr & 8 ? REFMAP_BIRTH_ODD : 0));
 }
 
 void
@@ -742,7 +844,12 @@ _PyRefMap_SetMortal(PyObject *op, Py_ssize_t refcnt)
 void
 _PyRefMap_Hide(PyObject *op)
 {
-    refmap_slot(refmap_current_map(), (uintptr_t)op)->birth |= REFMAP_BIRTH_OWN;
+    refmap_state_t *map = refmap_current_map();
+    refmap_place_t place = refmap_open(map, (uintptr_t)op);
+    if (place.block != NULL) {
+        refmap_store(map, &place, refmap_count(&place.slot),
+                     place.slot.birth | REFMAP_BIRTH_OWN);
+    }
 }
 
 void
@@ -779,7 +886,7 @@ _PyRefMap_HotTotal(PyInterpreterState *interp)
 Py_ssize_t
 _PyRefMap_UnattributedOf(refmap_state_t *map)
 {
-    Py_ssize_t n = map->unattributed + refmap_count(&map->nowhere);
+    Py_ssize_t n = map->unattributed;
     if (map == &main_map) {
         n += _Py_atomic_load_ssize(&_Py_RefTotal);
         n += _Py_atomic_load_ssize(&left_unattributed);
@@ -813,8 +920,9 @@ refmap_add_info(refmap_state_t *map, refmap_info_t *info)
         }
         info->blocks++;
         for (size_t k = 0; k < REFMAP_SLOTS; k++) {
-            info->mapped += refmap_count(&block->slots[k]);
-            info->objects += block->slots[k].count != 0;
+            refmap_slot_t slot = refmap_get(block, k);
+            info->mapped += refmap_count(&slot);
+            info->objects += slot.count != 0;
         }
     }
     for (size_t i = 0; i < map->nranges; i++) {
@@ -855,8 +963,11 @@ _PyRefMap_Count(void *op)
 {
     const refmap_block_t *block = refmap_find(refmap_current_map(),
                                               refmap_page((uintptr_t)op));
-    return block == NULL ? 0
-        : refmap_count(&block->slots[refmap_slot_index((uintptr_t)op)]);
+    if (block == NULL) {
+        return 0;
+    }
+    refmap_slot_t slot = refmap_get(block, refmap_slot_index((uintptr_t)op));
+    return refmap_count(&slot);
 }
 
 
@@ -925,7 +1036,7 @@ refmap_drop_snapshots(refmap_state_t *map)
         while (s->dead != NULL) {
             refmap_block_t *block = s->dead;
             s->dead = block->next;
-            _PyRefMap_FreeBlock(block);
+            _PyRefMap_FreeBlock_unlocked(map, block);
         }
     }
     map->newest = NULL;
@@ -953,11 +1064,11 @@ refmap_destroy(refmap_state_t *map)
     for (size_t i = 0; i < map->len; i++) {
         if (map->blocks[i] != NULL) {
             HASH_DELETE(hh, map->table, map->blocks[i]);
-            _PyRefMap_FreeBlock(map->blocks[i]);
+            _PyRefMap_FreeBlock_unlocked(map, map->blocks[i]);
         }
     }
     refmap_free_names(map);
-    munmap(map->hot, map->hot_size);
+    refmap_release(map->hot, map->directory_size);
     _PyRefMap_RawFree(map->ranges,
                       map->ranges_allocated * sizeof(*map->ranges));
     _PyRefMap_RawFree(map->holes,
@@ -992,8 +1103,8 @@ _PyRefMap_FiniInterp(PyInterpreterState *interp)
     refmap_add_info(map, &info);
     _Py_atomic_add_ssize(&left_unattributed, info.mapped + info.unattributed);
     interp->object_state.refmap = &main_map;
-    if (_PyRefMap_current == map->hot) {
-        _PyRefMap_current = main_map.hot;
+    if (_PyRefMap_current == map->hot + 1) {
+        _PyRefMap_current = main_map.hot + 1;
     }
     refmap_destroy(map);
 }
@@ -1059,7 +1170,7 @@ _PyRefMap_ReadPage(const refmap_block_t *block, refmap_copy_t *copy)
     size_t size = (size_t)1 << REFMAP_PAGE_BITS;
     copy->readable = _PyRefMap_Read(address, copy->bytes, size) == 0;
     // Only an object that starts 8 bytes before the end needs the next page.
-    if (block->slots[REFMAP_SLOTS - 1].count == 0
+    if (refmap_get(block, REFMAP_SLOTS - 1).count == 0
         || _PyRefMap_Read(address + size, copy->bytes + size, 8) < 0)
     {
         memset(copy->bytes + size, 0, 8);
@@ -1203,8 +1314,8 @@ refmap_type_at(refmap_state_t *map, uintptr_t address)
     wanted.key.address = address;
     refmap_block_t *block = refmap_find(map, refmap_page(address));
     if (block != NULL) {
-        const refmap_slot_t *slot = &block->slots[refmap_slot_index(address)];
-        wanted.key.birth = slot->count ? slot->birth : 0;
+        refmap_slot_t slot = refmap_get(block, refmap_slot_index(address));
+        wanted.key.birth = slot.count ? slot.birth : 0;
     }
     HASH_FIND(hh, map->types, &wanted.key, sizeof(wanted.key), known);
     if (known != NULL) {
@@ -1235,47 +1346,26 @@ refmap_type_at(refmap_state_t *map, uintptr_t address)
     return id;
 }
 
-/* Read the header at `offset` in a page. */
-static void
-refmap_read_header(refmap_state_t *map, const refmap_copy_t *copy,
-                   size_t offset, refmap_object_t *object)
-{
-    // PyDictKeysObject begins with its reference count too.
-    Py_BUILD_ASSERT(offsetof(PyObject, ob_refcnt) == 0);
-    object->refcnt = (Py_ssize_t)refmap_copied_word(copy, offset);
-    object->type = refmap_type_at(
-        map, refmap_copied_word(copy, offset + offsetof(PyObject, ob_type)));
-}
-
 void
-_PyRefMap_ReadSlot(refmap_state_t *map, refmap_block_t *block, size_t i,
+_PyRefMap_ReadSlot(refmap_state_t *map, const refmap_block_t *block, size_t i,
                    const refmap_copy_t *copy, refmap_object_t *object)
 {
-    uint32_t birth = block->slots[i].birth;
-    size_t offset = (i << REFMAP_SLOT_BITS) + (birth & REFMAP_BIRTH_ODD ? 8 : 0);
-    object->refcnt = -1;
-    object->type = REFMAP_TYPE_UNKNOWN;
-    if (birth & REFMAP_BIRTH_KEYS) {
-        object->type = REFMAP_TYPE_KEYS;
-        if (copy->readable) {
-            object->refcnt = (Py_ssize_t)refmap_copied_word(copy, offset);
-        }
-    }
-    else if (copy->readable) {
-        refmap_read_header(map, copy, offset, object);
-        if (birth == 0 && object->type == REFMAP_TYPE_UNKNOWN) {
-            // No birth, and no object here: perhaps a static one that is
-            // aligned to 8 bytes only, which the hot path does not look at.
-            refmap_object_t odd;
-            refmap_read_header(map, copy, offset + 8, &odd);
-            if (odd.type != REFMAP_TYPE_UNKNOWN) {
-                block->slots[i].birth = REFMAP_BIRTH_ODD;
-                object->type = odd.type;
-                object->refcnt = odd.refcnt;
-            }
-        }
-    }
+    uint32_t birth = refmap_get(block, i).birth;
     object->address = refmap_slot_address(block, i);
+    object->type = birth & REFMAP_BIRTH_KEYS ? REFMAP_TYPE_KEYS
+                                             : REFMAP_TYPE_UNKNOWN;
+    object->refcnt = -1;
+    if (!copy->readable) {
+        return;
+    }
+    size_t offset = object->address - (block->page << REFMAP_PAGE_BITS);
+    // PyDictKeysObject begins with its reference count, too.
+    Py_BUILD_ASSERT(offsetof(PyObject, ob_refcnt) == 0);
+    object->refcnt = (Py_ssize_t)refmap_copied_word(copy, offset);
+    if (object->type != REFMAP_TYPE_KEYS) {
+        object->type = refmap_type_at(
+            map, refmap_copied_word(copy, offset + offsetof(PyObject, ob_type)));
+    }
 }
 
 #endif  // Py_REFCOUNT_MAP

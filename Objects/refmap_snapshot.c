@@ -138,7 +138,7 @@ snapshot_pass_on(refmap_snapshot_t *snapshot)
             older->dead = block;
         }
         else {
-            _PyRefMap_FreeBlock(block);
+            _PyRefMap_FreeBlock_unlocked(snapshot->map, block);
         }
     }
 }
@@ -221,7 +221,7 @@ side_record(side_t *side, size_t i)
     refmap_record_t record = {
         .address = refmap_slot_address(block, i),
         .type = _PyRefMap_TypeName(side->map, object.type),
-        .birth = block->slots[i].birth & REFMAP_BIRTH_SERIAL,
+        .birth = refmap_get(block, i).birth & REFMAP_BIRTH_SERIAL,
     };
     return record;
 }
@@ -232,14 +232,15 @@ static refmap_slot_t
 side_slot(const side_t *side, size_t i, Py_ssize_t *own)
 {
     refmap_slot_t nothing = {0, 0};
-    if (side->block == NULL || side->block->slots[i].count == 0) {
+    if (side->block == NULL) {
         return nothing;
     }
-    if (side->block->slots[i].birth & REFMAP_BIRTH_OWN) {
-        *own += refmap_count(&side->block->slots[i]);
+    refmap_slot_t slot = refmap_get(side->block, i);
+    if (slot.count != 0 && (slot.birth & REFMAP_BIRTH_OWN)) {
+        *own += refmap_count(&slot);
         return nothing;
     }
-    return side->block->slots[i];
+    return slot;
 }
 
 static int
@@ -441,8 +442,8 @@ list_block(refmap_state_t *map, refmap_block_t *block, int differing,
     refmap_copy_t copy;
     int copied = 0;
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
-        const refmap_slot_t *slot = &block->slots[i];
-        if (slot->count == 0) {
+        refmap_slot_t slot = refmap_get(block, i);
+        if (slot.count == 0) {
             continue;
         }
         if (!copied) {
@@ -451,12 +452,12 @@ list_block(refmap_state_t *map, refmap_block_t *block, int differing,
         }
         refmap_object_t object;
         _PyRefMap_ReadSlot(map, block, i, &copy, &object);
-        if (differing && copy.readable && refcnt_agrees(slot, object.refcnt)) {
+        if (differing && copy.readable && refcnt_agrees(&slot, object.refcnt)) {
             continue;
         }
         refmap_record_t record = {
             object.address, _PyRefMap_TypeName(map, object.type),
-            slot->birth & REFMAP_BIRTH_SERIAL, refmap_count(slot),
+            slot.birth & REFMAP_BIRTH_SERIAL, refmap_count(&slot),
             object.refcnt};
         if (records_append(records, record) < 0) {
             return -1;
@@ -489,9 +490,11 @@ _PyRefMap_ObjectAt(uintptr_t address)
     uintptr_t page = refmap_page(address);
     HASH_FIND(hh, map->table, &page, sizeof(page), block);
     size_t i = refmap_slot_index(address);
-    if (block == NULL || refmap_count(&block->slots[i]) <= 0
-        || (block->slots[i].birth & no_object))
-    {
+    if (block == NULL) {
+        return NULL;
+    }
+    refmap_slot_t slot = refmap_get(block, i);
+    if (refmap_count(&slot) <= 0 || (slot.birth & no_object)) {
         return NULL;
     }
     refmap_copy_t copy;
@@ -499,7 +502,7 @@ _PyRefMap_ObjectAt(uintptr_t address)
     _PyRefMap_ReadPage(block, &copy);
     _PyRefMap_ReadSlot(map, block, i, &copy, &object);
     return object.address == address && copy.readable
-           && refcnt_agrees(&block->slots[i], object.refcnt)
+           && refcnt_agrees(&slot, object.refcnt)
            && object.type != REFMAP_TYPE_UNKNOWN ? (PyObject *)address : NULL;
 }
 

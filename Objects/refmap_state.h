@@ -42,14 +42,23 @@ extern void _PyRefMap_RawFree(void *ptr, size_t size);
 
 #include <uthash.h>
 
+/* The slots of two pages; see pycore_refmap_hot.h. */
+typedef struct _refmap_group refmap_group_t;
+struct _refmap_group {
+    refmap_group_t *prev, *next;    // in refmap_state_t.halves
+    refmap_block_t *blocks[REFMAP_LANES];   // NULL: the lane is free
+    uint32_t words[REFMAP_SLOTS][2 * REFMAP_LANES] __attribute__((aligned(16)));
+};
+
 struct _refmap_block {
     uintptr_t page;             // page number: the key in refmap_state_t.table
     uint64_t epoch;             // shared with snapshots of this epoch and later
     size_t index;               // its place in refmap_state_t.blocks
     refmap_type_t *types;       // NULL while current: the memory tells then
     refmap_block_t *next;       // in the list of dead blocks of a snapshot
+    refmap_group_t *group;      // where its slots are
+    unsigned lane;
     UT_hash_handle hh;
-    refmap_slot_t slots[REFMAP_SLOTS];
 };
 
 /* The name of a type, interned: equal names have one identifier. */
@@ -108,16 +117,16 @@ typedef struct {
    `table`, `blocks` or `ranges` also holds `mutex`, and who reads them without
    holding the GIL holds `mutex` too. */
 struct _refmap_state {
-    // The lookaside: see _PyRefMap_hot.directory. Where that may not be written
+    // The lookaside: see _PyRefMap_hot. Where its directory may not be written
     // to, `recent` by page number modulo its size.
     _PyRefMap_hot *hot;
-    size_t hot_size;            // of the mapping
+    uintptr_t *directory;       // hot + 1
+    size_t directory_size;      // in bytes
     size_t npages;              // length of the directory; 0: read-only
     refmap_block_t *recent[REFMAP_RECENT];
     Py_ssize_t unattributed;
     Py_ssize_t untracked;       // times that memory for a block was missing
     Py_ssize_t own;             // living objects of refmap itself
-    refmap_slot_t nowhere;      // stands in for a slot that has no block
 
     PyMutex mutex;
     refmap_block_t *table;      // uthash, by page number
@@ -129,6 +138,7 @@ struct _refmap_state {
     size_t nholes;
     size_t holes_allocated;
     size_t created;             // blocks since empty ones were last given back
+    refmap_group_t *halves;     // groups with a free lane, which is all zero
     refmap_range_t *ranges;     // of the directory
     size_t nranges;
     size_t ranges_allocated;
@@ -163,13 +173,54 @@ refmap_slot_index(uintptr_t address)
     return (address >> REFMAP_SLOT_BITS) & (REFMAP_SLOTS - 1);
 }
 
+/* The two words of a slot: [0], and [REFMAP_LANES]. */
+static inline uint32_t *
+refmap_words(const refmap_block_t *block, size_t i)
+{
+    return &block->group->words[i][block->lane];
+}
+
+/* A slot of the words at `even`, where objects that are not odd have their count,
+   and `odd`. Where neither is a birth, the object is static. */
+static inline refmap_slot_t
+refmap_decode(uint32_t even, uint32_t odd)
+{
+    const uint32_t born = REFMAP_BIRTH_BORN, is_odd = REFMAP_BIRTH_ODD;
+    if ((odd & (born | is_odd)) == born) {
+        return (refmap_slot_t){even, odd};
+    }
+    if ((even & (born | is_odd | REFMAP_BIRTH_KEYS)) == (born | is_odd)) {
+        return (refmap_slot_t){odd, even};
+    }
+    // No memory has both.
+    return odd == 0 ? (refmap_slot_t){even, 0}
+                    : (refmap_slot_t){even + odd, is_odd};
+}
+
+static inline refmap_slot_t
+refmap_get(const refmap_block_t *block, size_t i)
+{
+    const uint32_t *words = refmap_words(block, i);
+    return refmap_decode(words[0], words[REFMAP_LANES]);
+}
+
+/* `block` is not shared with a snapshot. */
+static inline void
+refmap_set(refmap_block_t *block, size_t i, refmap_slot_t slot)
+{
+    uint32_t *words = refmap_words(block, i);
+    int odd = (slot.birth & REFMAP_BIRTH_ODD) != 0;
+    words[odd ? REFMAP_LANES : 0] = slot.count;
+    words[odd ? 0 : REFMAP_LANES] = slot.birth & REFMAP_BIRTH_BORN ? slot.birth : 0;
+}
+
 /* The exact address of the object in a slot. */
 static inline uintptr_t
 refmap_slot_address(const refmap_block_t *block, size_t i)
 {
     uintptr_t address = (block->page << REFMAP_PAGE_BITS)
                         | ((uintptr_t)i << REFMAP_SLOT_BITS);
-    return block->slots[i].birth & REFMAP_BIRTH_ODD ? address + 8 : address;
+    return refmap_get(block, i).birth & REFMAP_BIRTH_ODD ? address + 8 : address;
 }
 
 static inline refmap_state_t *
@@ -195,13 +246,14 @@ typedef struct {
     Py_ssize_t refcnt;          // ob_refcnt; -1 if the memory can't be read
 } refmap_object_t;
 
-/* Find out what is in a slot with a count. May mark the slot as odd. */
-extern void _PyRefMap_ReadSlot(refmap_state_t *map, refmap_block_t *block,
+/* Find out what is in a slot with a count. */
+extern void _PyRefMap_ReadSlot(refmap_state_t *map, const refmap_block_t *block,
         size_t i, const refmap_copy_t *copy, refmap_object_t *object);
 
 /* Read the names of types anew: one may have been renamed. */
 extern void _PyRefMap_ForgetTypes(refmap_state_t *map);
-extern void _PyRefMap_FreeBlock(refmap_block_t *block);
+extern void _PyRefMap_FreeBlock_unlocked(refmap_state_t *map,
+                                         refmap_block_t *block);
 /* Empty the lookaside, so that each page's next touch is noticed. */
 extern void _PyRefMap_ForgetLookaside_unlocked(refmap_state_t *map);
 /* The references of the interpreters that use `map`, and, for the main map,

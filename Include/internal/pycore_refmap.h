@@ -7,9 +7,10 @@
     |    0     |         page number         | slot index|  any |
     +----------+-----------------------------+-----------+------+
 
-   A *block* holds the 256 *slots* of one 4 KiB page; a slot is the count and
+   A *block* has the 256 *slots* of one 4 KiB page; a slot is the count and
    the birth of the object that starts in 16 bytes of memory.  No two objects
-   start in the same 16 bytes, because an object is at least that large.
+   start in the same 16 bytes, because an object is at least that large.  How
+   slots lie in memory is told by pycore_refmap_hot.h.
 
    The blocks of a map are the items of a uthash table keyed by page number,
    and that table is the authority.  In front of it stands the *lookaside*: a
@@ -39,13 +40,19 @@ extern "C" {
 #include <stddef.h>
 #include <stdint.h>
 #include "pycore_lock.h"          // PyMutex
-#include "pycore_refmap_hot.h"    // refmap_slot_t
+#include "pycore_refmap_hot.h"    // _PyRefMap_TryNew()
 
 #ifndef Py_REF_DEBUG
 #  error "Py_REFCOUNT_MAP requires Py_REF_DEBUG: the map is checked against the total"
 #endif
 
 #define REFMAP_SLOTS (1 << (REFMAP_PAGE_BITS - REFMAP_SLOT_BITS))
+
+/* A slot, as it is read and written where time does not matter. */
+typedef struct {
+    uint32_t count;     // 0: no object starts here; see refmap_count()
+    uint32_t birth;     // set by _Py_NewReference(); stale while count == 0
+} refmap_slot_t;
 
 /* The count of a slot. A decref too many makes it negative, but CPython counts
    up to 2^32 - 1: what is above 2^32 - 2^24 is taken for negative, so that the
@@ -109,7 +116,7 @@ extern void _PyRefMap_FreeSlow(void *ptr);
 static inline int
 _PyRefMap_TryNewObject(PyObject *op)
 {
-    return _PyRefMap_TryNew(op, (uintptr_t)op & 8 ? REFMAP_BIRTH_ODD : 0);
+    return _PyRefMap_TryNew(op, 0);
 }
 
 static inline void
@@ -121,15 +128,9 @@ _PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op)
 }
 
 /* Take the last reference from `op` and the total, and see that no more are
-   counted. */
-static inline void
-_PyRefMap_Last(PyObject *op)
-{
-    if (__builtin_expect(!_PyRefMap_TryLast(op), 0)) {
-        _PyRefMap_Decref(op);
-        _PyRefMap_Dealloc(op);
-    }
-}
+   counted. Not inlined: where an object dies the evaluation loop is better off
+   small. */
+extern void _PyRefMap_Last(PyObject *op);
 
 /* The memory at `ptr` (NULL allowed) is given back; references still counted
    there are a finding and become unattributed. */

@@ -38,63 +38,93 @@
 #  define REFMAP_TLS_MODEL "initial-exec"
 #endif
 
-/* The bits of refmap_slot_t.birth.  The serial number wraps around after 2^29
-   births; two objects at one address are taken for the same only if exactly a
-   multiple of 2^29 births lies between them. */
-#define REFMAP_BIRTH_KEYS    0x80000000u   // a PyDictKeysObject, no PyObject
-#define REFMAP_BIRTH_OWN     0x40000000u   // belongs to refmap: never reported
-#define REFMAP_BIRTH_ODD     0x20000000u   // starts 8 bytes into its 16
-#define REFMAP_BIRTH_SERIAL  0x1fffffffu   // 0: a static object
+/* A slot is what the map knows of the 16 bytes of memory in which an object may
+   start.  It is two words, count and birth, kept apart so that the hot path finds
+   the first by one addition.  A *group* holds the slots of two pages, its *lanes*:
 
-typedef struct {
-    uint32_t count;     // 0: no object starts here; see refmap_count()
-    uint32_t birth;     // set by _Py_NewReference(); stale while count == 0
-} refmap_slot_t;
+     offset in the group      0        4        8       12
+     16 bytes of memory   +--------+--------+--------+--------+
+     at page + offset     | count  | count  | birth  | birth  |
+                          +--------+--------+--------+--------+
+                            lane 0   lane 1   lane 0   lane 1
+
+   So the count of an object is at its address plus a number that is the same for
+   all of its page: the entry of the page in the directory.  An object that starts
+   8 bytes into its 16 (an *odd* one: static ones may) has its words swapped, and
+   is still counted in its own slot.  What tells them apart is that a word with
+   REFMAP_BIRTH_BORN is a birth; see refmap_decode().
+
+   The bits of a birth.  The serial number wraps around after 2^28 births; two
+   objects at one address are taken for the same only if exactly a multiple of 2^28
+   births lies between them.  Dict keys are never odd, so that a word whose three
+   highest bits are set is a small negative count. */
+#define REFMAP_BIRTH_BORN    0x80000000u   // not set: a static object
+#define REFMAP_BIRTH_KEYS    0x40000000u   // a PyDictKeysObject, no PyObject
+#define REFMAP_BIRTH_ODD     0x20000000u   // starts 8 bytes into its 16
+#define REFMAP_BIRTH_OWN     0x10000000u   // belongs to refmap: never reported
+#define REFMAP_BIRTH_SERIAL  0x0fffffffu
+#define REFMAP_LANES 2
 
 #define REFMAP_TOTALS 16    // a power of two
 
-/* What the hot path needs of a map: one mapping, with the directory right
-   behind, so that no pointer leads there. */
+/* What the hot path needs of a map. The directory begins where this ends: by page
+   number, it has 0 or an address such that the count of `op` is at entry + op,
+   though no count of another page is there. */
 typedef struct {
     struct _refmap_state *map;  // NULL: nobody's, all entries are 0
     /* The interpreter to whose total those below belong. */
     struct _is *owner;
-    uint32_t births;            // serial number of the last birth
-    /* Summands of the owner's total, its reftotal being one more. */
+    uint32_t births;            // the last birth, without flags
+    /* Summands of the owner's total, its reftotal being one more. Last, so that
+       one byte leads to them from the directory. */
     Py_ssize_t totals[REFMAP_TOTALS];
-    /* By page number: 0, or an address such that the slot of `op` is
-       ((refmap_slot_t *)entry)[op >> REFMAP_SLOT_BITS], though no slot of
-       another page is there. On a page of its own, as cores go without. */
-    uintptr_t directory[] __attribute__((aligned(1 << REFMAP_PAGE_BITS)));
 } _PyRefMap_hot;
 
-/* Of the map that belongs to the thread state which is attached to the calling
-   thread. NULL: there never was one; then only _PyRefMap_Incref() and
-   _PyRefMap_Decref() may be called, Py_REF_DEBUG needs a thread state anyway.
+/* The end of the hot part, which is the directory, of the map that belongs to the
+   thread state which is attached to the calling thread. NULL: there never was
+   one; then no reference may be counted but by _PyRefMap_Incref() and
+   _PyRefMap_Decref(), Py_REF_DEBUG needs a thread state anyway.
    pyport.h has a name for __thread, but not for files that become part of the
    core after they included Python.h. */
 extern __thread _PyRefMap_hot *_PyRefMap_current
     __attribute__((visibility("hidden"), tls_model(REFMAP_TLS_MODEL)));
 
+static inline Py_ALWAYS_INLINE uintptr_t *
+_PyRefMap_Directory(_PyRefMap_hot *end)
+{
+    return (uintptr_t *)end;
+}
+
 /* The directory's entry for `op`; 0: not on the hot path. */
 static inline Py_ALWAYS_INLINE uintptr_t
-_PyRefMap_Entry(const _PyRefMap_hot *hot, const void *op)
+_PyRefMap_Entry(_PyRefMap_hot *end, const void *op)
 {
-    return hot->directory[(uintptr_t)op >> REFMAP_PAGE_BITS];
+    return _PyRefMap_Directory(end)[(uintptr_t)op >> REFMAP_PAGE_BITS];
 }
 
-static inline Py_ALWAYS_INLINE refmap_slot_t *
-_PyRefMap_SlotIn(uintptr_t entry, const void *op)
+/* Of an object that is not odd the birth is at [REFMAP_LANES]. */
+static inline Py_ALWAYS_INLINE uint32_t *
+_PyRefMap_CountIn(uintptr_t entry, const void *op)
 {
-    return &((refmap_slot_t *)entry)[(uintptr_t)op >> REFMAP_SLOT_BITS];
+    return (uint32_t *)(entry + (uintptr_t)op);
 }
 
-/* The part of the total in which changes of `op` are counted. */
-static inline Py_ALWAYS_INLINE Py_ssize_t *
-_PyRefMap_TotalOf(_PyRefMap_hot *hot, const void *op)
+/* Add `n` to a part of the total: another part for each hook in the code (%= is a
+   number of its own for each), or else for the objects of each address. */
+static inline Py_ALWAYS_INLINE void
+_PyRefMap_MoveTotal(_PyRefMap_hot *end, const void *op, int n)
 {
+#if defined(__x86_64__) && defined(__GNUC__)
+    (void)op;
+    __asm__("addq %2, ((%= & %c3) * 8 - %c4)(%1)"
+            : "+m"(end[-1].totals)
+            : "r"(end), "re"((Py_ssize_t)n), "i"(REFMAP_TOTALS - 1),
+              "i"(sizeof(end[-1].totals))
+            : "cc");
+#else
     uintptr_t i = (uintptr_t)op >> REFMAP_SLOT_BITS;
-    return &hot->totals[i & (REFMAP_TOTALS - 1)];
+    end[-1].totals[i & (REFMAP_TOTALS - 1)] += n;
+#endif
 }
 
 /* Add `n` to the count of `op` and to the total. Return 0, and do nothing,
@@ -102,34 +132,36 @@ _PyRefMap_TotalOf(_PyRefMap_hot *hot, const void *op)
 static inline Py_ALWAYS_INLINE int
 _PyRefMap_TryMove(const void *op, int n)
 {
-    _PyRefMap_hot *hot = _PyRefMap_current;
-    uintptr_t entry = _PyRefMap_Entry(hot, op);
+    _PyRefMap_hot *end = _PyRefMap_current;
+    uintptr_t entry = _PyRefMap_Entry(end, op);
     if (__builtin_expect(entry == 0, 0)) {
         return 0;
     }
-    _PyRefMap_SlotIn(entry, op)->count += (uint32_t)n;
-    *_PyRefMap_TotalOf(hot, op) += n;
+    *_PyRefMap_CountIn(entry, op) += (uint32_t)n;
+    _PyRefMap_MoveTotal(end, op, n);
     return 1;
 }
 
-/* The same for an object that is born. */
+/* The same for an object that is born, unless it is odd. */
 static inline Py_ALWAYS_INLINE int
 _PyRefMap_TryNew(const void *op, uint32_t flags)
 {
-    _PyRefMap_hot *hot = _PyRefMap_current;
-    uintptr_t entry = _PyRefMap_Entry(hot, op);
+    _PyRefMap_hot *end = _PyRefMap_current;
+    uintptr_t entry = _PyRefMap_Entry(end, op);
     if (__builtin_expect(entry == 0, 0)) {
         return 0;
     }
-    refmap_slot_t *slot = _PyRefMap_SlotIn(entry, op);
-    uint32_t serial = hot->births + 1;
-    if (__builtin_expect(slot->count != 0 || serial > REFMAP_BIRTH_SERIAL, 0)) {
+    uint32_t *count = _PyRefMap_CountIn(entry, op);
+    uint32_t birth = end[-1].births + 1;
+    if (__builtin_expect(*count != 0 || ((uintptr_t)op & 8) != 0
+                         || birth > (REFMAP_BIRTH_BORN | REFMAP_BIRTH_SERIAL), 0))
+    {
         return 0;
     }
-    hot->births = serial;
-    slot->count = 1;
-    slot->birth = serial | flags;
-    *_PyRefMap_TotalOf(hot, op) += 1;
+    end[-1].births = birth;
+    count[0] = 1;
+    count[REFMAP_LANES] = birth | flags;
+    _PyRefMap_MoveTotal(end, op, 1);
     return 1;
 }
 
@@ -138,26 +170,31 @@ _PyRefMap_TryNew(const void *op, uint32_t flags)
 static inline Py_ALWAYS_INLINE int
 _PyRefMap_TryLast(const void *op)
 {
-    _PyRefMap_hot *hot = _PyRefMap_current;
-    uintptr_t entry = _PyRefMap_Entry(hot, op);
+    _PyRefMap_hot *end = _PyRefMap_current;
+    uintptr_t entry = _PyRefMap_Entry(end, op);
     if (__builtin_expect(entry == 0, 0)) {
         return 0;
     }
-    refmap_slot_t *slot = _PyRefMap_SlotIn(entry, op);
-    if (__builtin_expect(slot->count != 1, 0)) {
+    uint32_t *count = _PyRefMap_CountIn(entry, op);
+    if (__builtin_expect(*count != 1, 0)) {
         return 0;
     }
-    slot->count = 0;
-    *_PyRefMap_TotalOf(hot, op) -= 1;
+    *count = 0;
+    _PyRefMap_MoveTotal(end, op, -1);
     return 1;
 }
 
-/* May an object start at `ptr` that is still counted? */
+/* May an object start at `ptr` that is still counted? Memory, unlike references,
+   may be given back by a thread that never had a thread state. */
 static inline Py_ALWAYS_INLINE int
 _PyRefMap_MayBeCounted(const void *ptr)
 {
-    uintptr_t entry = _PyRefMap_Entry(_PyRefMap_current, ptr);
-    return entry == 0 || _PyRefMap_SlotIn(entry, ptr)->count != 0;
+    _PyRefMap_hot *end = _PyRefMap_current;
+    if (__builtin_expect(end == NULL, 0)) {
+        return 0;
+    }
+    uintptr_t entry = _PyRefMap_Entry(end, ptr);
+    return entry == 0 || *_PyRefMap_CountIn(entry, ptr) != 0;
 }
 
 /* In code of the optimised executable itself the hot path is inlined. Debug

@@ -51,10 +51,12 @@ PAGE_BITS = 12
 PAGE_SIZE = 1 << PAGE_BITS
 SLOT_BITS = 4
 SLOTS = PAGE_SIZE >> SLOT_BITS
-BIRTH_KEYS = 0x80000000
-BIRTH_OWN = 0x40000000
+LANES = 2
+BIRTH_BORN = 0x80000000
+BIRTH_KEYS = 0x40000000
 BIRTH_ODD = 0x20000000
-BIRTH_SERIAL = 0x1fffffff
+BIRTH_OWN = 0x10000000
+BIRTH_SERIAL = 0x0fffffff
 COUNT_NEGATIVE = 0xff000000     # counts from here on are below zero
 MAX_PAGE = 1 << (48 - PAGE_BITS)
 FINDINGS_KEPT = 256
@@ -113,6 +115,16 @@ def refmap_is_immortal(refcnt):
     """Is this an immortal object's ob_refcnt? It has 2^31 or more, in 32
     bits; freed memory is not taken for an immortal object."""
     return refcnt >> 31 == 1
+
+
+def refmap_decode(even, odd):
+    """(count, birth) of the two words of a slot, as refmap_decode() in C."""
+    if odd & (BIRTH_BORN | BIRTH_ODD) == BIRTH_BORN:
+        return even, odd
+    if (even & (BIRTH_BORN | BIRTH_ODD | BIRTH_KEYS)
+            == BIRTH_BORN | BIRTH_ODD):
+        return odd, even
+    return (even, 0) if odd == 0 else (even + odd & 0xffffffff, BIRTH_ODD)
 
 
 def refmap_count(count):
@@ -222,7 +234,7 @@ class TargetMemory:
 class StructLayout:
     """Where a C struct keeps its fields, from the debug information.
 
-    A path names a field: 'births', 'nowhere.count'."""
+    A path names a field: 'births', 'object_state.refmap'."""
 
     def __init__(self, name, order):
         """Raise gdb.error if there is no such type."""
@@ -495,9 +507,8 @@ class InterpreterInfo:
         if target.get('_PyRefMap_hot', hot, 'owner') != self.address:
             return 0
         offset = layout.offset('totals')
-        # What follows them, up to the end of their page, is 0.
-        words = target.memory.words(
-            hot + offset, (layout.offset('directory') - offset) // 8)
+        # They are its last field.
+        words = target.memory.words(hot + offset, (layout.size - offset) // 8)
         return sum(refmap_signed(word) for word in words)
 
 
@@ -579,31 +590,29 @@ class TypeTable:
 class RefmapBlock:
     """The slots of one page."""
 
-    slot_formats = {order: struct.Struct(f'{order}{2 * SLOTS}I')
-                    for order in '<>'}
-
     def __init__(self, address, layout, data, base=0):
         self.address = address
         self.page = layout.get(data, 'page', base)
         self.epoch = layout.get(data, 'epoch', base)
         self.index = layout.get(data, 'index', base)
         self.types = layout.get(data, 'types', base)
-        slots = self.slot_formats[layout.order].unpack_from(
-            data, base + layout.offset('slots'))
-        self.counts = slots[0::2]
-        self.births = list(slots[1::2])
-        if max(self.counts) >= COUNT_NEGATIVE:
-            self.counts = tuple(map(refmap_count, self.counts))
+        self.group = layout.get(data, 'group', base)
+        self.lane = layout.get(data, 'lane', base)
+        self.counts = self.births = None
 
-    def find_odd(self, types):
-        """Mark static objects that are aligned to 8 bytes only, as refmap.c
-        does: there is no birth, and no object at the even address."""
-        for i, birth in enumerate(self.births):
-            if birth == 0 and self.counts[i]:
-                address = self.slot_address(i)
-                if (not types.of_object(address).address
-                        and types.of_object(address + 8).address):
-                    self.births[i] = BIRTH_ODD
+    def take_slots(self, words):
+        """Find the slots among the words of the block's group."""
+        even = self.counts = list(words[self.lane::2 * LANES])
+        odd = self.births = list(words[self.lane + LANES::2 * LANES])
+        unusual = [i for i, word in enumerate(odd)
+                   if word and word & (BIRTH_BORN | BIRTH_ODD) != BIRTH_BORN]
+        if max(even) >= BIRTH_BORN:
+            unusual += [i for i, word in enumerate(even)
+                        if word >= BIRTH_BORN and odd[i] == 0]
+        for i in unusual:
+            self.counts[i], self.births[i] = refmap_decode(even[i], odd[i])
+        if max(self.counts) >= COUNT_NEGATIVE:
+            self.counts = list(map(refmap_count, self.counts))
 
     def slot(self, address):
         """Return (count, birth) of the object at an exact address."""
@@ -630,8 +639,6 @@ class RefmapPage(RefmapBlock):
         self.data = data and data[offset:offset + PAGE_SIZE]
         self.words = (data and self.word_formats[memory.order]
                       .unpack_from(data, offset))
-        if 0 in self.births:
-            self.find_odd(target.types)
 
     def odd_words(self, i):
         """ob_refcnt and ob_type of an object that starts in mid-slot."""
@@ -645,7 +652,7 @@ class RefmapPage(RefmapBlock):
         count is 0."""
         types = ([UNKNOWN_TYPE] * SLOTS if self.words is None
                  else list(self.words[1::2]))
-        if max(self.births) >= BIRTH_ODD:
+        if any(birth & (BIRTH_KEYS | BIRTH_ODD) for birth in self.births):
             for i, birth in enumerate(self.births):
                 if birth & BIRTH_KEYS:
                     types[i] = KEYS_TYPE
@@ -695,7 +702,7 @@ class RefMap:
 
     def unattributed(self):
         """As the C function of a similar name: own births are not left out."""
-        n = self['unattributed'] + refmap_count(self['nowhere.count'])
+        n = self['unattributed']
         if self.is_main:
             n += self.target.variable('_Py_RefTotal')
             n += self.target.variable('left_unattributed')
@@ -716,15 +723,38 @@ class RefMap:
 
     def blocks_at(self, pointers, what=RefmapBlock):
         """Yield the blocks at some addresses; count those that are none."""
+        pointers = iter(pointers)
+        while batch := list(itertools.islice(pointers, BATCH)):
+            groups = {}
+            for block in self.headers_at(batch, what):
+                groups.setdefault(block.group, []).append(block)
+            yield from self.with_slots(groups)
+
+    def headers_at(self, pointers, what):
+        """Yield the blocks at some addresses, still without slots."""
         layout = self.target.layout(self.BLOCK)
         newest = self['epoch']
         records = self.memory.records(pointers, layout.size)
         for address, data, offset in records:
             block = data and what(address, layout, data, offset)
-            if block and block.page < MAX_PAGE and block.epoch <= newest:
+            if (block and block.page < MAX_PAGE and block.epoch <= newest
+                    and block.lane < LANES):
                 yield block
             else:
                 self.damaged += 1
+
+    def with_slots(self, groups):
+        """Yield the blocks of {address of a group: blocks}, with their slots."""
+        start = self.target.layout('struct _refmap_group').offset('words')
+        words = struct.Struct(f'{self.memory.order}{2 * LANES * SLOTS}I')
+        for address, data, offset in self.memory.records(
+                (group + start for group in groups), words.size):
+            for block in groups[address - start]:
+                if data is None:
+                    self.damaged += 1
+                else:
+                    block.take_slots(words.unpack_from(data, offset))
+                    yield block
 
     def pages(self):
         """Return the sorted [(page, block address)] of all intact blocks."""
@@ -803,7 +833,6 @@ class RefMap:
             candidate = pages[at][1]
         for block in self.blocks_at([candidate]):
             if block.page == page:
-                block.find_odd(self.target.types)
                 return block
         return None
 
@@ -880,7 +909,6 @@ class MapState:
             for block in self.map.blocks_at(
                     p for p in pointers if p > LOST_BLOCK):
                 if block.page == page:
-                    block.find_odd(self.map.target.types)
                     return block.slot(address)
         return 0, 0
 
@@ -1172,8 +1200,6 @@ class MapDiff:
     def name_types(self):
         """Turn (block, slot, ...) into sorted (address, type name, ...)."""
         rows = self.living + self.died
-        for block in {block for block, _, _, _ in rows if self.is_live(block)}:
-            block.find_odd(self.map.target.types)
         live = [(block.slot_address(i), block.births[i])
                 for block, i, _, _ in rows if self.is_live(block)]
         self.live_names = self.map.target.types.of_objects(live)
