@@ -23,6 +23,8 @@ AC_ARG_WITH([uthash],
   [], [with_uthash=no])
 AC_MSG_RESULT([$with_uthash])
 
+REFMAP_CEVAL_CFLAGS=
+AC_SUBST([REFMAP_CEVAL_CFLAGS])
 AS_VAR_IF([with_refcount_map], [yes], [PY_REFCOUNT_MAP_ENABLE],
   [dnl Not "disabled": a build without the map says nothing of it.
    py_cv_module__testrefmap=n/a])
@@ -61,8 +63,16 @@ AC_DEFINE([Py_REFCOUNT_MAP], [1],
 AC_DEFINE([Py_REF_DEBUG], [1],
   [Define to 1 to count all references: sys.gettotalrefcount().])
 
-dnl Who changed a count is found by walking the stack.  BASECFLAGS, so that
+dnl Who changed a count will be found by walking the stack.  BASECFLAGS, so that
 dnl extension modules built by this interpreter keep their frame pointers, too.
+dnl The optimised core has none: with the hooks in it the evaluation loop is short
+dnl of registers, and its frames can be walked by .eh_frame. There -O2 also makes
+dnl a smaller and faster loop than -O3 (Tools/refmap/bench/notes.md).
 AX_CHECK_COMPILE_FLAG([-fno-omit-frame-pointer],
-  [AS_VAR_APPEND([BASECFLAGS], [" -fno-omit-frame-pointer"])], [], [-Werror])
+  [AS_VAR_APPEND([BASECFLAGS], [" -fno-omit-frame-pointer"])
+   AS_VAR_IF([Py_DEBUG], [true], [],
+     [AS_VAR_APPEND([CFLAGS_NODIST], [" -fomit-frame-pointer"])])],
+  [], [-Werror])
+AS_VAR_IF([Py_DEBUG], [true], [],
+  [AS_CASE([$CFLAGS], [*-O*], [], [REFMAP_CEVAL_CFLAGS=-O2])])
 ])
