@@ -1,4 +1,5 @@
-"""Tests of what `make bench` does with its numbers. No timing is asserted.
+"""Tests of what `make bench` and hunt-suite do with their numbers. No timing is
+asserted.
 
 usage: python3 Tools/refmap/tests/test_bench.py
 """
@@ -10,13 +11,15 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BENCH = os.path.join(HERE, '..', 'bench')
+TOOLS = os.path.join(HERE, '..')
+BENCH = os.path.join(TOOLS, 'bench')
 sys.dont_write_bytecode = True
 sys.path.insert(0, BENCH)
 
@@ -30,10 +33,10 @@ import stats
 from process import Failure
 
 
-def load_script(name):
+def load_script(name, directory=BENCH):
     """A module made of a script whose name does not end in .py."""
     loader = importlib.machinery.SourceFileLoader(
-        name, os.path.join(BENCH, name))
+        name, os.path.join(directory, name))
     module = importlib.util.module_from_spec(
         importlib.util.spec_from_loader(name, loader))
     loader.exec_module(module)
@@ -352,6 +355,57 @@ summary: 613
         instructions = load_script('instructions')
         costs = instructions.read_profile(self.profile.splitlines(True))
         self.assertEqual(costs, {'main': 13, 'callee': 600})
+
+
+class HuntSummaryTests(unittest.TestCase):
+    """hunt-summary, from literal parts."""
+
+    def record(self, test, **fields):
+        return {'test': test, 'verdict': 'clean', 'sums_failed': False,
+                'sums': {'references': [0, 0, 0], 'memory blocks': [0, 0, 0]},
+                'total': [0, 0, 0], 'once': {}, 'types': [], 'lost': 0,
+                'freed': [], 'seconds': 1.5, 'rerun': False, **fields}
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def write(self, name, text):
+        with open(os.path.join(self.directory, name), 'w') as file:
+            file.write(text)
+
+    def test_parts(self):
+        leak = {'type': 'list', 'refs': [1, 1, 1]}
+        records = [
+            self.record('test_a'),
+            self.record('test.test_b.test_c', verdict='leak', sums_failed=True,
+                        types=[leak], sums={'references': [1, 1, 1]}),
+            self.record('test_d', sums={'references': [0, -1, 1]},
+                        total=[0, -1, 1], once={'str': 0}),
+            self.record('test_d', verdict='leak', rerun=True)]
+        self.write('all', 'test_a\ntest.test_b.test_c\ntest_d\ntest_e\ntest_f\n')
+        self.write('00.json', ''.join(json.dumps(r) + '\n' for r in records))
+        self.write('00.log', '0:00:01 [1/4] test_a passed\n'
+                             '0:00:02 load avg: 1.00 [2/4/1] test.test_b.test_c '
+                             'failed (reference leak)\n'
+                             '0:00:03 [3/4/1] test_d passed in 30.1 sec\n'
+                             '0:00:03 [4/4/1] test_e skipped\n')
+        summary = load_script('hunt-summary', TOOLS).summarise(self.directory)
+        self.assertEqual(summary['outcomes'], {'passed': 2, 'failed': 1,
+                                               'skipped': 1, 'not run': 1})
+        self.assertEqual(summary['measured'], 3)
+        self.assertEqual(list(summary['failed']), ['test_b.test_c'])
+        self.assertEqual(summary['judged'], {'test_b.test_c': {
+            'verdict': 'leak', 'sums_failed': True,
+            'sums': {'references': [1, 1, 1]}, 'retained': {'list': [1, 1, 1]}}})
+        self.assertEqual(list(summary['moved']), ['test_d'])
+
+    def test_no_parts(self):
+        script = load_script('hunt-summary', TOOLS)
+        error = io.StringIO()
+        with contextlib.redirect_stderr(error):
+            self.assertEqual(script.main([self.directory]), 2)
+        self.assertIn('has no parts of hunt-suite', error.getvalue())
 
 
 class FileTests(unittest.TestCase):

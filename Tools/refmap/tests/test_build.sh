@@ -532,4 +532,5 @@ check "fuzz is refused" with_copy fuzz_is_refused
 check "an edit of the overlay touches one file" overlay_edit_touches_one_file
 check "an edit of a patch touches one file" patch_edit_touches_one_file
 check "removed files and hooks vanish from the tree" removed_files_vanish
+check "the numbers of bench and hunt-suite" python3 "$refmap_root/Tools/refmap/tests/test_bench.py"
 summary
