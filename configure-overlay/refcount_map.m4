@@ -63,16 +63,14 @@ AC_DEFINE([Py_REFCOUNT_MAP], [1],
 AC_DEFINE([Py_REF_DEBUG], [1],
   [Define to 1 to count all references: sys.gettotalrefcount().])
 
-dnl Who changed a count will be found by walking the stack.  BASECFLAGS, so that
-dnl extension modules built by this interpreter keep their frame pointers, too.
-dnl The optimised core has none: with the hooks in it the evaluation loop is short
-dnl of registers, and its frames can be walked by .eh_frame. There -O2 also makes
-dnl a smaller and faster loop than -O3 (Tools/refmap/bench/notes.md).
-AX_CHECK_COMPILE_FLAG([-fno-omit-frame-pointer],
-  [AS_VAR_APPEND([BASECFLAGS], [" -fno-omit-frame-pointer"])
-   AS_VAR_IF([Py_DEBUG], [true], [],
-     [AS_VAR_APPEND([CFLAGS_NODIST], [" -fomit-frame-pointer"])])],
-  [], [-Werror])
-AS_VAR_IF([Py_DEBUG], [true], [],
+dnl Who changed a count will be found by walking the stack, in debug builds by
+dnl frame pointers.  BASECFLAGS, so that extension modules built by this
+dnl interpreter keep theirs, too.  Optimised builds have none, as stock ones: with
+dnl the hooks in it the evaluation loop is short of registers, and frames can be
+dnl walked by .eh_frame. There -O2 also makes a smaller and faster loop than -O3
+dnl (Tools/refmap/bench/notes.md).
+AS_VAR_IF([Py_DEBUG], [true],
+  [AX_CHECK_COMPILE_FLAG([-fno-omit-frame-pointer],
+    [AS_VAR_APPEND([BASECFLAGS], [" -fno-omit-frame-pointer"])], [], [-Werror])],
   [AS_CASE([$CFLAGS], [*-O*], [], [REFMAP_CEVAL_CFLAGS=-O2])])
 ])
