@@ -842,6 +842,18 @@ limit_allocations(PyObject *Py_UNUSED(module), PyObject *arg)
 }
 
 
+PyDoc_STRVAR(sweep_doc,
+"sweep()\n--\n\n"
+"Let the map save memory: pack what was not touched since the last call.");
+
+static PyObject *
+sweep(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    _PyRefMap_Sweep();
+    Py_RETURN_NONE;
+}
+
+
 /* --- the arena -------------------------------------------------------------------
 
    Memory whose addresses the test chooses: objects of the type Cell are born,
@@ -1170,6 +1182,7 @@ static PyMethodDef methods[] = {
     {"static_object", static_object, METH_O, static_object_doc},
     {"churn", churn, METH_VARARGS, churn_doc},
     {"limit_allocations", limit_allocations, METH_O, limit_allocations_doc},
+    {"sweep", sweep, METH_NOARGS, sweep_doc},
     {"arena_open", arena_open, METH_O, arena_open_doc},
     {"arena_close", arena_close, METH_NOARGS, arena_close_doc},
     {"arena_birth", arena_birth, METH_O, arena_birth_doc},

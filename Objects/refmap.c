@@ -29,9 +29,14 @@
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/* Empty blocks are looked for when that many were created since last time,
-   or a quarter of those there were, whichever is more. */
-#define REFMAP_RECLAIM_MIN 256
+/* When a block is created or unpacked so many others are looked at, unless few
+   are loose anyway: those that were not touched since last time are given back
+   if they are empty, and packed if not many of their slots are in use. */
+#define REFMAP_SWEEP 4
+#ifndef REFMAP_FEW_LOOSE    // 0: a test of all that comes after packing
+#  define REFMAP_FEW_LOOSE(nblocks) Py_MAX(4096, (nblocks) / 4)
+#endif
+#define REFMAP_FEW_SLOTS 96
 /* Known types are forgotten when there are so many: their classes are most
    likely dead. Names are kept. */
 #define REFMAP_MAX_TYPES 65536
@@ -42,40 +47,6 @@ static refmap_state_t main_map = {.epoch = 1};
 static Py_ssize_t left_unattributed;
 /* Guards refmap_state_t.next. Taken before the mutex of a map. */
 static PyMutex maps_mutex;
-
-static Py_ssize_t used_bytes;
-static Py_ssize_t allocations_left = -1;
-
-
-/* --- memory ------------------------------------------------------------- */
-
-static int
-refmap_may_allocate(void)
-{
-    if (LIKELY(allocations_left < 0)) {
-        return 1;
-    }
-    return allocations_left > 0 && allocations_left-- > 0;
-}
-
-void *
-_PyRefMap_Malloc(size_t size)
-{
-    void *ptr = refmap_may_allocate() ? malloc(size) : NULL;
-    if (ptr != NULL) {
-        _Py_atomic_add_ssize(&used_bytes, (Py_ssize_t)size);
-    }
-    return ptr;
-}
-
-void
-_PyRefMap_RawFree(void *ptr, size_t size)
-{
-    if (ptr != NULL) {
-        _Py_atomic_add_ssize(&used_bytes, -(Py_ssize_t)size);
-        free(ptr);
-    }
-}
 
 /* Make room for `needed` items of `size` bytes in `*items`. */
 static int
@@ -97,12 +68,6 @@ refmap_grow(void *items, size_t *allocated, size_t needed, size_t size)
     *array = larger;
     *allocated = wanted;
     return 0;
-}
-
-void
-_PyRefMap_LimitAllocations(Py_ssize_t n)
-{
-    allocations_left = n;
 }
 
 
@@ -135,7 +100,7 @@ static_assert(sizeof(_PyRefMap_hot) <= REFMAP_HOT_PAGE, "must fit before the dir
 static _PyRefMap_hot *
 refmap_reserve(size_t size, int writable)
 {
-    if (!refmap_may_allocate()) {
+    if (!_PyRefMap_MayAllocate()) {
         return NULL;
     }
     size += REFMAP_HOT_PAGE;
@@ -321,59 +286,31 @@ refmap_is_empty(const refmap_block_t *block)
     return 1;
 }
 
-static void
-refmap_link_half(refmap_state_t *map, refmap_group_t *group)
-{
-    group->prev = NULL;
-    group->next = map->halves;
-    if (group->next != NULL) {
-        group->next->prev = group;
-    }
-    map->halves = group;
-}
-
-static void
-refmap_unlink_half(refmap_state_t *map, refmap_group_t *group)
-{
-    *(group->prev != NULL ? &group->prev->next : &map->halves) = group->next;
-    if (group->next != NULL) {
-        group->next->prev = group->prev;
-    }
-}
-
-/* A block without slots in use; NULL on out of memory. */
-static refmap_block_t *
-refmap_new_block_unlocked(refmap_state_t *map, uintptr_t page)
+/* Give `block` a lane, all zero. Return -1 on out of memory. */
+static int
+refmap_take_lane_unlocked(refmap_state_t *map, refmap_block_t *block)
 {
     Py_BUILD_ASSERT(REFMAP_LANES == 2);
-    refmap_block_t *block = _PyRefMap_Malloc(sizeof(*block));
     refmap_group_t *group = map->halves;
-    if (block == NULL) {
-        return NULL;
-    }
     if (group != NULL) {
-        refmap_unlink_half(map, group);
+        DL_DELETE(map->halves, group);
     }
     else {
         group = _PyRefMap_Malloc(sizeof(*group));
         if (group == NULL) {
-            _PyRefMap_RawFree(block, sizeof(*block));
-            return NULL;
+            return -1;
         }
         memset(group, 0, sizeof(*group));
-        refmap_link_half(map, group);
+        DL_PREPEND(map->halves, group);
     }
-    memset(block, 0, sizeof(*block));
-    block->page = page;
-    block->epoch = map->epoch;
     block->group = group;
     block->lane = group->blocks[0] != NULL;
     group->blocks[block->lane] = block;
-    return block;
+    return 0;
 }
 
-void
-_PyRefMap_FreeBlock_unlocked(refmap_state_t *map, refmap_block_t *block)
+static void
+refmap_leave_lane_unlocked(refmap_state_t *map, refmap_block_t *block)
 {
     refmap_group_t *group = block->group;
     group->blocks[block->lane] = NULL;
@@ -382,22 +319,156 @@ _PyRefMap_FreeBlock_unlocked(refmap_state_t *map, refmap_block_t *block)
             uint32_t *words = refmap_words(block, i);
             words[0] = words[REFMAP_LANES] = 0;
         }
-        refmap_link_half(map, group);
+        DL_PREPEND(map->halves, group);
     }
     else {
-        refmap_unlink_half(map, group);
+        DL_DELETE(map->halves, group);
         _PyRefMap_RawFree(group, sizeof(*group));
     }
+    block->group = NULL;
+}
+
+/* A block that has no slots yet; NULL on out of memory. */
+static refmap_block_t *
+refmap_new_block(refmap_state_t *map, uintptr_t page)
+{
+    refmap_block_t *block = _PyRefMap_Malloc(sizeof(*block));
+    if (block != NULL) {
+        memset(block, 0, sizeof(*block));
+        block->page = page;
+        block->epoch = map->epoch;
+    }
+    return block;
+}
+
+static void
+refmap_free_packed(refmap_packed_t *packed)
+{
+    if (packed != NULL) {
+        size_t n = refmap_packed_before(packed, REFMAP_SLOTS);
+        _PyRefMap_RawFree(packed, refmap_packed_size(n));
+    }
+}
+
+void
+_PyRefMap_FreeBlock_unlocked(refmap_state_t *map, refmap_block_t *block)
+{
+    if (block->group != NULL) {
+        refmap_leave_lane_unlocked(map, block);
+    }
+    refmap_free_packed(block->packed);
     _PyRefMap_RawFree(block->types, REFMAP_SLOTS * sizeof(*block->types));
     _PyRefMap_RawFree(block, sizeof(*block));
 }
+
+
+/* --- packing ------------------------------------------------------------ */
+
+/* The first slot in use that is not below `i`, or REFMAP_SLOTS. */
+static size_t
+refmap_next_used(const uint64_t *used, size_t i)
+{
+    while (i < REFMAP_SLOTS) {
+        uint64_t rest = used[i / 64] >> i % 64;
+        if (rest != 0) {
+            return i + (size_t)__builtin_ctzll(rest);
+        }
+        i += 64 - i % 64;
+    }
+    return REFMAP_SLOTS;
+}
+
+/* The slots of `block`, packed; NULL on out of memory, or if more than `limit`
+   are in use. */
+static refmap_packed_t *
+refmap_packed_slots(const refmap_block_t *block, size_t limit)
+{
+    // What is left of the birth of a dead object stays: it may resurrect.
+    uint64_t used[REFMAP_SLOTS / 64] = {0};
+    size_t n = 0;
+    for (size_t i = 0; i < REFMAP_SLOTS; i++) {
+        const uint32_t *words = refmap_words(block, i);
+        uint64_t is_used = (words[0] | words[REFMAP_LANES]) != 0;
+        used[i / 64] |= is_used << i % 64;
+        n += is_used;
+    }
+    refmap_packed_t *packed = NULL;
+    if (n <= limit) {
+        packed = _PyRefMap_Malloc(refmap_packed_size(n));
+    }
+    if (packed == NULL) {
+        return NULL;
+    }
+    memcpy(packed->used, used, sizeof(used));
+    refmap_slot_t *slot = packed->slots;
+    for (size_t i = refmap_next_used(used, 0); i < REFMAP_SLOTS;
+         i = refmap_next_used(used, i + 1))
+    {
+        *slot++ = refmap_get(block, i);
+    }
+    return packed;
+}
+
+/* Give `block`, which has none, the slots in `packed`. Return -1 on out of
+   memory. */
+static int
+refmap_unpack_unlocked(refmap_state_t *map, refmap_block_t *block,
+                       const refmap_packed_t *packed)
+{
+    if (refmap_take_lane_unlocked(map, block) < 0) {
+        return -1;
+    }
+    block->packed = NULL;
+    const refmap_slot_t *slot = packed->slots;
+    for (size_t i = refmap_next_used(packed->used, 0); i < REFMAP_SLOTS;
+         i = refmap_next_used(packed->used, i + 1))
+    {
+        refmap_set(block, i, *slot++);
+    }
+    return 0;
+}
+
+static void
+refmap_add_loose_unlocked(refmap_state_t *map, refmap_block_t *block)
+{
+    CDL_APPEND(map->loose, block);
+    map->nloose++;
+}
+
+static void
+refmap_remove_loose_unlocked(refmap_state_t *map, refmap_block_t *block)
+{
+    CDL_DELETE(map->loose, block);
+    map->nloose--;
+}
+
+/* Pack `block` unless more than `limit` slots are in use, or memory is short. */
+static void
+refmap_pack_unlocked(refmap_state_t *map, refmap_block_t *block, size_t limit)
+{
+    block->packed = refmap_packed_slots(block, limit);
+    if (block->packed != NULL) {
+        refmap_remove_loose_unlocked(map, block);
+        refmap_leave_lane_unlocked(map, block);
+    }
+}
+
+
+/* --- the blocks of a map ------------------------------------------------ */
 
 /* Take `block` out of the map; snapshots keep what they share. */
 static void
 refmap_retire_unlocked(refmap_state_t *map, refmap_block_t *block)
 {
+    int is_shared = refmap_is_shared(map, block);
     HASH_DELETE(hh, map->table, block);
-    if (refmap_is_shared(map, block)) {
+    if (is_shared && block->packed == NULL) {
+        refmap_pack_unlocked(map, block, REFMAP_SLOTS);
+    }
+    if (block->packed == NULL) {
+        refmap_remove_loose_unlocked(map, block);
+    }
+    if (is_shared) {
         block->next = map->newest->dead;
         map->newest->dead = block;
     }
@@ -406,21 +477,53 @@ refmap_retire_unlocked(refmap_state_t *map, refmap_block_t *block)
     }
 }
 
-/* Give back the blocks in which nothing is counted any more. */
+/* Give back `block`, in which nothing is counted any more. */
+static void
+refmap_give_back_unlocked(refmap_state_t *map, refmap_block_t *block)
+{
+    map->blocks[block->index] = NULL;
+    map->holes[map->nholes++] = block->index;
+    map->nblocks--;
+    refmap_forget(map, block->page);
+    refmap_retire_unlocked(map, block);
+}
+
 static void
 refmap_reclaim_unlocked(refmap_state_t *map)
 {
     for (size_t i = 0; i < map->len; i++) {
         refmap_block_t *block = map->blocks[i];
         if (block != NULL && refmap_is_empty(block)) {
-            map->blocks[i] = NULL;
-            map->holes[map->nholes++] = i;
-            map->nblocks--;
-            refmap_forget(map, block->page);
-            refmap_retire_unlocked(map, block);
+            refmap_give_back_unlocked(map, block);
         }
     }
-    map->created = 0;
+}
+
+/* Save memory where it is not needed, at one block: the next touch brings it back.
+   No packed block goes, which the caller may be about to unpack. */
+static void
+refmap_sweep_one_unlocked(refmap_state_t *map)
+{
+    refmap_block_t *block = map->loose;
+    map->loose = block->next;
+    if (refmap_lookaside(map, block->page) != NULL) {
+        refmap_forget(map, block->page);
+    }
+    else if (refmap_is_empty(block)) {
+        refmap_give_back_unlocked(map, block);
+    }
+    else {
+        refmap_pack_unlocked(map, block, REFMAP_FEW_SLOTS);
+    }
+}
+
+static void
+refmap_sweep_unlocked(refmap_state_t *map)
+{
+    size_t few = REFMAP_FEW_LOOSE(map->nblocks);
+    for (int n = 0; n < REFMAP_SWEEP && map->nloose > few; n++) {
+        refmap_sweep_one_unlocked(map);
+    }
 }
 
 /* Find a place in map->blocks: an index, or SIZE_MAX on out of memory.
@@ -444,16 +547,14 @@ refmap_place_unlocked(refmap_state_t *map)
 static refmap_block_t *
 refmap_create_unlocked(refmap_state_t *map, uintptr_t page)
 {
-    if (map->created >= REFMAP_RECLAIM_MIN
-        && map->created >= map->nblocks / 4)
-    {
-        refmap_reclaim_unlocked(map);
-    }
-    refmap_block_t *block = refmap_new_block_unlocked(map, page);
+    refmap_block_t *block = refmap_new_block(map, page);
     if (block == NULL) {
         return NULL;
     }
-    block->index = refmap_place_unlocked(map);
+    block->index = SIZE_MAX;
+    if (refmap_take_lane_unlocked(map, block) == 0) {
+        block->index = refmap_place_unlocked(map);
+    }
     if (block->index == SIZE_MAX) {
         _PyRefMap_FreeBlock_unlocked(map, block);
         return NULL;
@@ -466,7 +567,7 @@ refmap_create_unlocked(refmap_state_t *map, uintptr_t page)
     }
     map->blocks[block->index] = block;
     map->nblocks++;
-    map->created++;
+    refmap_add_loose_unlocked(map, block);
     return block;
 }
 
@@ -510,40 +611,50 @@ refmap_tear_unlocked(refmap_state_t *map, refmap_block_t *block)
     block->epoch = map->epoch;
 }
 
-static void
-refmap_copy_slots(refmap_block_t *to, const refmap_block_t *from)
+/* Give the slots of `from` to `to`, which may be changed from now on; `from` has
+   them packed. Return -1 on out of memory. */
+static int
+refmap_split_unlocked(refmap_state_t *map, refmap_block_t *from,
+                      refmap_block_t *to)
 {
-    for (size_t i = 0; i < REFMAP_SLOTS; i++) {
-        uint32_t *words = refmap_words(to, i);
-        const uint32_t *originals = refmap_words(from, i);
-        words[0] = originals[0];
-        words[REFMAP_LANES] = originals[REFMAP_LANES];
+    if (from->packed != NULL) {
+        return refmap_unpack_unlocked(map, to, from->packed);
     }
+    from->packed = refmap_packed_slots(from, REFMAP_SLOTS);
+    if (from->packed == NULL) {
+        return -1;
+    }
+    refmap_remove_loose_unlocked(map, from);
+    to->group = from->group;
+    to->lane = from->lane;
+    to->group->blocks[to->lane] = to;
+    from->group = NULL;
+    return 0;
 }
 
 /* A block that may be changed in place of one that snapshots share. */
 static refmap_block_t *
 refmap_unshare_unlocked(refmap_state_t *map, refmap_block_t *block)
 {
-    refmap_block_t *copy = refmap_new_block_unlocked(map, block->page);
+    refmap_block_t *copy = refmap_new_block(map, block->page);
     if (copy != NULL) {
         copy->index = block->index;
-        refmap_copy_slots(copy, block);
         // Two items with one key, for a moment: so nothing is lost if the
         // table has no memory for the new one.
-        if (refmap_table_add(map, copy) < 0) {
-            _PyRefMap_FreeBlock_unlocked(map, copy);
-            copy = NULL;
+        if (refmap_table_add(map, copy) == 0) {
+            if (refmap_split_unlocked(map, block, copy) == 0) {
+                refmap_add_loose_unlocked(map, copy);
+                refmap_capture_types(map, block);
+                map->blocks[copy->index] = copy;
+                refmap_retire_unlocked(map, block);
+                return copy;
+            }
+            HASH_DELETE(hh, map->table, copy);
         }
+        _PyRefMap_FreeBlock_unlocked(map, copy);
     }
-    if (copy == NULL) {
-        refmap_tear_unlocked(map, block);
-        return block;
-    }
-    refmap_capture_types(map, block);
-    map->blocks[copy->index] = copy;
-    refmap_retire_unlocked(map, block);
-    return copy;
+    refmap_tear_unlocked(map, block);
+    return block;
 }
 
 static void
@@ -556,8 +667,19 @@ refmap_warn_untracked(refmap_state_t *map)
     }
 }
 
-/* The block of `address`, in a state in which it may be changed; NULL on out of
-   memory. The lookaside knows it afterwards. */
+/* Unpack `block`, of which no snapshot knows. Out of memory leaves it as it is. */
+static void
+refmap_unpack_own_unlocked(refmap_state_t *map, refmap_block_t *block)
+{
+    refmap_packed_t *packed = block->packed;
+    if (packed != NULL && refmap_unpack_unlocked(map, block, packed) == 0) {
+        refmap_free_packed(packed);
+        refmap_add_loose_unlocked(map, block);
+    }
+}
+
+/* The block of `address`, not shared with snapshots and known to the lookaside.
+   On out of memory it is NULL, or still packed. */
 static refmap_block_t *
 refmap_writable_block(refmap_state_t *map, uintptr_t address)
 {
@@ -568,6 +690,10 @@ refmap_writable_block(refmap_state_t *map, uintptr_t address)
     }
     refmap_lock(map);
     HASH_FIND(hh, map->table, &page, sizeof(page), block);
+    int needs_lane = block == NULL || block->packed != NULL;
+    if (needs_lane) {
+        refmap_sweep_unlocked(map);
+    }
     if (block == NULL) {
         block = refmap_create_unlocked(map, page);
     }
@@ -575,10 +701,23 @@ refmap_writable_block(refmap_state_t *map, uintptr_t address)
         block = refmap_unshare_unlocked(map, block);
     }
     if (block != NULL) {
-        refmap_remember_unlocked(map, block);
+        refmap_unpack_own_unlocked(map, block);
+        if (block->packed == NULL) {
+            refmap_remember_unlocked(map, block);
+        }
     }
     refmap_unlock(map);
     return block;
+}
+
+/* Can this slot be changed? Where memory is short, `block` may be NULL, or be
+   packed without it. */
+static int
+refmap_has_slot(const refmap_block_t *block, size_t i)
+{
+    return block != NULL
+           && (block->packed == NULL
+               || refmap_packed_slot(block->packed, i) != NULL);
 }
 
 /* A slot that is to be changed. Where `block` is NULL, for lack of memory, its
@@ -595,12 +734,13 @@ refmap_open(refmap_state_t *map, uintptr_t address)
     // Nobody expects Py_INCREF() to change it.
     int saved_errno = errno;
     refmap_place_t place = {.i = refmap_slot_index(address)};
-    place.block = refmap_writable_block(map, address);
-    if (place.block == NULL) {
-        refmap_warn_untracked(map);
+    refmap_block_t *block = refmap_writable_block(map, address);
+    if (refmap_has_slot(block, place.i)) {
+        place.block = block;
+        place.slot = refmap_get(block, place.i);
     }
     else {
-        place.slot = refmap_get(place.block, place.i);
+        refmap_warn_untracked(map);
     }
     // The one that was at the other half of the 16 bytes is gone.
     uint32_t odd = address & 8 ? REFMAP_BIRTH_ODD : 0;
@@ -760,7 +900,7 @@ refmap_settle(refmap_state_t *map, uintptr_t address, Py_ssize_t count)
 }
 
 void
-_PyRefMap_Dealloc(PyObject *op)
+_PyRefMap_DeallocSlow(PyObject *op)
 {
     refmap_state_t *map = refmap_current_map();
     if (UNLIKELY(refmap_is_counted(map, (uintptr_t)op))) {
@@ -868,6 +1008,18 @@ _PyRefMap_Disown(PyObject *Py_UNUSED(op))
 }
 
 
+void
+_PyRefMap_Sweep(void)
+{
+    refmap_state_t *map = refmap_current_map();
+    refmap_lock(map);
+    for (size_t n = map->nloose; n > 0; n--) {
+        refmap_sweep_one_unlocked(map);
+    }
+    refmap_unlock(map);
+}
+
+
 /* --- totals ------------------------------------------------------------- */
 
 Py_ssize_t
@@ -955,7 +1107,7 @@ _PyRefMap_GetInfo(refmap_info_t *info)
     }
     info->total = _Py_GetGlobalRefTotal();
     PyMutex_Unlock(&maps_mutex);
-    info->bytes += _Py_atomic_load_ssize(&used_bytes);
+    info->bytes += _PyRefMap_UsedBytes();
 }
 
 Py_ssize_t

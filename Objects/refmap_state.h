@@ -1,4 +1,4 @@
-/* The state of a refcount map, shared by refmap.c and refmap_snapshot.c only.
+/* The state of a refcount map, shared by Objects/refmap*.c only.
    See Include/internal/pycore_refmap.h for the layout of an address. */
 #ifndef Py_REFMAP_STATE_H
 #define Py_REFMAP_STATE_H
@@ -35,12 +35,20 @@ refmap_hash(const void *key, size_t size)
     return (unsigned)hash;
 }
 
-/* Memory of the maps: from the C library, so that no allocator of Python
-   sees it. `size` is what the memory was allocated with. */
+/* --- Objects/refmap_memory.c -------------------------------------------- */
+
+/* Memory of the maps, which no allocator of Python sees, nor malloc(); aligned to
+   16 bytes at least. NULL on out of memory. May be called by any thread, attached
+   or not. `size`: in bytes, the same for both. */
 extern void *_PyRefMap_Malloc(size_t size);
 extern void _PyRefMap_RawFree(void *ptr, size_t size);
+/* Does _PyRefMap_LimitAllocations() allow one more? */
+extern int _PyRefMap_MayAllocate(void);
+/* Bytes in use, rounded as they are allocated. */
+extern Py_ssize_t _PyRefMap_UsedBytes(void);
 
 #include <uthash.h>
+#include <utlist.h>
 
 /* The slots of two pages; see pycore_refmap_hot.h. */
 typedef struct _refmap_group refmap_group_t;
@@ -50,13 +58,21 @@ struct _refmap_group {
     uint32_t words[REFMAP_SLOTS][2 * REFMAP_LANES] __attribute__((aligned(16)));
 };
 
+/* The slots of a page that nobody touches: those that are not all zero. */
+typedef struct {
+    uint64_t used[REFMAP_SLOTS / 64];   // slot i: bit i % 64 of used[i / 64]
+    refmap_slot_t slots[];              // in order
+} refmap_packed_t;
+
 struct _refmap_block {
     uintptr_t page;             // page number: the key in refmap_state_t.table
     uint64_t epoch;             // shared with snapshots of this epoch and later
     size_t index;               // its place in refmap_state_t.blocks
     refmap_type_t *types;       // NULL while current: the memory tells then
-    refmap_block_t *next;       // in the list of dead blocks of a snapshot
-    refmap_group_t *group;      // where its slots are
+    // In refmap_state_t.loose, or `next` in the dead blocks of a snapshot.
+    refmap_block_t *prev, *next;
+    refmap_packed_t *packed;    // where its slots are; NULL: loose, in `group`
+    refmap_group_t *group;
     unsigned lane;
     UT_hash_handle hh;
 };
@@ -114,8 +130,8 @@ typedef struct {
 #define REFMAP_RANGE_PAGES ((uintptr_t)1 << (30 - REFMAP_PAGE_BITS))
 
 /* One map per GIL. Its fields are changed with that GIL held; who changes
-   `table`, `blocks` or `ranges` also holds `mutex`, and who reads them without
-   holding the GIL holds `mutex` too. */
+   `table`, `blocks` or `ranges`, or packs a block or unpacks one, also holds
+   `mutex`, and who reads them without holding the GIL holds `mutex` too. */
 struct _refmap_state {
     // The lookaside: see _PyRefMap_hot. Where its directory may not be written
     // to, `recent` by page number modulo its size.
@@ -137,7 +153,8 @@ struct _refmap_state {
     size_t *holes;              // `nholes` free indices below `len`
     size_t nholes;
     size_t holes_allocated;
-    size_t created;             // blocks since empty ones were last given back
+    refmap_block_t *loose;      // a ring of the blocks that are not packed
+    size_t nloose;
     refmap_group_t *halves;     // groups with a free lane, which is all zero
     refmap_range_t *ranges;     // of the directory
     size_t nranges;
@@ -173,7 +190,40 @@ refmap_slot_index(uintptr_t address)
     return (address >> REFMAP_SLOT_BITS) & (REFMAP_SLOTS - 1);
 }
 
-/* The two words of a slot: [0], and [REFMAP_LANES]. */
+/* How many slots that are packed come before slot `i`, which may be
+   REFMAP_SLOTS. */
+static inline size_t
+refmap_packed_before(const refmap_packed_t *packed, size_t i)
+{
+    size_t n = 0, k = 0;
+    for (; k < i / 64; k++) {
+        n += (size_t)__builtin_popcountll(packed->used[k]);
+    }
+    if (i % 64 != 0) {
+        uint64_t below = ((uint64_t)1 << i % 64) - 1;
+        n += (size_t)__builtin_popcountll(packed->used[k] & below);
+    }
+    return n;
+}
+
+/* A slot that is packed, or NULL. */
+static inline refmap_slot_t *
+refmap_packed_slot(refmap_packed_t *packed, size_t i)
+{
+    if (!(packed->used[i / 64] >> i % 64 & 1)) {
+        return NULL;
+    }
+    return &packed->slots[refmap_packed_before(packed, i)];
+}
+
+static inline size_t
+refmap_packed_size(size_t nslots)
+{
+    return offsetof(refmap_packed_t, slots) + nslots * sizeof(refmap_slot_t);
+}
+
+/* The two words of a slot of a block that is not packed: [0], and
+   [REFMAP_LANES]. */
 static inline uint32_t *
 refmap_words(const refmap_block_t *block, size_t i)
 {
@@ -200,14 +250,22 @@ refmap_decode(uint32_t even, uint32_t odd)
 static inline refmap_slot_t
 refmap_get(const refmap_block_t *block, size_t i)
 {
+    if (block->packed != NULL) {
+        const refmap_slot_t *slot = refmap_packed_slot(block->packed, i);
+        return slot != NULL ? *slot : (refmap_slot_t){0, 0};
+    }
     const uint32_t *words = refmap_words(block, i);
     return refmap_decode(words[0], words[REFMAP_LANES]);
 }
 
-/* `block` is not shared with a snapshot. */
+/* `block` is not shared with a snapshot; if it is packed, it has the slot. */
 static inline void
 refmap_set(refmap_block_t *block, size_t i, refmap_slot_t slot)
 {
+    if (block->packed != NULL) {
+        *refmap_packed_slot(block->packed, i) = slot;
+        return;
+    }
     uint32_t *words = refmap_words(block, i);
     int odd = (slot.birth & REFMAP_BIRTH_ODD) != 0;
     words[odd ? REFMAP_LANES : 0] = slot.count;

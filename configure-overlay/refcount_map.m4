@@ -67,10 +67,14 @@ dnl Who changed a count will be found by walking the stack, in debug builds by
 dnl frame pointers.  BASECFLAGS, so that extension modules built by this
 dnl interpreter keep theirs, too.  Optimised builds have none, as stock ones: with
 dnl the hooks in it the evaluation loop is short of registers, and frames can be
-dnl walked by .eh_frame. There -O2 also makes a smaller and faster loop than -O3
+dnl walked by .eh_frame. There -O2 also makes a smaller and faster loop than -O3,
+dnl and GCC's manual advises against -fgcse where gotos are computed
 dnl (Tools/refmap/bench/notes.md).
 AS_VAR_IF([Py_DEBUG], [true],
   [AX_CHECK_COMPILE_FLAG([-fno-omit-frame-pointer],
     [AS_VAR_APPEND([BASECFLAGS], [" -fno-omit-frame-pointer"])], [], [-Werror])],
-  [AS_CASE([$CFLAGS], [*-O*], [], [REFMAP_CEVAL_CFLAGS=-O2])])
+  [AS_CASE([$CFLAGS], [*-O*], [],
+    [REFMAP_CEVAL_CFLAGS=-O2
+     AX_CHECK_COMPILE_FLAG([-fno-gcse],
+       [AS_VAR_APPEND([REFMAP_CEVAL_CFLAGS], [" -fno-gcse"])], [], [-Werror])])])
 ])

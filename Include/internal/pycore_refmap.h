@@ -21,6 +21,7 @@
    it.  The hot path itself is in pycore_refmap_hot.h.
 
    Layers (each uses only those above it):
+     Objects/refmap_memory.c    memory of the maps
      Objects/refmap.c           map, births, totals, names of types
      Objects/refmap_snapshot.c  snapshots, diffs, verification: C records
      Python/refmap_sys.c        sys.refmap_*(), the dump at exit
@@ -93,8 +94,6 @@ typedef struct {
 PyAPI_FUNC(void) _PyRefMap_Add(PyThreadState *tstate, void *op, Py_ssize_t n);
 /* The same, for a PyDictKeysObject that is born with one reference. */
 extern void _PyRefMap_NewKeys(PyThreadState *tstate, void *keys);
-/* `op` dies: references still counted become unattributed. */
-extern void _PyRefMap_Dealloc(PyObject *op);
 /* In obmalloc.c: PyObject_Free() of memory in which no object starts. */
 extern void _PyRefMap_FreeMemory(void *ptr);
 /* Take the slot of `ptr` out of the map around a realloc(), and put it back
@@ -110,20 +109,30 @@ extern void _PyRefMap_Unattributed(PyThreadState *tstate, Py_ssize_t n);
 /* The hot path is in pycore_refmap_hot.h; these are for when it ends. */
 extern void _PyRefMap_New(PyObject *op);
 extern void _PyRefMap_FreeSlow(void *ptr);
+extern void _PyRefMap_DeallocSlow(PyObject *op);
 
 /* `op` is born: one reference, a new birth. Return 0, and do nothing, where the
    hot path ends. */
-static inline int
+static inline REFMAP_INLINE int
 _PyRefMap_TryNewObject(PyObject *op)
 {
     return _PyRefMap_TryNew(op, 0);
 }
 
-static inline void
+static inline REFMAP_INLINE void
 _PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op)
 {
     if (!_PyRefMap_TryNewObject(op)) {
         _PyRefMap_New(op);
+    }
+}
+
+/* `op` dies: references still counted become unattributed. */
+static inline REFMAP_INLINE void
+_PyRefMap_Dealloc(PyObject *op)
+{
+    if (__builtin_expect(_PyRefMap_MayBeCounted(op), 0)) {
+        _PyRefMap_DeallocSlow(op);
     }
 }
 
@@ -134,7 +143,7 @@ extern void _PyRefMap_Last(PyObject *op);
 
 /* The memory at `ptr` (NULL allowed) is given back; references still counted
    there are a finding and become unattributed. */
-static inline void
+static inline REFMAP_INLINE void
 _PyRefMap_Free(void *ptr)
 {
     if (__builtin_expect(_PyRefMap_MayBeCounted(ptr), 0)) {
@@ -245,6 +254,11 @@ extern void _PyRefMap_KeepTypes(refmap_state_t *map);
    after them fail; -1 turns that off.
    Exported for the _testrefmap extension. */
 PyAPI_FUNC(void) _PyRefMap_LimitAllocations(Py_ssize_t n);
+
+/* Tests only: visit all blocks of the current map as if many others had been
+   created. The second visit packs what was not touched since the first.
+   Exported for the _testrefmap extension. */
+PyAPI_FUNC(void) _PyRefMap_Sweep(void);
 
 /* The living object at `address`, borrowed; NULL unless the map and the memory
    agree that there is one. */

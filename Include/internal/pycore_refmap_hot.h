@@ -38,6 +38,10 @@
 #  define REFMAP_TLS_MODEL "initial-exec"
 #endif
 
+/* Py_ALWAYS_INLINE means nothing in debug builds, which pay as much for a call as
+   for what is called. */
+#define REFMAP_INLINE __attribute__((always_inline))
+
 /* A slot is what the map knows of the 16 bytes of memory in which an object may
    start.  It is two words, count and birth, kept apart so that the hot path finds
    the first by one addition.  A *group* holds the slots of two pages, its *lanes*:
@@ -89,21 +93,21 @@ typedef struct {
 extern __thread _PyRefMap_hot *_PyRefMap_current
     __attribute__((visibility("hidden"), tls_model(REFMAP_TLS_MODEL)));
 
-static inline Py_ALWAYS_INLINE uintptr_t *
+static inline REFMAP_INLINE uintptr_t *
 _PyRefMap_Directory(_PyRefMap_hot *end)
 {
     return (uintptr_t *)end;
 }
 
 /* The directory's entry for `op`; 0: not on the hot path. */
-static inline Py_ALWAYS_INLINE uintptr_t
+static inline REFMAP_INLINE uintptr_t
 _PyRefMap_Entry(_PyRefMap_hot *end, const void *op)
 {
     return _PyRefMap_Directory(end)[(uintptr_t)op >> REFMAP_PAGE_BITS];
 }
 
 /* Of an object that is not odd the birth is at [REFMAP_LANES]. */
-static inline Py_ALWAYS_INLINE uint32_t *
+static inline REFMAP_INLINE uint32_t *
 _PyRefMap_CountIn(uintptr_t entry, const void *op)
 {
     return (uint32_t *)(entry + (uintptr_t)op);
@@ -111,7 +115,7 @@ _PyRefMap_CountIn(uintptr_t entry, const void *op)
 
 /* Add `n` to a part of the total: another part for each hook in the code (%= is a
    number of its own for each), or else for the objects of each address. */
-static inline Py_ALWAYS_INLINE void
+static inline REFMAP_INLINE void
 _PyRefMap_MoveTotal(_PyRefMap_hot *end, const void *op, int n)
 {
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -129,7 +133,7 @@ _PyRefMap_MoveTotal(_PyRefMap_hot *end, const void *op, int n)
 
 /* Add `n` to the count of `op` and to the total. Return 0, and do nothing,
    where the hot path ends. */
-static inline Py_ALWAYS_INLINE int
+static inline REFMAP_INLINE int
 _PyRefMap_TryMove(const void *op, int n)
 {
     _PyRefMap_hot *end = _PyRefMap_current;
@@ -143,7 +147,7 @@ _PyRefMap_TryMove(const void *op, int n)
 }
 
 /* The same for an object that is born, unless it is odd. */
-static inline Py_ALWAYS_INLINE int
+static inline REFMAP_INLINE int
 _PyRefMap_TryNew(const void *op, uint32_t flags)
 {
     _PyRefMap_hot *end = _PyRefMap_current;
@@ -167,7 +171,7 @@ _PyRefMap_TryNew(const void *op, uint32_t flags)
 
 /* Take the reference from `op` that ought to be the last one counted. Return 0,
    and do nothing, if it is not, or where the hot path ends. */
-static inline Py_ALWAYS_INLINE int
+static inline REFMAP_INLINE int
 _PyRefMap_TryLast(const void *op)
 {
     _PyRefMap_hot *end = _PyRefMap_current;
@@ -186,7 +190,7 @@ _PyRefMap_TryLast(const void *op)
 
 /* May an object start at `ptr` that is still counted? Memory, unlike references,
    may be given back by a thread that never had a thread state. */
-static inline Py_ALWAYS_INLINE int
+static inline REFMAP_INLINE int
 _PyRefMap_MayBeCounted(const void *ptr)
 {
     _PyRefMap_hot *end = _PyRefMap_current;
@@ -210,10 +214,11 @@ _PyRefMap_MayBeCounted(const void *ptr)
     (__builtin_expect(_PyRefMap_TryMove((op), -1), 1) \
      ? (void)0 : _PyRefMap_Decref(op))
 // With the hot path in them, gcc takes them for too large.
-static inline Py_ALWAYS_INLINE void Py_INCREF(PyObject *op);
-static inline Py_ALWAYS_INLINE PyObject *_Py_NewRef(PyObject *op);
-static inline Py_ALWAYS_INLINE void Py_DECREF(const char *filename, int lineno,
-                                              PyObject *op);
+static inline REFMAP_INLINE PyObject *_Py_NewRef(PyObject *op);
+static inline REFMAP_INLINE void Py_DECREF(const char *filename, int lineno,
+                                           PyObject *op);
 #endif
+// Debug builds, too, have it inlined where the call in it takes no argument.
+static inline REFMAP_INLINE void Py_INCREF(PyObject *op);
 
 #endif  // !Py_INTERNAL_REFMAP_HOT_H

@@ -596,6 +596,7 @@ class RefmapBlock:
         self.epoch = layout.get(data, 'epoch', base)
         self.index = layout.get(data, 'index', base)
         self.types = layout.get(data, 'types', base)
+        self.packed = layout.get(data, 'packed', base)
         self.group = layout.get(data, 'group', base)
         self.lane = layout.get(data, 'lane', base)
         self.counts = self.births = None
@@ -611,6 +612,17 @@ class RefmapBlock:
                         if word >= BIRTH_BORN and odd[i] == 0]
         for i in unusual:
             self.counts[i], self.births[i] = refmap_decode(even[i], odd[i])
+        self.sign_counts()
+
+    def take_packed(self, used, words):
+        """Find the slots in `words`, those whose bits in `used` are set."""
+        self.counts, self.births = [0] * SLOTS, [0] * SLOTS
+        indexes = (i for i in range(SLOTS) if used >> i & 1)
+        for i, count, birth in zip(indexes, words[0::2], words[1::2]):
+            self.counts[i], self.births[i] = count, birth
+        self.sign_counts()
+
+    def sign_counts(self):
         if max(self.counts) >= COUNT_NEGATIVE:
             self.counts = list(map(refmap_count, self.counts))
 
@@ -652,12 +664,11 @@ class RefmapPage(RefmapBlock):
         count is 0."""
         types = ([UNKNOWN_TYPE] * SLOTS if self.words is None
                  else list(self.words[1::2]))
-        if any(birth & (BIRTH_KEYS | BIRTH_ODD) for birth in self.births):
-            for i, birth in enumerate(self.births):
-                if birth & BIRTH_KEYS:
-                    types[i] = KEYS_TYPE
-                elif birth & BIRTH_ODD and self.words is not None:
-                    types[i] = self.odd_words(i)[1]
+        for i, birth in enumerate(self.births):
+            if birth & BIRTH_KEYS:
+                types[i] = KEYS_TYPE
+            elif birth & BIRTH_ODD and self.words is not None:
+                types[i] = self.odd_words(i)[1]
         return types
 
     def refcnt(self, i):
@@ -725,10 +736,14 @@ class RefMap:
         """Yield the blocks at some addresses; count those that are none."""
         pointers = iter(pointers)
         while batch := list(itertools.islice(pointers, BATCH)):
-            groups = {}
+            groups, packed = {}, []
             for block in self.headers_at(batch, what):
-                groups.setdefault(block.group, []).append(block)
+                if block.packed:
+                    packed.append(block)
+                else:
+                    groups.setdefault(block.group, []).append(block)
             yield from self.with_slots(groups)
+            yield from self.with_packed(packed)
 
     def headers_at(self, pointers, what):
         """Yield the blocks at some addresses, still without slots."""
@@ -755,6 +770,32 @@ class RefMap:
                 else:
                     block.take_slots(words.unpack_from(data, offset))
                     yield block
+
+    def with_packed(self, blocks):
+        """Yield blocks that are packed, with their slots."""
+        words = struct.Struct(f'{self.memory.order}{SLOTS // 64}Q')
+        owners = {block.packed: block for block in blocks}
+        self.damaged += len(blocks) - len(owners)
+        ranges = []
+        for address, data, at in self.memory.records(owners, words.size):
+            if data is None:
+                self.damaged += 1
+                continue
+            used = sum(word << 64 * i for i, word
+                       in enumerate(words.unpack_from(data, at)))
+            ranges.append((address + words.size, 8 * bin(used).count('1'),
+                           used, owners[address]))
+        for start, end, run in self.memory.merged(ranges):
+            together = self.memory.read(start, end - start)
+            for at, size, used, block in run:
+                data = (self.memory.read(at, size) if together is None
+                        else together[at - start:at - start + size])
+                if data is None:
+                    self.damaged += 1
+                    continue
+                block.take_packed(used, struct.unpack(
+                    f'{self.memory.order}{size // 4}I', data))
+                yield block
 
     def pages(self):
         """Return the sorted [(page, block address)] of all intact blocks."""

@@ -206,6 +206,10 @@ class ModelTest(MapTestCase):
             before = self.random.choice(self.snapshots)
             self.compare(before, (None, self.model.snapshot()))
 
+    def do_sweep(self):
+        # What is not touched until the next sweep is packed there.
+        _testrefmap.sweep()
+
     def do_compare_counts(self):
         for address in list(self.model.counts):
             self.compare_count(address)
@@ -214,7 +218,7 @@ class ModelTest(MapTestCase):
         do_birth: 20, do_incref: 20, do_decref: 15, do_death: 8, do_rebirth: 5,
         do_repeat: 5, do_move: 8, do_free: 2, do_birth_over: 2,
         do_snapshot: 6, do_drop: 4, do_drop_many: 2, do_diff: 3,
-        do_diff_now: 2, do_compare_counts: 0.2,
+        do_diff_now: 2, do_sweep: 8, do_compare_counts: 0.2,
     }
 
     # Comparisons.

@@ -179,6 +179,34 @@ class NoMemoryTest(MapTestCase):
                 check_diff(sys.refmap_diff(later, last, file=None))
             ''')
 
+    def test_packed(self):
+        # A page that is packed can't be unpacked: what is counted there is
+        # still counted there; what is born there is not.
+        _, err = run_script('''
+            victims = [[i] for i in range(2000)]
+            before = sys.refmap_snapshot()
+            _testrefmap.sweep()
+            _testrefmap.sweep()
+            _testrefmap.limit_allocations(0)
+            more = victims * 3
+            del victims[:1000]
+            check_exact()
+            many = [[i] for i in range(20000)]
+            check_exact()
+            _testrefmap.limit_allocations(-1)
+            check_exact()
+            differing = sys.refmap_verify()
+            known = {id(x) for x in more}
+            assert not [r for r in differing if r[0] in known], differing
+            assert sys.refmap_diff(before, file=None).lost
+            assert sys.refmap_count(more[-1]) == sys.getrefcount(more[-1])
+            many.clear()
+            more.clear()
+            victims.clear()
+            check_exact()
+            ''')
+        self.assertEqual(err.count('out of memory'), 1)
+
     def test_subinterpreters(self):
         import_helper.import_module('_interpreters')
         run_script('''
@@ -240,8 +268,10 @@ class NoMemoryTest(MapTestCase):
             data, snapshots = [], []
             for step in range(3000):
                 _testrefmap.limit_allocations(random.choice((-1, -1, 0, 1, 2, 5)))
-                choice = random.randrange(6)
-                if choice == 0 and len(snapshots) < 20:
+                choice = random.randrange(7)
+                if choice == 6:
+                    _testrefmap.sweep()
+                elif choice == 0 and len(snapshots) < 20:
                     try:
                         snapshots.append(sys.refmap_snapshot())
                     except MemoryError:
