@@ -20,6 +20,10 @@
    of a page misses, finds that the block is shared with a snapshot, and copies
    it.  The hot path itself is in pycore_refmap_hot.h.
 
+   A block that is not touched for long is *packed*: it keeps only the slots in
+   use, is not in the lookaside, and is unpacked by the next touch.  Others are
+   *loose*.  What only snapshots have of a page is packed, too.
+
    Layers (each uses only those above it):
      Objects/refmap_memory.c    memory of the maps
      Objects/refmap.c           map, births, totals, names of types

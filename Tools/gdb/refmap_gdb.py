@@ -807,22 +807,14 @@ class RefMap:
                     # One block in two places is in the wrong place once.
                     self.damaged += address in where
                     where[address] = index
-            layout = self.target.layout(self.BLOCK)
-            records = self.memory.records(where, layout.size)
-            self.directory = sorted(self.headers(layout, where, records))
+            found = []
+            for block in self.headers_at(where, RefmapBlock):
+                if block.index == where[block.address]:
+                    found.append((block.page, block.address))
+                else:
+                    self.damaged += 1
+            self.directory = sorted(found)
         return self.directory
-
-    def headers(self, layout, where, records):
-        newest = self['epoch']
-        for address, data, base in records:
-            if data is not None:
-                page = layout.get(data, 'page', base)
-                if (page < MAX_PAGE
-                        and layout.get(data, 'index', base) == where[address]
-                        and layout.get(data, 'epoch', base) <= newest):
-                    yield page, address
-                    continue
-            self.damaged += 1
 
     def contents(self):
         """Yield a RefmapPage for each page with a count, by address."""

@@ -41,7 +41,7 @@ BESIDE = os.path.dirname(sys.executable)
 SCRIPT = os.path.join(BESIDE, 'refmap_gdb.py')
 
 PROGRAM = '''
-import json, os, sys, types
+import _testrefmap, json, os, sys, types
 
 class Victim: pass
 class Inline: pass
@@ -109,6 +109,9 @@ facts = {
 }
 with open(sys.argv[1], 'w') as file:
     json.dump(facts, file)
+# Pages are read in each form there is, packed ones too.
+for _ in range(2):
+    _testrefmap.sweep()
 if sys.argv[2:] == ['abort']:
     os.abort()
 def stop(argument):
@@ -454,7 +457,9 @@ end"""]
 class LiveTests(AllCommands, RefmapTestCase):
     """On a process that is stopped."""
 
-    EXTRA = ['py-refmap obj', 'py-refmap-refs obj', 'py-refmap (long)getpid()']
+    PACKED = 'print main_map.nblocks - main_map.nloose'
+    EXTRA = ['py-refmap obj', 'py-refmap-refs obj', 'py-refmap (long)getpid()',
+             PACKED]
 
     @classmethod
     def open(cls):
@@ -464,6 +469,10 @@ class LiveTests(AllCommands, RefmapTestCase):
     def test_variable(self):
         answer = self.say('py-refmap obj')
         self.assertEqual(answer.field('object'), hex(self.facts['victim']))
+
+    def test_some_pages_are_packed(self):
+        packed = int(self.session[self.PACKED].output.split()[-1])
+        self.assertGreater(packed, 10)
 
     def test_running_frame(self):
         answer = self.say('py-refmap-refs obj')
