@@ -175,7 +175,7 @@ def command_of(options):
 
 def is_whole(options):
     return (not options.quick and len(options.only) == len(sections.SECTIONS)
-            and set(options.variants) == set(sections.VARIANTS))
+            and set(options.variants) >= set(sections.VARIANTS))
 
 
 def notes():

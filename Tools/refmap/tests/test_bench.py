@@ -293,7 +293,9 @@ class CommandLineTests(unittest.TestCase):
             'Tools/refmap/bench/run 3.13 --rounds 3 --only a --quick')
 
     def test_only_a_whole_run_is_documented(self):
-        self.assertTrue(bench.is_whole(self.parse('--rounds', '9')))
+        more = ','.join(bench.sections.VARIANTS + bench.sections.MORE_VARIANTS)
+        for args in ['--rounds', '9'], ['--variants', more]:
+            self.assertTrue(bench.is_whole(self.parse(*args)))
         for args in (['--quick'], ['--only', 'a'], ['--variants', 'debug']):
             self.assertFalse(bench.is_whole(self.parse(*args)))
 
