@@ -56,10 +56,10 @@
    all of its page: the entry of the page in the directory.  An object that starts
    8 bytes into its 16 (an *odd* one: static ones may) has its words swapped, and
    is still counted in its own slot.  What tells them apart is that a word with
-   REFMAP_BIRTH_BORN is a birth; see refmap_decode().  So static objects, which
-   have none, must not lie where others were born: memory that is freed and then
-   mapped from a file has that wrong, as long as the page is known from before,
-   and then the sum is seen not to be exact.
+   REFMAP_BIRTH_BORN is a birth; see refmap_decode().  A static object
+   has none.  It must not lie where others were born, in memory that was given back
+   and is a file's now: as long as the page is known from before, it would be
+   counted in a birth, and the sum be seen not to be exact.
 
    The bits of a birth.  The serial number wraps around after 2^28 births; two
    objects at one address are taken for the same only if exactly a multiple of 2^28
