@@ -204,13 +204,19 @@ class TargetMemory:
 
         `data` is None for a record that can't be read."""
         ranges = sorted((address, size) for address in addresses)
+        for (address, _), data, offset in self.pieces(ranges):
+            yield address, data, offset
+
+    def pieces(self, ranges):
+        """Yield (range, data, offset in data) for sorted (start, size, ...)
+        tuples; `data` is None for one that can't be read."""
         for start, end, group in self.merged(ranges):
             data = self.read(start, end - start)
-            for address, _ in group:
+            for item in group:
                 if data is not None:
-                    yield address, data, address - start
+                    yield item, data, item[0] - start
                 else:
-                    yield address, self.read(address, size), 0
+                    yield item, self.read(item[0], item[1]), 0
 
     def buffers(self, ranges):
         """Yield (start, data) that together cover sorted (start, size, ...)
@@ -785,16 +791,12 @@ class RefMap:
                        in enumerate(words.unpack_from(data, at)))
             ranges.append((address + words.size, 8 * bin(used).count('1'),
                            used, owners[address]))
-        for start, end, run in self.memory.merged(ranges):
-            together = self.memory.read(start, end - start)
-            for at, size, used, block in run:
-                data = (self.memory.read(at, size) if together is None
-                        else together[at - start:at - start + size])
-                if data is None:
-                    self.damaged += 1
-                    continue
-                block.take_packed(used, struct.unpack(
-                    f'{self.memory.order}{size // 4}I', data))
+        for (_, size, used, block), data, at in self.memory.pieces(ranges):
+            if data is None:
+                self.damaged += 1
+            else:
+                block.take_packed(used, struct.unpack_from(
+                    f'{self.memory.order}{size // 4}I', data, at))
                 yield block
 
     def pages(self):

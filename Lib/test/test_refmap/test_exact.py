@@ -415,7 +415,6 @@ class InfoTest(MapTestCase):
             self.assertGreater(one, 2000)
             self.assertLess(both, 1.5 * one)
 
-
     def test_what_is_not_touched_is_packed(self):
         # Large objects, so that a page has few; they are told from each other
         # afterwards, and from what is born at their addresses.
