@@ -48,28 +48,6 @@ static Py_ssize_t left_unattributed;
 /* Guards refmap_state_t.next. Taken before the mutex of a map. */
 static PyMutex maps_mutex;
 
-/* Make room for `needed` items of `size` bytes in `*items`. */
-static int
-refmap_grow(void *items, size_t *allocated, size_t needed, size_t size)
-{
-    void **array = items;
-    if (needed <= *allocated) {
-        return 0;
-    }
-    size_t wanted = needed + needed / 2 + 16;
-    void *larger = _PyRefMap_Malloc(wanted * size);
-    if (larger == NULL) {
-        return -1;
-    }
-    if (*array != NULL) {
-        memcpy(larger, *array, *allocated * size);
-        _PyRefMap_RawFree(*array, *allocated * size);
-    }
-    *array = larger;
-    *allocated = wanted;
-    return 0;
-}
-
 
 /* --- the lookaside ------------------------------------------------------ */
 
@@ -155,7 +133,6 @@ refmap_reserve_hot(refmap_state_t *map, int want_writable)
             // What is mapped later will be where this is, and the stack.
             if ((uintptr_t)hot < limit && (uintptr_t)&limit < limit) {
                 map->hot = hot;
-                map->directory = _PyRefMap_Directory(hot + 1);
                 map->directory_size = size;
                 map->npages = writable ? refmap_page(limit) : 0;
                 return 0;
@@ -176,7 +153,7 @@ refmap_lookaside(const refmap_state_t *map, uintptr_t page)
         refmap_block_t *block = map->recent[i];
         return block != NULL && block->page == page ? block : NULL;
     }
-    uintptr_t entry = page < map->npages ? map->directory[page] : 0;
+    uintptr_t entry = page < map->npages ? refmap_directory(map)[page] : 0;
     return entry == 0 ? NULL : refmap_block_of(entry, page);
 }
 
@@ -191,8 +168,8 @@ refmap_range_unlocked(refmap_state_t *map, uintptr_t page)
             return &map->ranges[i];
         }
     }
-    if (refmap_grow(&map->ranges, &map->ranges_allocated, map->nranges + 1,
-                    sizeof(*map->ranges)) < 0) {
+    if (_PyRefMap_Grow(&map->ranges, &map->ranges_allocated, map->nranges + 1,
+                       sizeof(*map->ranges)) < 0) {
         return NULL;
     }
     refmap_range_t *range = &map->ranges[map->nranges++];
@@ -214,7 +191,7 @@ refmap_remember_unlocked(refmap_state_t *map, refmap_block_t *block)
     if (range != NULL) {
         range->low = Py_MIN(range->low, page);
         range->high = Py_MAX(range->high, page + 1);
-        map->directory[page] = refmap_entry(block);
+        refmap_directory(map)[page] = refmap_entry(block);
     }
 }
 
@@ -228,7 +205,7 @@ refmap_forget(refmap_state_t *map, uintptr_t page)
         map->recent[page % REFMAP_RECENT] = NULL;
     }
     else {
-        map->directory[page] = 0;
+        refmap_directory(map)[page] = 0;
     }
 }
 
@@ -241,7 +218,7 @@ _PyRefMap_ForgetLookaside_unlocked(refmap_state_t *map)
     for (size_t i = 0; i < map->nranges; i++) {
         refmap_range_t *range = &map->ranges[i];
         if (range->low < range->high) {
-            memset(&map->directory[range->low], 0,
+            memset(&refmap_directory(map)[range->low], 0,
                    (range->high - range->low) * sizeof(uintptr_t));
         }
         range->low = range->start + REFMAP_RANGE_PAGES;
@@ -363,20 +340,6 @@ _PyRefMap_FreeBlock_unlocked(refmap_state_t *map, refmap_block_t *block)
 
 
 /* --- packing ------------------------------------------------------------ */
-
-/* The first slot in use that is not below `i`, or REFMAP_SLOTS. */
-static size_t
-refmap_next_used(const uint64_t *used, size_t i)
-{
-    while (i < REFMAP_SLOTS) {
-        uint64_t rest = used[i / 64] >> i % 64;
-        if (rest != 0) {
-            return i + (size_t)__builtin_ctzll(rest);
-        }
-        i += 64 - i % 64;
-    }
-    return REFMAP_SLOTS;
-}
 
 /* The slots of `block`, packed; NULL on out of memory, or if more than `limit`
    are in use. */
@@ -534,10 +497,10 @@ refmap_place_unlocked(refmap_state_t *map)
     if (map->nholes > 0) {
         return map->holes[--map->nholes];
     }
-    if (refmap_grow(&map->holes, &map->holes_allocated, map->len + 1,
-                    sizeof(*map->holes)) < 0
-        || refmap_grow(&map->blocks, &map->allocated, map->len + 1,
-                       sizeof(*map->blocks)) < 0)
+    if (_PyRefMap_Grow(&map->holes, &map->holes_allocated, map->len + 1,
+                       sizeof(*map->holes)) < 0
+        || _PyRefMap_Grow(&map->blocks, &map->allocated, map->len + 1,
+                          sizeof(*map->blocks)) < 0)
     {
         return SIZE_MAX;
     }
@@ -572,21 +535,23 @@ refmap_create_unlocked(refmap_state_t *map, uintptr_t page)
 }
 
 /* Keep the types of the objects in `block` while they are alive. Without
-   memory for that they are unknown. */
+   memory for that they are unknown. Slots are read from `copy`, which has the same
+   ones and is loose: packed ones take a search each. */
 static void
-refmap_capture_types(refmap_state_t *map, refmap_block_t *block)
+refmap_capture_types(refmap_state_t *map, refmap_block_t *block,
+                     const refmap_block_t *copy)
 {
-    refmap_copy_t copy;
+    refmap_copy_t bytes;
     size_t size = REFMAP_SLOTS * sizeof(*block->types);
     block->types = _PyRefMap_Malloc(size);
     if (block->types == NULL) {
         return;
     }
-    _PyRefMap_ReadPage(block, &copy);
+    _PyRefMap_ReadPage(copy, &bytes);
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
         refmap_object_t object = {.type = REFMAP_TYPE_UNKNOWN};
-        if (refmap_get(block, i).count != 0) {
-            _PyRefMap_ReadSlot(map, block, i, &copy, &object);
+        if (refmap_get(copy, i).count != 0) {
+            _PyRefMap_ReadSlot(map, copy, i, &bytes, &object);
         }
         block->types[i] = object.type;
     }
@@ -644,7 +609,7 @@ refmap_unshare_unlocked(refmap_state_t *map, refmap_block_t *block)
         if (refmap_table_add(map, copy) == 0) {
             if (refmap_split_unlocked(map, block, copy) == 0) {
                 refmap_add_loose_unlocked(map, copy);
-                refmap_capture_types(map, block);
+                refmap_capture_types(map, block, copy);
                 map->blocks[copy->index] = copy;
                 refmap_retire_unlocked(map, block);
                 return copy;
@@ -1366,8 +1331,8 @@ refmap_intern_name(refmap_state_t *map, const char *text)
         return name->id;
     }
     size_t size = sizeof(*name) + len + 1;
-    if (refmap_grow(&map->by_id, &map->by_id_allocated, map->nnames + 1,
-                    sizeof(*map->by_id)) < 0) {
+    if (_PyRefMap_Grow(&map->by_id, &map->by_id_allocated, map->nnames + 1,
+                       sizeof(*map->by_id)) < 0) {
         return REFMAP_TYPE_UNKNOWN;
     }
     name = _PyRefMap_Malloc(size);

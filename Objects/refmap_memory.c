@@ -7,7 +7,9 @@
 
    A *span* is 64 KiB, mapped at a multiple of its size, and has *pieces* of one
    size only; the address of a piece leads to its span, and who frees it knows its
-   size.  What is too large for a piece is mapped on its own. */
+   size.  What is too large for a piece is mapped on its own; some of these mappings
+   are kept when they are given back, as the kernel takes longer to clear the pages
+   of a new one than a snapshot takes to fill them. */
 
 #include "Python.h"
 
@@ -25,6 +27,9 @@
 #define PIECE_MAX ((size_t)4160)
 /* Empty spans that are kept. */
 #define SPARE_SPANS 8
+/* Other mappings that are kept, and their largest size. */
+#define SPARE_MAPPINGS 4
+#define SPARE_MAPPING_MAX ((size_t)1 << 20)
 
 static_assert(sizeof(refmap_group_t) <= PIECE_MAX, "a group is a piece");
 
@@ -49,6 +54,12 @@ static pthread_once_t memory_once = PTHREAD_ONCE_INIT;
 static span_t *partial[PIECE_MAX / PIECE_UNIT + 1];
 static span_t *spares;
 static size_t nspares;
+/* The last ones given back, in a ring, without those that were taken again. */
+static struct {
+    void *ptr;                      // or NULL
+    size_t size;
+} mappings[SPARE_MAPPINGS];
+static size_t next_mapping;
 
 static Py_ssize_t used_bytes;
 static Py_ssize_t allocations_left = -1;
@@ -164,7 +175,6 @@ span_is_full(const span_t *span, size_t size)
 static void *
 piece_new(size_t size)
 {
-    pthread_once(&memory_once, memory_init);
     memory_lock();
     span_t **list = &partial[size / PIECE_UNIT];
     if (*list == NULL) {
@@ -210,10 +220,55 @@ piece_free(piece_t *piece, size_t size)
     memory_unlock();
 }
 
+/* A mapping of `size` bytes; NULL on out of memory. */
+static void *
+mapping_new(size_t size)
+{
+    void *ptr = NULL;
+    memory_lock();
+    for (size_t i = 0; i < SPARE_MAPPINGS && ptr == NULL; i++) {
+        if (mappings[i].size == size) {
+            ptr = mappings[i].ptr;
+            mappings[i].ptr = NULL;
+            mappings[i].size = 0;
+        }
+    }
+    memory_unlock();
+    return ptr != NULL ? ptr : memory_map(size);
+}
+
+static void
+mapping_free(void *ptr, size_t size)
+{
+    if (size <= SPARE_MAPPING_MAX) {
+        memory_lock();
+        size_t i = next_mapping++ % SPARE_MAPPINGS;
+        void *oldest = mappings[i].ptr;
+        size_t oldest_size = mappings[i].size;
+        mappings[i].ptr = ptr;
+        mappings[i].size = size;
+        memory_unlock();
+        ptr = oldest;
+        size = oldest_size;
+    }
+    if (ptr != NULL) {
+        munmap(ptr, size);
+    }
+}
+
+/* A multiple of PIECE_UNIT for pieces. Mappings have few sizes, eight between
+   a power of two and the next, so that one that is kept serves an array that grew
+   a little. */
 static size_t
 memory_round(size_t size)
 {
-    size_t unit = size > PIECE_MAX ? (size_t)1 << REFMAP_PAGE_BITS : PIECE_UNIT;
+    size_t unit = PIECE_UNIT;
+    if (size > PIECE_MAX) {
+        unit = (size_t)1 << REFMAP_PAGE_BITS;
+        while (unit < size / 16) {
+            unit *= 2;
+        }
+    }
     return (Py_MAX(size, 1) + unit - 1) / unit * unit;
 }
 
@@ -223,8 +278,9 @@ _PyRefMap_Malloc(size_t size)
     if (!_PyRefMap_MayAllocate() || size > PY_SSIZE_T_MAX / 2) {
         return NULL;
     }
+    pthread_once(&memory_once, memory_init);
     size = memory_round(size);
-    void *ptr = size > PIECE_MAX ? memory_map(size) : piece_new(size);
+    void *ptr = size > PIECE_MAX ? mapping_new(size) : piece_new(size);
     if (ptr != NULL) {
         _Py_atomic_add_ssize(&used_bytes, (Py_ssize_t)size);
     }
@@ -240,11 +296,32 @@ _PyRefMap_RawFree(void *ptr, size_t size)
     size = memory_round(size);
     _Py_atomic_add_ssize(&used_bytes, -(Py_ssize_t)size);
     if (size > PIECE_MAX) {
-        munmap(ptr, size);
+        mapping_free(ptr, size);
     }
     else {
         piece_free(ptr, size);
     }
+}
+
+int
+_PyRefMap_Grow(void *items, size_t *allocated, size_t needed, size_t size)
+{
+    void **array = items;
+    if (needed <= *allocated) {
+        return 0;
+    }
+    size_t wanted = needed + needed / 2 + 16;
+    void *larger = _PyRefMap_Malloc(wanted * size);
+    if (larger == NULL) {
+        return -1;
+    }
+    if (*array != NULL) {
+        memcpy(larger, *array, *allocated * size);
+        _PyRefMap_RawFree(*array, *allocated * size);
+    }
+    *array = larger;
+    *allocated = wanted;
+    return 0;
 }
 
 #endif  // Py_REFCOUNT_MAP

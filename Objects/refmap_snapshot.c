@@ -30,19 +30,9 @@ _PyRefMap_ClearRecords(refmap_records_t *records)
 static int
 records_append(refmap_records_t *records, refmap_record_t record)
 {
-    if (records->len == records->allocated) {
-        size_t wanted = 2 * records->allocated + 64;
-        refmap_record_t *items = _PyRefMap_Malloc(wanted * sizeof(*items));
-        if (items == NULL) {
-            return -1;
-        }
-        if (records->len) {
-            memcpy(items, records->items, records->len * sizeof(*items));
-        }
-        _PyRefMap_RawFree(records->items,
-                          records->allocated * sizeof(*items));
-        records->items = items;
-        records->allocated = wanted;
+    if (_PyRefMap_Grow(&records->items, &records->allocated, records->len + 1,
+                       sizeof(*records->items)) < 0) {
+        return -1;
     }
     records->items[records->len++] = record;
     return 0;
@@ -189,6 +179,7 @@ _PyRefMap_SetBaseline(refmap_snapshot_t *snapshot)
 typedef struct {
     refmap_state_t *map;
     refmap_block_t *block;          // NULL: the page had no block
+    refmap_slot_t slots[REFMAP_SLOTS];
     int copied;
     refmap_copy_t copy;
 } side_t;
@@ -199,6 +190,12 @@ side_init(side_t *side, refmap_state_t *map, refmap_block_t *block)
     side->map = map;
     side->block = block;
     side->copied = 0;
+    if (block != NULL) {
+        refmap_get_all(block, side->slots);
+    }
+    else {
+        memset(side->slots, 0, sizeof(side->slots));
+    }
 }
 
 /* What a record says of the object in a slot. */
@@ -221,7 +218,7 @@ side_record(side_t *side, size_t i)
     refmap_record_t record = {
         .address = refmap_slot_address(block, i),
         .type = _PyRefMap_TypeName(side->map, object.type),
-        .birth = refmap_get(block, i).birth & REFMAP_BIRTH_SERIAL,
+        .birth = side->slots[i].birth & REFMAP_BIRTH_SERIAL,
     };
     return record;
 }
@@ -232,10 +229,7 @@ static refmap_slot_t
 side_slot(const side_t *side, size_t i, Py_ssize_t *own)
 {
     refmap_slot_t nothing = {0, 0};
-    if (side->block == NULL) {
-        return nothing;
-    }
-    refmap_slot_t slot = refmap_get(side->block, i);
+    refmap_slot_t slot = side->slots[i];
     if (slot.count != 0 && (slot.birth & REFMAP_BIRTH_OWN)) {
         *own += refmap_count(&slot);
         return nothing;
@@ -277,7 +271,9 @@ diff_page(refmap_state_t *map, refmap_block_t *before, refmap_block_t *after,
     side_init(&a, map, before);
     side_init(&b, map, after);
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
-        if (diff_slot(&a, &b, i, diff) < 0) {
+        int same = a.slots[i].count == b.slots[i].count
+                   && a.slots[i].birth == b.slots[i].birth;
+        if (!same && diff_slot(&a, &b, i, diff) < 0) {
             return -1;
         }
     }
@@ -441,8 +437,10 @@ list_block(refmap_state_t *map, refmap_block_t *block, int differing,
 {
     refmap_copy_t copy;
     int copied = 0;
+    refmap_slot_t slots[REFMAP_SLOTS];
+    refmap_get_all(block, slots);
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
-        refmap_slot_t slot = refmap_get(block, i);
+        refmap_slot_t slot = slots[i];
         if (slot.count == 0) {
             continue;
         }

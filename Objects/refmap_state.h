@@ -42,6 +42,11 @@ refmap_hash(const void *key, size_t size)
    or not. `size`: in bytes, the same for both. */
 extern void *_PyRefMap_Malloc(size_t size);
 extern void _PyRefMap_RawFree(void *ptr, size_t size);
+/* Make room for `needed` items of `size` bytes in the array at `items`, which is a
+   pointer to a pointer and has room for `*allocated`. Return -1, and change
+   nothing, on out of memory. */
+extern int _PyRefMap_Grow(void *items, size_t *allocated, size_t needed,
+                          size_t size);
 /* Does _PyRefMap_LimitAllocations() allow one more? */
 extern int _PyRefMap_MayAllocate(void);
 /* Bytes in use, rounded as they are allocated. */
@@ -136,7 +141,6 @@ struct _refmap_state {
     // The lookaside: see _PyRefMap_hot. Where its directory may not be written
     // to, `recent` by page number modulo its size.
     _PyRefMap_hot *hot;
-    uintptr_t *directory;       // hot + 1
     size_t directory_size;      // in bytes
     size_t npages;              // length of the directory; 0: read-only
     refmap_block_t *recent[REFMAP_RECENT];
@@ -216,6 +220,20 @@ refmap_packed_slot(refmap_packed_t *packed, size_t i)
     return &packed->slots[refmap_packed_before(packed, i)];
 }
 
+/* The first slot that is packed and not below `i`, or REFMAP_SLOTS. */
+static inline size_t
+refmap_next_used(const uint64_t *used, size_t i)
+{
+    while (i < REFMAP_SLOTS) {
+        uint64_t rest = used[i / 64] >> i % 64;
+        if (rest != 0) {
+            return i + (size_t)__builtin_ctzll(rest);
+        }
+        i += 64 - i % 64;
+    }
+    return REFMAP_SLOTS;
+}
+
 static inline size_t
 refmap_packed_size(size_t nslots)
 {
@@ -258,6 +276,27 @@ refmap_get(const refmap_block_t *block, size_t i)
     return refmap_decode(words[0], words[REFMAP_LANES]);
 }
 
+/* All REFMAP_SLOTS slots, which takes less than one after the other where they are
+   packed. */
+static inline void
+refmap_get_all(const refmap_block_t *block, refmap_slot_t *slots)
+{
+    if (block->packed == NULL) {
+        for (size_t i = 0; i < REFMAP_SLOTS; i++) {
+            slots[i] = refmap_get(block, i);
+        }
+        return;
+    }
+    const uint64_t *used = block->packed->used;
+    const refmap_slot_t *slot = block->packed->slots;
+    memset(slots, 0, REFMAP_SLOTS * sizeof(*slots));
+    for (size_t i = refmap_next_used(used, 0); i < REFMAP_SLOTS;
+         i = refmap_next_used(used, i + 1))
+    {
+        slots[i] = *slot++;
+    }
+}
+
 /* `block` is not shared with a snapshot; if it is packed, it has the slot. */
 static inline void
 refmap_set(refmap_block_t *block, size_t i, refmap_slot_t slot)
@@ -285,6 +324,13 @@ static inline refmap_state_t *
 refmap_of(PyInterpreterState *interp)
 {
     return interp->object_state.refmap;
+}
+
+/* Only where there is a lookaside. */
+static inline uintptr_t *
+refmap_directory(const refmap_state_t *map)
+{
+    return _PyRefMap_Directory(map->hot + 1);
 }
 
 /* Where the memory of one page is copied to before it is looked at. */

@@ -9,6 +9,7 @@ import random
 import re
 import sys
 import unittest
+from collections import Counter
 
 from test import support
 
@@ -780,6 +781,28 @@ class LifetimeTest(MapTestCase):
                 empty, full, again = map(int, out.split())
                 self.assertGreater(full, 5 * empty)
                 self.assertLess(again, 1.2 * empty)
+
+    def test_long_ones_in_any_order(self):
+        # Their lists of blocks are mappings, which are used again.
+        random.seed(6)
+        data = [bytearray(2000) for _ in range(4000)]
+        snapshots = [None] * 9          # or (snapshot, extra references then)
+        extra = []
+        for step in range(300):
+            extra.append(random.choice(data))
+            i = random.randrange(len(snapshots))
+            if snapshots[i] is None:
+                snapshots[i] = sys.refmap_snapshot(), len(extra)
+            else:
+                snapshots[i] = None
+            kept = [pair for pair in snapshots if pair]
+            if len(kept) < 2:
+                continue
+            (before, m), (after, n) = random.sample(kept, 2)
+            changes = Counter(map(id, extra[min(m, n):max(m, n)]))
+            found = {address: abs(now - then) for address, name, then, now
+                     in diff_of(before, after).living if name == 'bytearray'}
+            self.assertEqual(found, changes)
 
     def test_dropped_during_a_diff_of_others(self):
         a, b, c = (sys.refmap_snapshot() for _ in range(3))
