@@ -27,7 +27,7 @@ class Run:
     """One run: its options, its interpreters and its results so far."""
 
     rounds = 5                  # of the small workloads
-    suite_rounds = 1            # of the test suite; each takes minutes
+    suite_rounds = 3            # of the test suite; each takes minutes
     suite_tests = ()            # all that --pgo stands for
     repeat = 5
     startup_rounds = 30
@@ -132,7 +132,7 @@ def parse_arguments(argv):
                         help=f'of the workloads (default: {Run.rounds})')
     parser.add_argument('--suite-rounds', type=positive, metavar='N',
                         help='of python -m test --pgo (default: '
-                             f'{Run.suite_rounds}; one takes 15 minutes or so)')
+                             f'{Run.suite_rounds}; one takes 6 minutes or so)')
     parser.add_argument('--only', type=listed(list(sections.SECTIONS)),
                         default=list(sections.SECTIONS), metavar='a,b,...',
                         help='some of ' + ','.join(sections.SECTIONS))

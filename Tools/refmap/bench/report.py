@@ -163,32 +163,6 @@ def bound_lines(results):
     return table(('what', 'measured', 'at most', 'met'), rows)
 
 
-def suite_lines(section):
-    user = {v: found['user'] for v, found in section.items()}
-    rss = {v: found['rss'] for v, found in section.items()}
-    rows = []
-    for v in section:
-        low, middle = stats.summary(user[v])
-        rows.append((v, f'{low:.1f}', f'{middle:.1f}',
-                     versus(user, v, 'stock-release'),
-                     versus(user, v, 'stock-debug'),
-                     f'{min(rss[v]) / MIB:.0f}',
-                     versus(rss, v, 'stock-release'),
-                     versus(rss, v, 'stock-debug')))
-    failed = [v for v in section if any(section[v]['status'])]
-    rounds = len(next(iter(user.values())))
-    lines = [f'CPython\'s own training workload, {rounds} '
-             f'round{"s" * (rounds > 1)}. User CPU seconds of all processes '
-             '(minimum, median), and the largest resident set of one of them; '
-             'the ratios are of minima.', '']
-    lines += table(('interpreter', 'minimum', 'median', '/ stock-release',
-                    '/ stock-debug', 'peak MiB', '/ stock-release',
-                    '/ stock-debug'), rows)
-    if failed:
-        lines += [f'Some tests failed in: {", ".join(failed)}.', '']
-    return lines
-
-
 COMPARED = (('release', 'stock-release'), ('debug', 'stock-debug'),
             ('release-lto', 'stock-release-lto'),
             ('release', 'stock-debug'), ('stock-debug', 'stock-release'),
@@ -196,6 +170,40 @@ COMPARED = (('release', 'stock-release'), ('debug', 'stock-debug'),
             ('stock-trace-refs', 'stock-release'),
             ('tracemalloc-1', 'stock-release'),
             ('tracemalloc-25', 'stock-release'))
+
+
+def suite_ratio_rows(section):
+    for one, other in COMPARED:
+        if one in section and other in section:
+            a, b = section[one], section[other]
+            yield (f'{one} / {other}',
+                   as_ratio(stats.ratio(a['user'], b['user'])),
+                   as_ratio(stats.ratio(a['user'], b['user'], of=stats.median)),
+                   as_range(stats.spread(a['user'], b['user'])),
+                   as_ratio(stats.ratio(a['rss'], b['rss'])))
+
+
+def suite_lines(section):
+    rounds = len(next(iter(section.values()))['user'])
+    lines = [f'CPython\'s own training workload, {rounds} '
+             f'round{"s" * (rounds > 1)}. In a round all interpreters run at once '
+             'on one CPU, between which the kernel alternates every few '
+             'milliseconds: what makes the machine slower, or faster, does so to '
+             'all. User CPU seconds of all processes, and the largest resident set '
+             'of one of them. Ratios of the minima and of the medians; the spread '
+             'is that of single rounds.', '']
+    lines += table(('', 'minima', 'medians', 'spread', 'peak memory'),
+                   suite_ratio_rows(section))
+    rows = []
+    for variant, found in section.items():
+        low, middle = stats.summary(found['user'])
+        rows.append((variant, f'{low:.1f}', f'{middle:.1f}',
+                     f'{min(found["rss"]) / MIB:.0f}'))
+    lines += table(('interpreter', 'minimum', 'median', 'peak MiB'), rows)
+    failed = [v for v in section if any(section[v]['status'])]
+    if failed:
+        lines += [f'Some tests failed in: {", ".join(failed)}.', '']
+    return lines
 
 
 def mean_rows(section):

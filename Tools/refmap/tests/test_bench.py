@@ -27,6 +27,7 @@ import bench
 import heap
 import machine
 import plot
+import process
 import report
 import sections
 import stats
@@ -208,6 +209,12 @@ class ReportTests(unittest.TestCase):
         self.assertIn('Some tests failed in: debug.',
                       report.document(results))
 
+    def test_suite(self):
+        results = sample()
+        results['a']['release'].update(user=[70, 90], rss=[3e8, 2.2e8])
+        self.assertIn('| release / stock-release | 1.000 | 1.103 |'
+                      ' 1.00 to 1.20 | 1.100 |', report.document(results))
+
     def test_notes_and_left_out(self):
         text = report.document(sample(skipped=['no memory']), 'Why it is so.')
         self.assertIn('* no memory\n', text)
@@ -321,6 +328,45 @@ class CommandLineTests(unittest.TestCase):
     def test_rotation(self):
         self.assertEqual(sections.rotated('abc', 1), ['b', 'c', 'a'])
         self.assertEqual(sections.rotated('abc', 3), ['a', 'b', 'c'])
+
+
+class ProcessTests(unittest.TestCase):
+    def python(self, code):
+        return [sys.executable, '-c', code]
+
+    def test_output(self):
+        fails = self.python('import sys; print("a"); sys.exit("b")')
+        usage = process.run(fails)
+        self.assertEqual((usage.status, usage.output), (1, 'a\nb\n'))
+        self.assertGreater(usage.rss, 1 << 20)
+        with self.assertRaisesRegex(Failure, 'ended with status 1: b$'):
+            process.check(fails)
+        warns = self.python('import sys; print("a"); sys.stderr.write("b")')
+        self.assertEqual(process.check(warns).output, 'a\n')
+
+    def test_together(self):
+        # Each ends only after it has heard of the other.
+        code = ('import os, sys, time\n'
+                'open(sys.argv[1], "w").close()\n'
+                'while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n'
+                'print(os.sched_getaffinity(0), sys.argv[1])')
+        allowed = os.sched_getaffinity(0)
+        with tempfile.TemporaryDirectory() as directory:
+            usages = process.run_together(
+                {'one': [*self.python(code), '1', '2'],
+                 'other': [*self.python(code), '2', '1']}, directory)
+        self.assertEqual({name: (usage.status, usage.output)
+                          for name, usage in usages.items()},
+                         {'one': (0, f'{ {max(allowed)} } 1\n'),
+                          'other': (0, f'{ {max(allowed)} } 2\n')})
+        self.assertEqual(os.sched_getaffinity(0), allowed)
+
+    def test_together_one_fails(self):
+        usages = process.run_together(
+            {'good': self.python('pass'), 'bad': self.python('1/0')})
+        self.assertEqual(usages['good'].status, 0)
+        self.assertEqual(usages['bad'].status, 1)
+        self.assertIn('ZeroDivisionError', usages['bad'].output)
 
 
 class MachineTests(unittest.TestCase):
