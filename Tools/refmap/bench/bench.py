@@ -55,6 +55,7 @@ class Run:
     def be_quick(self):
         """Only show that all works; the numbers mean little."""
         self.rounds = self.repeat = 2
+        self.suite_rounds = 1
         self.startup_rounds = 3
         self.workload_scale = 1
         self.suite_tests = ('test_bisect', 'test_list')

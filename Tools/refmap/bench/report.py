@@ -186,12 +186,12 @@ def suite_ratio_rows(section):
 def suite_lines(section):
     rounds = len(next(iter(section.values()))['user'])
     lines = [f'CPython\'s own training workload, {rounds} '
-             f'round{"s" * (rounds > 1)}. In a round all interpreters run at once '
-             'on one CPU, between which the kernel alternates every few '
-             'milliseconds: what makes the machine slower, or faster, does so to '
-             'all. User CPU seconds of all processes, and the largest resident set '
-             'of one of them. Ratios of the minima and of the medians; the spread '
-             'is that of single rounds.', '']
+             f'round{"s" * (rounds > 1)}. A build with the map and its stock one '
+             'run at once on one CPU, between which the kernel alternates every '
+             'few milliseconds: what makes the machine slower, or faster, does so '
+             'to both. User CPU seconds of all processes, and the largest resident '
+             'set of one of them. Ratios of the minima and of the medians; the '
+             'spread is that of single rounds.', '']
     lines += table(('', 'minima', 'medians', 'spread', 'peak memory'),
                    suite_ratio_rows(section))
     rows = []

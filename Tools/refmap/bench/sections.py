@@ -3,9 +3,10 @@ returns what goes into the raw results; all times in them are seconds.
 
 The variants, and the other peers, are interleaved: each round runs all of them,
 beginning with another one each time. Of the test suite, which takes minutes, the
-kernel interleaves them by the millisecond.
+kernel interleaves a variant and its stock one by the millisecond.
 """
 
+import itertools
 import json
 import os
 
@@ -61,13 +62,23 @@ def sizes_that_fit(run, section):
     return fitting
 
 
+def side_by_side(variants):
+    """[[variant...]]: each with the stock one that it is compared with, if both
+    are there. More at once would have the caches to themselves too rarely."""
+    groups = {}
+    for variant in variants:
+        groups.setdefault(variant.removeprefix('stock-'), []).append(variant)
+    return list(groups.values())
+
+
 def test_suite(run):
     """{variant: {'user', 'rss', 'status': [one per round]}}"""
     result = {v: {'user': [], 'rss': [], 'status': []} for v in run.variants}
-    for i in range(run.suite_rounds):
+    groups = side_by_side(run.variants)
+    for i, group in itertools.product(range(run.suite_rounds), groups):
         usages = run_together(
             {v: [run.python(v), '-m', 'test', '--pgo', *run.suite_tests]
-             for v in rotated(run.variants, i)}, run.scratch)
+             for v in rotated(group, i)}, run.scratch)
         for variant, usage in usages.items():
             for name, values in result[variant].items():
                 values.append(getattr(usage, name))

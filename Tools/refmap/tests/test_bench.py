@@ -325,6 +325,15 @@ class CommandLineTests(unittest.TestCase):
             self.assertEqual(sorted(os.listdir(directory)),
                              ['benchmarks.md', 'benchmarks.svg', 'raw.json'])
 
+    def test_side_by_side(self):
+        variants = sections.VARIANTS + sections.MORE_VARIANTS
+        self.assertEqual(
+            sections.side_by_side(variants),
+            [['stock-release', 'release'], ['stock-debug', 'debug'],
+             ['stock-trace-refs'], ['stock-release-lto', 'release-lto']])
+        self.assertEqual(sections.side_by_side(['debug', 'release']),
+                         [['debug'], ['release']])
+
     def test_rotation(self):
         self.assertEqual(sections.rotated('abc', 1), ['b', 'c', 'a'])
         self.assertEqual(sections.rotated('abc', 3), ['a', 'b', 'c'])
