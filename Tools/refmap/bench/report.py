@@ -189,9 +189,10 @@ def suite_lines(section):
              f'round{"s" * (rounds > 1)}. A build with the map and its stock one '
              'run at once on one CPU, between which the kernel alternates every '
              'few milliseconds: what makes the machine slower, or faster, does so '
-             'to both. User CPU seconds of all processes, and the largest resident '
-             'set of one of them. Ratios of the minima and of the medians; the '
-             'spread is that of single rounds.', '']
+             'to both. Other rows compare runs that were minutes apart. User CPU '
+             'seconds of all processes, and the largest resident set of one of '
+             'them. Ratios of the minima and of the medians; the spread is that of '
+             'single rounds.', '']
     lines += table(('', 'minima', 'medians', 'spread', 'peak memory'),
                    suite_ratio_rows(section))
     rows = []
