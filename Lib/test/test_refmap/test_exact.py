@@ -95,6 +95,7 @@ SNIPPETS = {
                 await asyncio.gather(*map(leaf, range(20)))
             async for x in agen(): break
         asyncio.run(main())
+        asyncio.set_event_loop_policy(None)     # what run() leaves behind
         leaf(1).close()
         ''',
     'closures': '''
