@@ -115,11 +115,11 @@ def table(head, rows):
             for row in [head, rule, *rows]] + ['']
 
 
-def versus(values, name, other, of=min):
+def versus(values, name, other):
     """The ratio of two entries, as text; '-' without them."""
     if name not in values or other not in values:
         return '-'
-    return as_ratio(stats.ratio(values[name], values[other], of))
+    return as_ratio(stats.ratio(values[name], values[other]))
 
 
 # --- sections ---------------------------------------------------------------
@@ -172,15 +172,22 @@ COMPARED = (('release', 'stock-release'), ('debug', 'stock-debug'),
             ('tracemalloc-25', 'stock-release'))
 
 
-def suite_ratio_rows(section):
+def compared(section):
+    """Yield (title, results of one, results of the other) of what is there."""
     for one, other in COMPARED:
         if one in section and other in section:
-            a, b = section[one], section[other]
-            yield (f'{one} / {other}',
-                   as_ratio(stats.ratio(a['user'], b['user'])),
-                   as_ratio(stats.ratio(a['user'], b['user'], of=stats.median)),
-                   as_range(stats.spread(a['user'], b['user'])),
-                   as_ratio(stats.ratio(a['rss'], b['rss'])))
+            yield (f'{NAMES.get(one, one)} / {other}',
+                   section[one], section[other])
+
+
+def suite_ratio_rows(section):
+    for title, one, other in compared(section):
+        a, b = one['user'], other['user']
+        yield (title,
+               as_ratio(stats.ratio(a, b)),
+               as_ratio(stats.ratio(a, b, of=stats.median)),
+               as_range(stats.spread(a, b)),
+               as_ratio(stats.ratio(one['rss'], other['rss'])))
 
 
 def suite_lines(section):
@@ -208,15 +215,13 @@ def suite_lines(section):
 
 
 def mean_rows(section):
-    for one, other in COMPARED:
-        if one in section and other in section:
-            a, b = section[one], section[other]
-            name, ratio = stats.worst(a, b)
-            yield (f'{NAMES.get(one, one)} / {other}',
-                   as_ratio(stats.geomean_ratio(a, b)),
-                   as_ratio(stats.geomean_ratio(a, b, of=stats.median)),
-                   as_range(stats.geomean_spread(a, b)),
-                   f'{name} {as_ratio(ratio)}')
+    for title, a, b in compared(section):
+        name, ratio = stats.worst(a, b)
+        yield (title,
+               as_ratio(stats.geomean_ratio(a, b)),
+               as_ratio(stats.geomean_ratio(a, b, of=stats.median)),
+               as_range(stats.geomean_spread(a, b)),
+               f'{name} {as_ratio(ratio)}')
 
 
 def small_lines(section):
