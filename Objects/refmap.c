@@ -535,23 +535,23 @@ refmap_create_unlocked(refmap_state_t *map, uintptr_t page)
 }
 
 /* Keep the types of the objects in `block` while they are alive. Without
-   memory for that they are unknown. Slots are read from `copy`, which has the same
-   ones and is loose: packed ones take a search each. */
+   memory for that they are unknown. */
 static void
-refmap_capture_types(refmap_state_t *map, refmap_block_t *block,
-                     const refmap_block_t *copy)
+refmap_capture_types(refmap_state_t *map, refmap_block_t *block)
 {
-    refmap_copy_t bytes;
+    refmap_copy_t copy;
+    refmap_slot_t slots[REFMAP_SLOTS];
     size_t size = REFMAP_SLOTS * sizeof(*block->types);
     block->types = _PyRefMap_Malloc(size);
     if (block->types == NULL) {
         return;
     }
-    _PyRefMap_ReadPage(copy, &bytes);
+    _PyRefMap_ReadPage(block, &copy);
+    refmap_get_all(block, slots);
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
         refmap_object_t object = {.type = REFMAP_TYPE_UNKNOWN};
-        if (refmap_get(copy, i).count != 0) {
-            _PyRefMap_ReadSlot(map, copy, i, &bytes, &object);
+        if (slots[i].count != 0) {
+            _PyRefMap_ReadSlot(map, block, i, slots[i], &copy, &object);
         }
         block->types[i] = object.type;
     }
@@ -609,7 +609,7 @@ refmap_unshare_unlocked(refmap_state_t *map, refmap_block_t *block)
         if (refmap_table_add(map, copy) == 0) {
             if (refmap_split_unlocked(map, block, copy) == 0) {
                 refmap_add_loose_unlocked(map, copy);
-                refmap_capture_types(map, block, copy);
+                refmap_capture_types(map, block);
                 map->blocks[copy->index] = copy;
                 refmap_retire_unlocked(map, block);
                 return copy;
@@ -898,7 +898,7 @@ refmap_free_counted(refmap_state_t *map, uintptr_t address)
     refmap_copy_t copy;
     refmap_object_t object;
     _PyRefMap_ReadPage(block, &copy);
-    _PyRefMap_ReadSlot(map, block, i, &copy, &object);
+    _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
     refmap_finding(map, object.address, refmap_count(&slot), object.type);
     refmap_settle(map, address, 0);
     errno = saved_errno;
@@ -1465,12 +1465,12 @@ refmap_type_at(refmap_state_t *map, uintptr_t address)
 
 void
 _PyRefMap_ReadSlot(refmap_state_t *map, const refmap_block_t *block, size_t i,
-                   const refmap_copy_t *copy, refmap_object_t *object)
+                   refmap_slot_t slot, const refmap_copy_t *copy,
+                   refmap_object_t *object)
 {
-    uint32_t birth = refmap_get(block, i).birth;
-    object->address = refmap_slot_address(block, i);
-    object->type = birth & REFMAP_BIRTH_KEYS ? REFMAP_TYPE_KEYS
-                                             : REFMAP_TYPE_UNKNOWN;
+    object->address = refmap_slot_address(block, i, slot);
+    object->type = slot.birth & REFMAP_BIRTH_KEYS ? REFMAP_TYPE_KEYS
+                                                  : REFMAP_TYPE_UNKNOWN;
     object->refcnt = -1;
     if (!copy->readable) {
         return;

@@ -230,7 +230,6 @@ mapping_new(size_t size)
         if (mappings[i].size == size) {
             ptr = mappings[i].ptr;
             mappings[i].ptr = NULL;
-            mappings[i].size = 0;
         }
     }
     memory_unlock();

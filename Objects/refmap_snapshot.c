@@ -203,6 +203,7 @@ static refmap_record_t
 side_record(side_t *side, size_t i)
 {
     refmap_block_t *block = side->block;
+    refmap_slot_t slot = side->slots[i];
     refmap_object_t object = {.type = REFMAP_TYPE_UNKNOWN};
     if (block->types != NULL) {
         object.type = block->types[i];
@@ -213,12 +214,12 @@ side_record(side_t *side, size_t i)
             _PyRefMap_ReadPage(block, &side->copy);
             side->copied = 1;
         }
-        _PyRefMap_ReadSlot(side->map, block, i, &side->copy, &object);
+        _PyRefMap_ReadSlot(side->map, block, i, slot, &side->copy, &object);
     }
     refmap_record_t record = {
-        .address = refmap_slot_address(block, i),
+        .address = refmap_slot_address(block, i, slot),
         .type = _PyRefMap_TypeName(side->map, object.type),
-        .birth = side->slots[i].birth & REFMAP_BIRTH_SERIAL,
+        .birth = slot.birth & REFMAP_BIRTH_SERIAL,
     };
     return record;
 }
@@ -449,7 +450,7 @@ list_block(refmap_state_t *map, refmap_block_t *block, int differing,
             copied = 1;
         }
         refmap_object_t object;
-        _PyRefMap_ReadSlot(map, block, i, &copy, &object);
+        _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
         if (differing && copy.readable && refcnt_agrees(&slot, object.refcnt)) {
             continue;
         }
@@ -498,7 +499,7 @@ _PyRefMap_ObjectAt(uintptr_t address)
     refmap_copy_t copy;
     refmap_object_t object;
     _PyRefMap_ReadPage(block, &copy);
-    _PyRefMap_ReadSlot(map, block, i, &copy, &object);
+    _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
     return object.address == address && copy.readable
            && refcnt_agrees(&slot, object.refcnt)
            && object.type != REFMAP_TYPE_UNKNOWN ? (PyObject *)address : NULL;

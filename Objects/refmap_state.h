@@ -311,13 +311,13 @@ refmap_set(refmap_block_t *block, size_t i, refmap_slot_t slot)
     words[odd ? 0 : REFMAP_LANES] = slot.birth & REFMAP_BIRTH_BORN ? slot.birth : 0;
 }
 
-/* The exact address of the object in a slot. */
+/* The exact address of the object in slot `i`, which is `slot`. */
 static inline uintptr_t
-refmap_slot_address(const refmap_block_t *block, size_t i)
+refmap_slot_address(const refmap_block_t *block, size_t i, refmap_slot_t slot)
 {
     uintptr_t address = (block->page << REFMAP_PAGE_BITS)
                         | ((uintptr_t)i << REFMAP_SLOT_BITS);
-    return refmap_get(block, i).birth & REFMAP_BIRTH_ODD ? address + 8 : address;
+    return slot.birth & REFMAP_BIRTH_ODD ? address + 8 : address;
 }
 
 static inline refmap_state_t *
@@ -350,9 +350,10 @@ typedef struct {
     Py_ssize_t refcnt;          // ob_refcnt; -1 if the memory can't be read
 } refmap_object_t;
 
-/* Find out what is in a slot with a count. */
+/* Find out what is in slot `i`, which is `slot` and has a count. */
 extern void _PyRefMap_ReadSlot(refmap_state_t *map, const refmap_block_t *block,
-        size_t i, const refmap_copy_t *copy, refmap_object_t *object);
+        size_t i, refmap_slot_t slot, const refmap_copy_t *copy,
+        refmap_object_t *object);
 
 /* Read the names of types anew: one may have been renamed. */
 extern void _PyRefMap_ForgetTypes(refmap_state_t *map);
