@@ -76,7 +76,7 @@ compile() {
     variant=$1
     shift
     (cd "$build/$version-$variant" 2>/dev/null && rm -f "$@") || :
-    "$refmap_root/Tools/refmap/build" "$version" "$variant" \
+    "$scripts/build/build" "$version" "$variant" \
         "EXTRA_CFLAGS=-D__LINE__=1" "$@" >"$work/messages" 2>&1 || {
         cat "$work/messages"
         die "$version-$variant cannot be compiled"
