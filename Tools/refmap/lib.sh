@@ -181,6 +181,9 @@ update() { cmp -s "$1" "$2" || { mkdir -p "$(dirname "$2")"; cp "$1" "$2"; }; }
 
 # version_of TREE: X.Y of a CPython tree; prints nothing when it is none.
 version_of() {
+    for file in configure configure.ac Makefile.pre.in Objects/object.c; do
+        [ -f "$1/$file" ] || return 0
+    done
     awk '$1 == "#define" && $2 == "PY_MAJOR_VERSION" { major = $3 }
          $1 == "#define" && $2 == "PY_MINOR_VERSION" { minor = $3 }
          END { if (major != "" && minor != "") print major "." minor }' \

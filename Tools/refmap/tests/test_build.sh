@@ -162,6 +162,65 @@ nothing_changed_keeps_times() {
     mtimes "$tree" | diff "$work/before" -
 }
 
+bad_tarball_keeps_trees() {
+    fingerprint "$repo/build" >"$work/before.trees"
+    echo bad >"$work/bad.tar.xz"
+    PYTHON_TARBALL=$work/bad.tar.xz \
+        refuses "bad.tar.xz cannot be unpacked: " run build/prepare "$version"
+    mkdir -p "$work/pack/none"
+    echo none >"$work/pack/none/file"
+    tar -C "$work/pack" -cf "$work/none.tar" none
+    PYTHON_TARBALL=$work/none.tar \
+        refuses "none.tar holds no CPython source tree, not" run build/prepare "$version"
+    fingerprint "$repo/build" | cmp - "$work/before.trees"
+}
+
+good_tarball_replaces_trees() {
+    fingerprint "$tree" >"$work/before.trees"
+    cp -R "$work/slim" "$work/pack/good"
+    echo other >"$work/pack/good/mark"
+    tar -C "$work/pack" -cf "$work/good:1.tar" good
+    PYTHON_TARBALL=$work/good:1.tar run build/prepare "$version"
+    [ -f "$stock/mark" ]
+    [ -f "$tree/mark" ]
+    run build/prepare "$version"
+    fingerprint "$tree" | cmp - "$work/before.trees"
+}
+
+# A stub in place of configure, which takes half a minute. A call of it leaves a
+# line in the build directory.
+stub_configure() {
+    cp -p "$stock/configure" "$work/configure.saved"
+    trap 'cp -p "$work/configure.saved" "$stock/configure"' EXIT
+    cat >"$stock/configure" <<'STUB'
+#!/bin/sh
+echo "$*" >>configured
+printf 'all:\n\techo true >python && chmod +x python\n' >Makefile
+STUB
+    mkdir -p "$work/dpkg"
+    printf '#!/bin/sh\ncat "%s/packages"\n' "$work" >"$work/dpkg/dpkg-query"
+    chmod +x "$work/dpkg/dpkg-query"
+}
+
+# configured_times N: by all builds so far, and the next build does not do it again.
+configured_times() {
+    for again in once twice; do
+        PATH=$work/dpkg:$PATH run build/build "$version" stock-release
+        [ "$(wc -l <"$repo/build/$version-stock-release/configured")" -eq "$1" ]
+    done
+}
+
+configured_anew() {
+    stub_configure
+    printf 'ii  liba-dev 1\nun  libb-dev \n' >"$work/packages"
+    configured_times 1
+    printf 'ii  liba-dev 1\nii  libb-dev 2\n' >"$work/packages"
+    configured_times 2
+    export CONFIGURE_ARGS=--without-pymalloc
+    configured_times 3
+    rm -rf "$repo/build/$version-stock-release"
+}
+
 # only_touches FILE: prepare gives that file another time, and no other one.
 only_touches() {
     sleep 0.01
@@ -172,6 +231,7 @@ only_touches() {
 }
 
 overlay_edit_touches_one_file() {
+    mtimes "$tree" >"$work/before"
     echo changed >"$repo/Objects/refmap.c"
     only_touches Objects/refmap.c
 }
@@ -187,7 +247,7 @@ removed_files_vanish() {
     sed -i '/0020/d' "$repo/patches/$version/series"
     run build/prepare "$version"
     [ ! -e "$tree/Lib/refmap/deep" ]
-    ! grep -q zweite "$tree/Objects/object.c"
+    not grep -q zweite "$tree/Objects/object.c"
     fingerprint "$tree" >"$work/grown"
     rm -rf "$tree"
     run build/prepare "$version"
@@ -203,19 +263,17 @@ tree_names_the_hook() {
 fuzz_is_refused() {
     sed 's,^ #include "Python.h".*, #include "Pithon.h",' \
         "$repo/patches/$version/0010-first.patch" >"$work/fuzzy"
-    ! cmp -s "$work/fuzzy" "$repo/patches/$version/0010-first.patch"
+    not cmp -s "$work/fuzzy" "$repo/patches/$version/0010-first.patch"
     cp "$work/fuzzy" "$repo/patches/$version/0010-first.patch"
     refuses "0010-first.patch does not apply" run build/prepare "$version"
 }
 
-# with_copy TEST...: in a subshell; the repository is put back afterwards.
+# with_copy TEST...: the patches are put back afterwards. By a trap of the shell
+# that 'check' made: behind 'TEST ||' set -e would have no effect.
 with_copy() {
     cp -R "$repo/patches" "$work/patches.saved"
-    status=0
-    (set -eu; "$@") || status=$?
-    rm -rf "$repo/patches"
-    mv "$work/patches.saved" "$repo/patches"
-    return $status
+    trap 'rm -rf "$repo/patches"; mv "$work/patches.saved" "$repo/patches"' EXIT
+    "$@"
 }
 
 # --- configure --------------------------------------------------------------
@@ -273,8 +331,9 @@ git_stays_clean() {
     git -c user.name=t -c user.email=t@localhost commit -q -m pristine
     git status --short >"$work/status"
     run patches/apply .
-    ! git status --short | cmp -s - "$work/status"
-    ! git status --short | grep -F .refmap
+    git status --short >"$work/status.applied"
+    not cmp -s "$work/status" "$work/status.applied"
+    not grep -F .refmap "$work/status.applied"
     run patches/unapply .
     git status --short | cmp - "$work/status"
     git diff --exit-code
@@ -505,6 +564,9 @@ check "without root: one command to run, nothing installed" no_root
 check "results are counted" counting
 check "prepare patches and adds files" prepared_tree
 check "prepare changes no file when nothing changed" nothing_changed_keeps_times
+check "a bad tarball leaves both trees alone" bad_tarball_keeps_trees
+check "another good tarball replaces both trees" good_tarball_replaces_trees
+check "a build is configured anew when a library came" configured_anew
 check "apply and unapply leave a checkout as it was" apply_unapply
 check "git sees nothing of apply and unapply" git_stays_clean
 check "local changes stay" local_changes_stay
