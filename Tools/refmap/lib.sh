@@ -14,7 +14,7 @@
 # The hooks     small diffs to existing files (list_hooks)
 # Generated     what autoconf writes; never patched
 
-refmap_root=$(cd "$(dirname "$0")" &&
+refmap_root=$(cd -P "$(dirname "$0")" &&
     while [ ! -f Makefile.pre.in.diff ] && [ "$PWD" != / ]; do cd ..; done && pwd)
 scripts=$refmap_root/Tools/refmap
 build=${REFMAP_BUILD:-$refmap_root/build}
