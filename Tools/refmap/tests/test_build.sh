@@ -12,14 +12,16 @@ me=test_build
 
 # --- the copy ---------------------------------------------------------------
 
+overlay="Include/internal/pycore_refmap.h Lib/refmap/__init__.py
+         Lib/refmap/deep/er.py Objects/refmap.c"
+
 make_repository() {
     mkdir -p "$repo/patches/$version" "$repo/Tools"
     cp -R "$refmap_root/Tools/refmap" "$repo/Tools/refmap"
     rm -f "$repo/Tools/refmap/tests/check-layers" "$repo/Tools/refmap/patches/check-series"
     cp -R "$refmap_root/configure-overlay" "$refmap_root/Makefile.pre.in.diff" "$repo"
     cp "$refmap_root/patches/$version/upstream" "$repo/patches/$version"
-    for file in Include/internal/pycore_refmap.h Lib/refmap/__init__.py \
-                Lib/refmap/deep/er.py Objects/refmap.c; do
+    for file in $overlay; do
         mkdir -p "$repo/$(dirname "$file")"
         echo "a new file" >"$repo/$file"
     done
@@ -152,7 +154,7 @@ prepared_tree() {
     grep -q 'Objects/refmap.o' "$tree/Makefile.pre.in"
     grep -q 'with-refcount-map' "$tree/configure"
     grep -q 'Py_REFCOUNT_MAP' "$tree/pyconfig.h.in"
-    [ -f "$tree/Lib/refmap/deep/er.py" ]
+    for file in $overlay; do cmp "$repo/$file" "$tree/$file"; done
     [ ! -e "$tree/Tools/refmap" ]
     [ -z "$(find "$tree" -name '*.orig' -o -name '*.rej')" ]
 }
@@ -656,4 +658,5 @@ check "an edit of the overlay touches one file" overlay_edit_touches_one_file
 check "an edit of a patch touches one file" patch_edit_touches_one_file
 check "removed files and hooks vanish from the tree" removed_files_vanish
 check "the numbers of bench and hunt-suite" python3 "$scripts/tests/test_bench.py"
+check "what judge-hooks takes for a hook" python3 "$scripts/tests/test_judge.py"
 summary
