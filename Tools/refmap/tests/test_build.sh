@@ -570,7 +570,7 @@ series_wants_a_change() {
     cd "$repo"
     cat >Tools/refmap/patches/check-series <<SCRIPT
 #!/bin/sh
-echo "\$1 \$2" >"$work/series"
+echo "\$*" >"$work/series"
 SCRIPT
     chmod +x Tools/refmap/patches/check-series
     check_steps series >/dev/null
@@ -583,7 +583,7 @@ SCRIPT
     [ ! -e "$work/series" ]
     echo "# more" >>"patches/$version/series"
     REFMAP_BASE=HEAD check_steps series >/dev/null
-    [ "$(cat "$work/series")" = "$version HEAD" ]
+    [ "$(cat "$work/series")" = "$version --since HEAD" ]
     rm Tools/refmap/patches/check-series
 }
 
