@@ -66,7 +66,8 @@ HOOKS = [
 ]
 
 
-class HooksTest(unittest.TestCase):
+class TreesTest(unittest.TestCase):
+    """A file, stock and patched, and the hooks in it."""
 
     def setUp(self):
         self.directory = tempfile.TemporaryDirectory()
@@ -78,6 +79,9 @@ class HooksTest(unittest.TestCase):
         self.hooks = list(judge_hooks.hooks_of_file(
             Path(self.directory.name, 'stock'), Path(self.directory.name, 'patched'),
             'a.c', lambda line: '0010'))
+
+
+class HooksTest(TreesTest):
 
     def test_found(self):
         self.assertEqual([(hook.line, hook.text) for hook in self.hooks], HOOKS)
@@ -105,6 +109,63 @@ class HooksTest(unittest.TestCase):
         self.assertEqual(hook.key, hook._replace(patch='0020').key)
         self.assertNotEqual(hook.key, hook._replace(replacement='').key)
         self.assertEqual(len({hook.key for hook in self.hooks}), len(HOOKS))
+
+
+class Rehearsal(judge_hooks.Judge):
+    """Builds nothing: a variant compiles what `compiles` says, and the tests of a
+    variant miss the hook when `misses` says so."""
+
+    compiles = {'debug', 'release'}
+    misses = {'debug', 'release'}
+
+    def run(self, words, log, seconds, cwd=None, **variables):
+        text = (self.tree / 'a.c').read_text()
+        if cwd is None:
+            variant, *targets = words[2:]
+            self.calls.append((variant, *targets))
+            return int(bool(targets) and '#error' in text and variant in self.compiles)
+        variant = cwd.name.partition('-')[2]
+        if text == PATCHED or variant not in self.misses:
+            return 0
+        log.write_text('FAIL: test_a (test.T.test_a)\n')
+        return 2
+
+
+class JudgeTest(TreesTest):
+
+    def rehearse(self, **changes):
+        build = Path(self.directory.name)
+        (build / 'patched').rename(build / 'src-3.13')
+        self.judge = Rehearsal('3.13', build, ['test_a'])
+        self.judge.calls = []
+        vars(self.judge).update(changes)
+        self.judge.baseline([(1, self.hooks[1])])
+        del self.judge.calls[:]
+        self.judge.judge(1, self.hooks[1])
+        self.assertEqual((build / 'src-3.13/a.c').read_text(), PATCHED)
+        # What was judged is found again by the next call.
+        again = Rehearsal('3.13', build, ['test_a'])
+        return again.results[again.key(self.hooks[1])]
+
+    def test_noticed_in_debug(self):
+        self.assertEqual(self.rehearse(), {'debug': ['test_a (test.T.test_a)']})
+        self.assertEqual(self.judge.calls, [('debug', 'a.o'), ('debug',)])
+
+    def test_noticed_in_release(self):
+        self.assertEqual(self.rehearse(misses={'release'}),
+                         {'debug': [], 'release': ['test_a (test.T.test_a)']})
+
+    def test_compiled_in_release(self):
+        self.assertEqual(self.rehearse(compiles={'release'}),
+                         {'debug': None, 'release': ['test_a (test.T.test_a)']})
+
+    def test_noticed_by_nobody(self):
+        self.assertEqual(self.rehearse(misses=set()), {'debug': [], 'release': []})
+
+    def test_tests_that_fail_anyway(self):
+        (Path(self.directory.name) / 'patched/a.c').write_text(PATCHED + '\n')
+        with self.assertRaisesRegex(SystemExit, 'with all hooks debug fails: test_a'):
+            self.rehearse()
 
 
 class ResultTest(unittest.TestCase):
