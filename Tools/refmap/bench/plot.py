@@ -111,7 +111,7 @@ def curves(title, x_name, series, y_label, log_y):
 
 def bars(title, values):
     """A panel of bars; values is {name: (value, low, high)}."""
-    left = 130
+    left = 165
     ends = [end for value in values.values() for end in value] + [0]
     x_axis = Axis(ends, left, WIDTH - RIGHT - 30, False)
     parts = [text(WIDTH / 2, 20, title, size=13, extra=' font-weight="bold"')]
@@ -146,7 +146,7 @@ def peers_panel(results):
 
 
 def snapshot_panel(results):
-    section = results.get('c')
+    section = (results.get('c') or {}).get('heaps')
     if not section:
         return []
     series = {'gc.collect()': [], 'snapshot': []}
