@@ -470,6 +470,13 @@ class HeapsScriptTests(unittest.TestCase):
                 '--json', '/nonexistent/file'))
         measure.assert_not_called()
 
+    def test_a_full_disk_loses_no_table(self):
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            self.assertIn('heaps: [Errno 28]', self.fails(
+                '--python', sys.executable, '--vs', sys.executable, '--kinds',
+                'lists', '--sizes', '10', '--rounds', '1', '--json', '/dev/full'))
+        self.assertIn('| 10 lists |', output.getvalue())
+
     def test_two_interpreters(self):
         with contextlib.redirect_stderr(io.StringIO()), \
                 contextlib.redirect_stdout(io.StringIO()) as output, \
