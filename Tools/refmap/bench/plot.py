@@ -1,10 +1,12 @@
-"""The plot of Doc/benchmarks.md: an SVG of up to four panels, made of raw
+"""The plot of Doc/benchmarks.md: an SVG of up to five panels, made of raw
 results without a library. A panel whose numbers are missing is left out."""
 
 import math
+from statistics import geometric_mean
 from xml.sax.saxutils import escape
 
 import stats
+import visiting
 
 WIDTH, HEIGHT = 480, 340                # of a panel, in pixels
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 92
@@ -160,6 +162,20 @@ def snapshot_panel(results):
     return curves('Snapshot and diff', 'live objects', series, time_label, True)
 
 
+def heaps_panel(results):
+    section = results.get('f')
+    if not section:
+        return []
+    series = {}
+    for one, other in section['pairs']:
+        for n, ratios in visiting.by_size(section['heaps'], one, other).items():
+            for what, value in (('mean', geometric_mean(ratios)),
+                                ('worst', max(ratios))):
+                series.setdefault(f'{one}, {what}', []).append((n, value))
+    return curves('Heaps of all kinds: time, its stock one = 1', 'live objects',
+                  series, lambda tick: f'{tick:g}', False) if series else []
+
+
 def live_panel(results):
     live = (results.get('scale') or {}).get('live')
     series = {}
@@ -190,7 +206,7 @@ def retained_panel(results):
                   'retained snapshots', series, time_label, False)
 
 
-PANELS = (peers_panel, snapshot_panel, live_panel, retained_panel)
+PANELS = (peers_panel, heaps_panel, snapshot_panel, live_panel, retained_panel)
 
 
 def figure(results):

@@ -97,6 +97,15 @@ def ratios(results, one, other, figures=STEADY):
             for kind, n, found in each(results) for figure in figures}
 
 
+def by_size(results, one, other):
+    """{n: [ratio]}, of the kinds that all sizes have."""
+    found = {}
+    for (kind, n, _), ratio in ratios(results, one, other).items():
+        if KINDS[kind].only is None:
+            found.setdefault(n, []).append(ratio)
+    return found
+
+
 def geomean(results, one, other, figures=STEADY):
     return geometric_mean(ratios(results, one, other, figures).values())
 

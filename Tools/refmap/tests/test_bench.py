@@ -268,9 +268,9 @@ class PlotTests(unittest.TestCase):
         root = ElementTree.fromstring(plot.figure(results))
         return [e for e in root.iter() if e.tag.endswith('}text')]
 
-    def test_four_panels(self):
+    def test_five_panels(self):
         root = ElementTree.fromstring(plot.figure(sample()))
-        self.assertEqual(len(root.findall('{*}g')), 4)
+        self.assertEqual(len(root.findall('{*}g')), 5)
 
     def test_nothing_measured(self):
         self.assertEqual(self.texts({}), [])
@@ -317,6 +317,12 @@ class VisitingTests(unittest.TestCase):
         self.assertEqual(
             visiting.worst(self.results, 'debug', 'stock-debug'),
             (('lists', 10, 'random order'), 2))
+
+    def test_by_size(self):
+        results = {**self.results, 'bytes-512': {'100000': self.results[
+            'lists']['10']}}
+        self.assertEqual(visiting.by_size(results, 'debug', 'stock-debug'),
+                         {10: [1, 2], 20: [2, 2]})
 
     def test_minimum_of_the_rounds(self):
         results = {'lists': {'10': {
@@ -522,6 +528,19 @@ class HeapTests(unittest.TestCase):
             objects = heap.build(n)
             self.assertEqual(len({id(o) for o in objects}), n)
             self.assertNotIn(None, objects)
+
+    def test_blocks(self):
+        """Each snapshot but every second one follows a pass over all objects."""
+        calls = []
+        with mock.patch.object(heap.sys, 'refmap_snapshot', create=True,
+                               side_effect=lambda: calls.append('snapshot')), \
+                mock.patch.object(heap, 'iterate', lambda objects: calls.append(
+                    f'pass over {len(objects)}')):
+            found = heap.blocks(7, 2)
+        self.assertEqual(calls, ['snapshot'] + 2 * [
+            'pass over 7', 'snapshot', 'snapshot'])
+        self.assertEqual([len(found[name]) for name in ('touched', 'untouched')],
+                         [2, 2])
 
     def test_spaced(self):
         for n, k in ((10, 0), (10, 3), (10, 10), (1000, 999)):
