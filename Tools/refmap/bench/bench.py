@@ -38,7 +38,7 @@ class Run:
     block_objects = 3 * 10**5
     heap_sizes = visiting.SIZES
     heap_rounds = 3
-    heap_passes = 3
+    heap_passes = 2
     retained_objects = 10**6
     retained = (0, 1, 3, 10, 30, 100, 300, 1000)
 

@@ -357,8 +357,9 @@ def heap_summary(heaps, one, other):
 
 def heap_lines(section):
     heaps, rounds = section['heaps'], section['rounds']
-    lines = [f'Heaps of objects of one kind, {rounds} round{"s" * (rounds > 1)}, '
-             'each in a process of its own: CPU time per object of passes that '
+    lines = [f'Heaps of objects of one kind, {rounds} round{"s" * (rounds > 1)} '
+             f'(one less of more than {visiting.LARGE:,} objects), each in a '
+             'process of its own: CPU time per object of passes that '
              f'read something of each object (mean of {section["passes"]} passes '
              'or more), of the first pass after the build, and of the build; and '
              'the peak memory. Times are those of the stock interpreter, all else '

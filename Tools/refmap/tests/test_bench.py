@@ -388,6 +388,17 @@ class VisitingTests(unittest.TestCase):
         self.assertEqual(results['lists'], {'5': {'one': {'in order': [1, 6]},
                                                   'other': {'in order': [2, 5]}}})
 
+    def test_large_heaps_have_one_round_less_but_one(self):
+        with mock.patch.object(visiting, 'LARGE', 5), \
+                mock.patch.object(visiting, 'visit',
+                                  lambda *args: {'in order': 1}):
+            for rounds, small, large in (1, 1, 1), (2, 2, 1), (3, 3, 2):
+                results = visiting.measure(
+                    {'one': []}, [('lists', 5), ('lists', 6)], rounds, 2, None,
+                    lambda text: None)['lists']
+                self.assertEqual([len(results[n]['one']['in order'])
+                                  for n in ('5', '6')], [small, large])
+
     def test_every_kind(self):
         """Objects of their own each, which their pass can read."""
         for name, kind in kinds.KINDS.items():
