@@ -30,7 +30,7 @@ class Failed(Exception):
 # --- output ------------------------------------------------------------------
 
 class Messages:
-    """Where the hunt says something: stderr, whatever the program does to it."""
+    """Where the hunt says something: stderr, whatever is done to sys.stderr."""
 
     def __init__(self):
         self.stream = sys.stderr
@@ -54,18 +54,22 @@ class Messages:
 
 
 def drain(stream, fd):
-    """Flush a stream of the interpreter; return why that can't be, or None.
+    """Flush a stream of the interpreter, the last thing before it exits.
 
-    Then what it holds goes nowhere. Otherwise the interpreter would try again
-    at exit, and change the exit code when it fails.
+    Return (the stream, None), or (None, why that can't be). Then what it holds
+    goes nowhere: the interpreter would try again, and change the exit code.
     """
     try:
         if stream is not None and not stream.closed:
             stream.flush()
+        return stream, None
     except Exception as exc:
+        reason = saferepr.safe_repr(exc)
+    try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
-        return saferepr.safe_repr(exc)
-    return None
+    except OSError:
+        pass
+    return None, reason
 
 
 # --- programs --------------------------------------------------------------
@@ -277,12 +281,14 @@ def open_json(path):
 
 
 def write_json(path, result):
-    """Append a result to a file, as one line. Raise Failed."""
+    """Append a result to a file, as one line; return why that can't be, or
+    None."""
     try:
         with open(path, 'a', encoding='utf-8') as file:
             file.write(json.dumps(result) + '\n')
     except OSError as exc:
-        raise Failed(f'the findings cannot be written: {exc}') from None
+        return f'the findings cannot be written: {exc}'
+    return None
 
 
 def prepare(options, messages):
@@ -300,49 +306,51 @@ def prepare(options, messages):
 
 
 def hunt(options, messages):
-    """Run the command `hunt`; return the exit code. Raise Failed."""
+    """Run the command `hunt`. Raise Failed if there is no verdict.
+
+    Return (exit code, why it is EXIT_USAGE or None, the verdict).
+    """
     program, name, rules = prepare(options, messages)
     recorder = hunting.record(program, *options.counts,
                               progress=progress_of(options, messages))
     result = hunting.conclude(recorder, name, rules, raw=options.raw)
+    verdict = result['verdict']
     show(result, options, program, rules, messages)
     if options.json:
-        write_json(options.json, result)
-    reason = drain(sys.__stdout__, 1)
-    if reason:
-        raise Failed(f'the output of the program cannot be written: {reason}')
-    if result['verdict'] == judge.ERROR:
-        leave(EXIT_LEAK)
-    failing = {judge.LEAK} | ({judge.SUSPICIOUS} if options.strict else set())
-    return EXIT_LEAK if result['verdict'] in failing else EXIT_CLEAN
-
-
-def leave(code):
-    """End the process at once. Objects that lost references are not safe to
-    destroy: the interpreter might crash, and the exit code say something else.
-    """
-    atexit._run_exitfuncs()
-    drain(sys.__stdout__, 1)
-    os._exit(code)
+        reason = write_json(options.json, result)
+        if reason:
+            return EXIT_USAGE, reason, verdict
+    failing = {judge.ERROR, judge.LEAK}
+    if options.strict:
+        failing.add(judge.SUSPICIOUS)
+    return EXIT_LEAK if verdict in failing else EXIT_CLEAN, None, verdict
 
 
 def main(argv=None):
     """Run the command line; return the exit code. May exit for bad usage."""
     messages = Messages()
     options = parse(argv)
+    verdict = None
     try:
-        code, reason = hunt(options, messages), None
+        code, reason, verdict = hunt(options, messages)
     except Failed as exc:
         code, reason = EXIT_USAGE, str(exc)
     except BaseException as exc:
         # Such as MemoryError, or Ctrl-C.
         code, reason = EXIT_USAGE, f'the hunt failed: {saferepr.safe_repr(exc)}'
+    if verdict == judge.ERROR:
+        atexit._run_exitfuncs()
+    sys.stdout, lost = drain(sys.__stdout__, 1)
+    if lost and not reason:
+        code = EXIT_USAGE
+        reason = f'the output of the program cannot be written: {lost}'
     if reason:
         messages.say(report.escape(f'refmap: {reason}'))
-    # The interpreter flushes them at exit.
-    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-    drain(sys.stdout, 1)
-    drain(sys.stderr, 2)
+    sys.stderr, _ = drain(sys.__stderr__, 2)
+    if verdict == judge.ERROR:
+        # Objects that lost references are not safe to destroy: the interpreter
+        # might crash, and the exit code say something else.
+        os._exit(code)
     return code
 
 

@@ -140,7 +140,8 @@ def sums_lines(result):
     for finding in result['types']:
         if finding['pattern'] not in _NOT_LEAKED:
             judge.add(leaked, finding['refs'])
-    yield f'references by the objects: {leaked} leaked, {result["total"]} in all'
+    yield (f'references by the objects: {leaked} leaked, '
+           f'{result["total"]} in all')
 
 
 def method_lines(result):

@@ -70,7 +70,9 @@ def check_arguments(parser, ns):
 
 def check_hunt(parser, huntrleaks, options):
     """Read the rules, and make sure that the findings can be written."""
-    from .refmap_hunt import hunting, report, suppress
+    from .refmap_hunt import load_package
+    load_package()
+    from refmap import hunting, report, suppress
     try:
         hunting.check_counts(*huntrleaks[:2])
         if 'suppress' in options:
@@ -120,9 +122,9 @@ def verification_problems():
 
 def fail(result, problems):
     """Print the problems, and let the test fail because of them."""
+    from .refmap_hunt import report
     for problem in problems:
-        line = f'{result.test_name}: refmap: {problem}'
-        print(ascii(line)[1:-1] if not line.isprintable() else line,
+        print(report.escape(f'{result.test_name}: refmap: {problem}'),
               file=sys.stderr)
     sys.stderr.flush()
     if not result.state or not result.is_failed(fail_env_changed=False):
@@ -173,7 +175,7 @@ def conclude(options):
     """
     if 'hunt' not in options:
         return
-    from .refmap_hunt import report, suppress
+    from refmap import report, suppress
     lines = []
     for title in 'errors', 'suspicious':
         names = sorted(set(getattr(_collected, title)))

@@ -26,7 +26,7 @@ def load_package():
 
 
 load_package()
-from refmap import hunting, judge, measure, report, suppress    # noqa: E402, F401
+from refmap import hunting, judge, measure, report
 
 # The search for leaking methods may take as long as the hunt did, times this,
 # or MIN_SEARCH seconds if that is more; but not more than a part of the timeout

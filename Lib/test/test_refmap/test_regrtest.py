@@ -689,6 +689,10 @@ class CommandLineTests(unittest.TestCase):
         self.assertRegex(err, r'containers hold \d+ references, 6 more than '
                               r'are counted')
         self.assertEqual(out, 'bye\n')
+        # Nor does it crash when something else goes wrong.
+        code, _, err = self.hunt('--json', '/dev/full', self.script(self.OVER))
+        self.assertEqual(code, 2, err)
+        self.assertIn('the findings cannot be written', err.splitlines()[-1])
 
     def test_strict(self):
         script = self.script(
@@ -815,6 +819,17 @@ class CommandLineTests(unittest.TestCase):
         # What is printed at the end only.
         code, err = self.shell('>/dev/full', 'import sys; sys.stdout = None')
         self.assertEqual(code, 0)
+        # What waits in a buffer that nobody flushed, and no descriptor left.
+        code, err = self.shell('>/dev/full', textwrap.dedent('''
+            import os, resource, sys
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+            sys.__stdout__.write("x")
+            sys.stdout = None
+            '''))
+        self.assertEqual(code, 2, err)
+        self.assertEqual(err.splitlines()[-1],
+                         'refmap: the output of the program cannot be written: '
+                         "<OSError(28, 'No space left on device')>")
 
     def test_fork_without_exec(self):
         script = self.script('import os\n'
