@@ -584,6 +584,7 @@ class RegrtestOptionTests(RegrtestCase):
         self.assertEqual(process.returncode, 0, process.stdout)
         with open(self.path('bisect')) as file:
             self.assertEqual(file.read(), 'test_fails.Test.test_culprit\n')
+        self.assertNotIn('need -R', process.stdout)
 
     def test_a_failing_test(self):
         body = '''
@@ -672,16 +673,20 @@ class CommandLineTests(unittest.TestCase):
         self.assertIn('total ref change 1', err)
 
     OVER = ('''if True:
-        import _testrefmap, atexit, sys
+        import _testrefmap, atexit, os, sys
         if not hasattr(sys, "old"):
             sys.old = object()
             sys.holders = [[sys.old] for _ in range(20)]
             atexit.register(print, "bye")
+            class Last:
+                def __del__(self, write=os.write):
+                    write(1, b"torn down")
+            sys.last = Last()
         _testrefmap.over_decref(sys.old)
         ''')
 
     def test_over_decref(self):
-        # Without the references the interpreter would crash at exit.
+        # Without the references the interpreter might crash in its teardown.
         code, out, err = self.hunt(self.script(self.OVER))
         self.assertEqual(code, 1, err)
         self.assertIn('script.py: error (3 runs', err)
@@ -791,7 +796,7 @@ class CommandLineTests(unittest.TestCase):
         for text in ('import sys; sys.stderr = None',
                      'import sys; sys.stdout = sys.stderr = object()',
                      'import sys; sys.stdout = None',
-                     'import sys; sys.argv = None'):
+                     'import sys; sys.argv[0]; sys.argv = None'):
             with self.subTest(text=text):
                 script = self.script('import _testrefmap\n'
                                      '_testrefmap.leak_reference([1])\n' + text)
