@@ -46,7 +46,7 @@ class History:
         self.addresses = []
         self.watched = watched
         self._state = state
-        self._next = {}         # (run, change, state) -> History
+        self._next = None       # {(run, change, state): History}
         self._first = first     # {address: first count}, shared by all
 
     def __repr__(self):
@@ -93,6 +93,8 @@ class History:
 
     def _then(self, run, change, state):
         """Return the History of those that do this next, in that run."""
+        if self._next is None:
+            self._next = {}
         key = run, change, state
         history = self._next.get(key)
         if history is None:
@@ -198,8 +200,9 @@ class Histories:
         found, ahead = [], list(self._roots.values())
         while ahead:
             history = ahead.pop()
-            ahead.extend(history._next.values())
-            history._next = None
+            if history._next is not None:
+                ahead.extend(history._next.values())
+                history._next = None
             if history.number:
                 history.levels = history._until(self.run + 1)
                 found.append(history)
