@@ -10,6 +10,7 @@
 #endif
 
 #include "Python.h"
+#include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_object.h"        // _Py_IMMORTAL_REFCNT
 #include "pycore_refmap_test.h"   // _PyRefMap_LimitAllocations()
 
@@ -1250,6 +1251,25 @@ static PyType_Spec cell_spec = {
 };
 
 
+/* --- a map that is wrong ----------------------------------------------------------- */
+
+PyDoc_STRVAR(forge_total_doc,
+"forge_total(n, /)\n--\n\n"
+"Add n to the interpreter's total of references, which the map hears nothing\n"
+"of: it is inexact until -n is added.");
+
+static PyObject *
+forge_total(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    Py_ssize_t n = PyLong_AsSsize_t(arg);
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyInterpreterState_Get()->object_state.reftotal += n;
+    Py_RETURN_NONE;
+}
+
+
 /* --- the module -------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
@@ -1296,6 +1316,7 @@ static PyMethodDef methods[] = {
     {"arena_object_free", arena_object_free, METH_O, arena_object_free_doc},
     {"arena_poke", arena_poke, METH_VARARGS, arena_poke_doc},
     {"fail_realloc", fail_realloc, METH_VARARGS, fail_realloc_doc},
+    {"forge_total", forge_total, METH_O, forge_total_doc},
     {NULL}
 };
 
