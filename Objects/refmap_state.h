@@ -55,7 +55,7 @@ extern Py_ssize_t _PyRefMap_UsedBytes(void);
 #include <uthash.h>
 #include <utlist.h>
 
-/* The slots of two pages; see pycore_refmap_hot.h. */
+/* The slots of two pages; see cpython/refmap.h. */
 typedef struct _refmap_group refmap_group_t;
 struct _refmap_group {
     refmap_group_t *prev, *next;    // in refmap_state_t.halves

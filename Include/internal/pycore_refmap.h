@@ -10,7 +10,7 @@
    A *block* has the 256 *slots* of one 4 KiB page; a slot is the count and
    the birth of the object that starts in 16 bytes of memory.  No two objects
    start in the same 16 bytes, because an object is at least that large.  How
-   slots lie in memory is told by pycore_refmap_hot.h.
+   slots lie in memory is told by cpython/refmap.h.
 
    The blocks of a map are the items of a uthash table keyed by page number,
    and that table is the authority.  In front of it stands the *lookaside*: a
@@ -18,7 +18,7 @@
    either 0 or leads to the block of its page *in a state in which the hot path
    may write to it*.  Taking a snapshot empties the lookaside; the next touch
    of a page misses, finds that the block is shared with a snapshot, and copies
-   it.  The hot path itself is in pycore_refmap_hot.h.
+   it.  The hot path itself is in cpython/refmap.h.
 
    A block that is not touched for long is *packed*: it keeps only the slots in
    use, is not in the lookaside, and is unpacked by the next touch.  Others are
@@ -45,7 +45,7 @@ extern "C" {
 #include <stddef.h>
 #include <stdint.h>
 #include "pycore_lock.h"          // PyMutex
-#include "pycore_refmap_hot.h"    // _PyRefMap_TryNew()
+#include "cpython/refmap.h"       // _PyRefMap_TryNew()
 
 #ifndef Py_REF_DEBUG
 #  error "Py_REFCOUNT_MAP requires Py_REF_DEBUG: the map is checked against the total"
@@ -91,8 +91,8 @@ typedef struct {
 /* --- hooks: called from the rest of the interpreter ------------------- */
 
 /* Each moves the reference total of the current interpreter and the count of
-   `op` by the same amount. `op` is not dereferenced. Those that extensions call
-   too, _PyRefMap_Incref() and _PyRefMap_Decref(), are declared in object.h.
+   `op` by the same amount. `op` is not dereferenced. _PyRefMap_Incref() and
+   _PyRefMap_Decref() are declared in cpython/refmap.h.
    `tstate` is the attached thread state, which _PyRefMap_Attach() has noted. */
 // Exported for the _testrefmap extension
 PyAPI_FUNC(void) _PyRefMap_Add(PyThreadState *tstate, void *op, Py_ssize_t n);
@@ -110,7 +110,7 @@ extern void _PyRefMap_SetMortal(PyObject *op, Py_ssize_t refcnt);
 /* References that no object is known for; the total has been moved. */
 extern void _PyRefMap_Unattributed(PyThreadState *tstate, Py_ssize_t n);
 
-/* The hot path is in pycore_refmap_hot.h; these are for when it ends. */
+/* The hot path is in cpython/refmap.h; these are for when it ends. */
 extern void _PyRefMap_New(PyObject *op);
 extern void _PyRefMap_FreeSlow(void *ptr);
 extern void _PyRefMap_DeallocSlow(PyObject *op);

@@ -1,17 +1,21 @@
 /* The hot path of the refcount map: what each Py_INCREF() and Py_DECREF() does.
 
-   Included by object.h, too, so that it can be inlined there; it needs nothing
-   of Python but the types named below.  See pycore_refmap.h for the words.
+   Included by Python.h in front of object.h, as pystats.h is, for the interpreter
+   itself counts in line.  Everybody else finds nothing here: object.h says how
+   extensions count.  See pycore_refmap.h for the words.
 
    No step of it waits for the one before, but for the three loads that lead
    to a slot.  That is why there is one directory, not a tree of them, and why
    the total is kept in several parts: a single one would be a chain of stores
    and loads through all hooks.  Tools/refmap/bench/notes.md has the numbers. */
-#ifndef Py_INTERNAL_REFMAP_HOT_H
-#define Py_INTERNAL_REFMAP_HOT_H
 
-#ifndef Py_BUILD_CORE
-#  error "this header requires Py_BUILD_CORE define"
+// A file may become part of the core after it included Python.h, and is then
+// led here once more by pycore_refmap.h.
+#if defined(Py_REFCOUNT_MAP) && defined(Py_BUILD_CORE) \
+    && !defined(Py_LIMITED_API) && !defined(Py_CPYTHON_REFMAP_H)
+#define Py_CPYTHON_REFMAP_H
+#ifdef __cplusplus
+extern "C" {
 #endif
 
 #include <stdint.h>
@@ -204,24 +208,45 @@ _PyRefMap_MayBeCounted(const void *ptr)
     return entry == 0 || *_PyRefMap_CountIn(entry, ptr) != 0;
 }
 
+/* The same for any thread, with or without a thread state.
+   Exported for shared extensions of the core. */
+PyAPI_FUNC(void) _PyRefMap_Incref(PyObject *op);
+PyAPI_FUNC(void) _PyRefMap_Decref(PyObject *op);
+
+/* For Py_DECREF() in an optimised build, which has taken a reference from
+   ob_refcnt: it is 0 by now, or less than 0, which is a fatal error.
+   Exported for shared extensions that define Py_BUILD_CORE. */
+PyAPI_FUNC(void) _PyRefMap_DecrefLast(PyObject *op);
+PyAPI_FUNC(void) _PyRefMap_DecrefNegative(const char *filename, int lineno,
+                                          PyObject *op) __attribute__((cold));
+
+#ifndef Py_OBJECT_H
 /* In code of the optimised executable itself the hot path is inlined. Debug
    builds keep the calls for who steps through them, and shared objects know no
    faster way to the thread's variable than to call. */
-#if !defined(_Py_INCREF_REFTOTAL) && defined(REFMAP_EXECUTABLE) \
-    && !defined(Py_DEBUG)
-#  define REFMAP_INLINED 1
-#  define _Py_INCREF_REFTOTAL(op) \
-    (__builtin_expect(_PyRefMap_TryMove((op), 1), 1) \
-     ? (void)0 : _PyRefMap_Incref(op))
-#  define _Py_DECREF_REFTOTAL(op) \
-    (__builtin_expect(_PyRefMap_TryMove((op), -1), 1) \
-     ? (void)0 : _PyRefMap_Decref(op))
+#  if defined(REFMAP_EXECUTABLE) && !defined(Py_DEBUG)
+#    define REFMAP_INLINED 1
+#    define _Py_INCREF_REFTOTAL(op) \
+        (__builtin_expect(_PyRefMap_TryMove((op), 1), 1) \
+         ? (void)0 : _PyRefMap_Incref(op))
+#    define _Py_DECREF_REFTOTAL(op) \
+        (__builtin_expect(_PyRefMap_TryMove((op), -1), 1) \
+         ? (void)0 : _PyRefMap_Decref(op))
 // With the hot path in them, gcc takes them for too large.
 static inline REFMAP_INLINE PyObject *_Py_NewRef(PyObject *op);
 static inline REFMAP_INLINE void Py_DECREF(const char *filename, int lineno,
                                            PyObject *op);
-#endif
+#  endif
 // Debug builds, too, have it inlined where the call in it takes no argument.
 static inline REFMAP_INLINE void Py_INCREF(PyObject *op);
+#endif  // !Py_OBJECT_H
 
-#endif  // !Py_INTERNAL_REFMAP_HOT_H
+#ifndef _Py_INCREF_REFTOTAL
+#  define _Py_INCREF_REFTOTAL(op) _PyRefMap_Incref(op)
+#  define _Py_DECREF_REFTOTAL(op) _PyRefMap_Decref(op)
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif  // Py_REFCOUNT_MAP && Py_BUILD_CORE
