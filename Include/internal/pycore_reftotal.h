@@ -67,6 +67,37 @@ _Py_DecRefTotalLast(PyObject *op)
     _PyRefMap_Last(op);
 }
 
+/* Extensions may count in a thread that never had a thread state. The hot path in
+   line must not run there: count `op`, if it is not NULL, and return 1.
+   Elsewhere return 0, and do nothing. */
+static inline REFMAP_INLINE int
+_Py_IncRefDetached(PyObject *op)
+{
+    if (__builtin_expect(_PyRefMap_current != NULL, 1)) {
+        return 0;
+    }
+    if (op != NULL && !_Py_IsImmortal(op)) {
+        op->ob_refcnt++;
+        _PyRefMap_Incref(op);
+    }
+    return 1;
+}
+
+static inline REFMAP_INLINE int
+_Py_DecRefDetached(PyObject *op)
+{
+    if (__builtin_expect(_PyRefMap_current != NULL, 1)) {
+        return 0;
+    }
+    if (op != NULL && !_Py_IsImmortal(op)) {
+        _PyRefMap_Decref(op);
+        if (--op->ob_refcnt == 0) {
+            _Py_Dealloc(op);
+        }
+    }
+    return 1;
+}
+
 #  ifdef REFMAP_INLINED
 // With the hot path in them, gcc takes them for too large.
 static inline REFMAP_INLINE void
@@ -101,6 +132,8 @@ _Py_AddRefTotalOf(PyThreadState *tstate, void *Py_UNUSED(op), Py_ssize_t n)
 #  endif
 #  define _Py_DecRefTotalLeft(op) ((void)0)
 #  define _Py_DecRefTotalLast(op) ((void)0)
+#  define _Py_IncRefDetached(op) 0
+#  define _Py_DecRefDetached(op) 0
 
 #endif  // Py_REFCOUNT_MAP
 
