@@ -2,8 +2,7 @@
 
    With Py_REFCOUNT_MAP the count of that object moves along.  CPython's own
    functions, which know no object, are not declared then: who calls one of them
-   does not compile.  Without the map these functions are no more than calls of
-   those.
+   does not compile.  Without the map these are calls of those, and nothing else.
 
    `op` is a PyObject or a PyDictKeysObject, and is not dereferenced.  `tstate`
    is the attached thread state. */
@@ -108,28 +107,13 @@ _Py_DECREF_NO_DEALLOC(PyObject *op);
 
 #else  // !Py_REFCOUNT_MAP
 
-#  ifdef Py_REF_DEBUG
-static inline void
-_Py_IncRefTotalOf(PyThreadState *tstate, void *Py_UNUSED(op))
-{
-    _Py_IncRefTotal(tstate);
-}
-
-static inline void
-_Py_DecRefTotalOf(PyThreadState *tstate, void *Py_UNUSED(op))
-{
-    _Py_DecRefTotal(tstate);
-}
-
-static inline void
-_Py_AddRefTotalOf(PyThreadState *tstate, void *Py_UNUSED(op), Py_ssize_t n)
-{
-    _Py_AddRefTotal(tstate, n);
-}
-
-#    define _Py_NewRefTotalOf(tstate, op) _Py_IncRefTotalOf((tstate), (op))
-#    define _Py_NewKeysTotalOf(tstate, keys) _Py_IncRefTotalOf((tstate), (keys))
-#  endif
+/* No functions: an inlined one leaves traces in a debug build, the order of the
+   compiled functions, which then is not stock CPython's. */
+#  define _Py_IncRefTotalOf(tstate, op) _Py_IncRefTotal(tstate)
+#  define _Py_DecRefTotalOf(tstate, op) _Py_DecRefTotal(tstate)
+#  define _Py_AddRefTotalOf(tstate, op, n) _Py_AddRefTotal((tstate), (n))
+#  define _Py_NewRefTotalOf(tstate, op) _Py_IncRefTotal(tstate)
+#  define _Py_NewKeysTotalOf(tstate, keys) _Py_IncRefTotal(tstate)
 #  define _Py_DecRefTotalLeft(op) ((void)0)
 #  define _Py_DecRefTotalLast(op) ((void)0)
 #  define _Py_IncRefDetached(op) 0
