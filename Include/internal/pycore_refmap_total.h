@@ -6,8 +6,8 @@
 
    `op` is a PyObject or a PyDictKeysObject, and is not dereferenced.  `tstate`
    is the attached thread state. */
-#ifndef Py_INTERNAL_REFTOTAL_H
-#define Py_INTERNAL_REFTOTAL_H
+#ifndef Py_INTERNAL_REFMAP_TOTAL_H
+#define Py_INTERNAL_REFMAP_TOTAL_H
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -124,4 +124,4 @@ _Py_DECREF_NO_DEALLOC(PyObject *op);
 #ifdef __cplusplus
 }
 #endif
-#endif  // !Py_INTERNAL_REFTOTAL_H
+#endif  // !Py_INTERNAL_REFMAP_TOTAL_H
