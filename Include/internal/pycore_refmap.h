@@ -20,7 +20,7 @@ extern "C" {
 
 #ifdef Py_REFCOUNT_MAP
 
-#include "pycore_refmap_hot.h"    // _PyRefMap_TryNew()
+#include "cpython/refmap_hot.h"   // _PyRefMap_TryNew()
 
 #ifndef Py_REF_DEBUG
 #  error "Py_REFCOUNT_MAP requires Py_REF_DEBUG: the map is checked against the total"
@@ -31,8 +31,8 @@ typedef struct _refmap_state refmap_state_t;
 /* --- references -------------------------------------------------------- */
 
 /* Each moves the reference total of the current interpreter and the count of
-   `op` by the same amount. `op` is not dereferenced. Those that extensions call
-   too, _PyRefMap_Incref() and _PyRefMap_Decref(), are declared in object.h.
+   `op` by the same amount. `op` is not dereferenced. _PyRefMap_Incref() and
+   _PyRefMap_Decref() are declared in cpython/refmap_hot.h.
    `tstate` is the attached thread state, which _PyRefMap_Attach() has noted. */
 // Exported for the _testrefmap extension
 PyAPI_FUNC(void) _PyRefMap_Add(PyThreadState *tstate, void *op, Py_ssize_t n);

@@ -8,7 +8,7 @@
 
 #include <sys/mman.h>             // mmap()
 
-/* See _PyRefMap_current in pycore_refmap_hot.h. */
+/* See _PyRefMap_current in cpython/refmap_hot.h. */
 __thread _PyRefMap_hot *_PyRefMap_current;
 
 /* See _PyRefMap_Entry(): what the directory holds for `block`. */

@@ -9,7 +9,7 @@
 
    A *block* has the 256 *slots* of one 4 KiB page; a slot is the count and
    the birth of the object that starts in 16 bytes of memory.  How slots lie in
-   memory is told by pycore_refmap_hot.h.
+   memory is told by cpython/refmap_hot.h.
 
    The blocks of a map are the items of a uthash table keyed by page number,
    and that table is the authority.  In front of it stands the *lookaside*: a
@@ -82,7 +82,7 @@ refmap_hash(const void *key, size_t size)
 #define REFMAP_SLOTS (1 << (REFMAP_PAGE_BITS - REFMAP_SLOT_BITS))
 #define REFMAP_PAGE_SIZE ((size_t)1 << REFMAP_PAGE_BITS)
 
-/* The words of a slot; see pycore_refmap_hot.h. */
+/* The words of a slot; see cpython/refmap_hot.h. */
 typedef struct {
     uint32_t even, odd;
 } refmap_words_t;

@@ -1,17 +1,22 @@
 /* The hot path of the refcount map: what each Py_INCREF() and Py_DECREF() does.
 
-   It needs nothing of Python but the types named below.  Objects/refmap/state.h
-   has the words; Doc/design.md tells why it is as it is.
+   Included by Python.h in front of object.h, as pystats.h is, for the interpreter
+   itself counts in line.  Everybody else finds nothing here: object.h says how
+   extensions count.  Objects/refmap/state.h has the words; Doc/design.md tells why
+   it is as it is.
 
    No step of it waits for the one before, but for the three loads that lead
    to a count.  That is why there is one directory, not a tree of them, and why
    the total is kept in several parts: a single one would be a chain of stores
    and loads through all hooks.  Tools/refmap/bench/notes.md has the numbers. */
-#ifndef Py_INTERNAL_REFMAP_HOT_H
-#define Py_INTERNAL_REFMAP_HOT_H
 
-#ifndef Py_BUILD_CORE
-#  error "this header requires Py_BUILD_CORE define"
+// A file may become part of the core after it included Python.h, and is then
+// led here once more by pycore_refmap.h.
+#if defined(Py_REFCOUNT_MAP) && defined(Py_BUILD_CORE) \
+    && !defined(Py_LIMITED_API) && !defined(Py_CPYTHON_REFMAP_HOT_H)
+#define Py_CPYTHON_REFMAP_HOT_H
+#ifdef __cplusplus
+extern "C" {
 #endif
 
 #include <assert.h>
@@ -269,26 +274,47 @@ _PyRefMap_TryFree(const void *ptr)
     return 1;
 }
 
+/* The same for any thread, with or without a thread state.
+   Exported for shared extensions of the core. */
+PyAPI_FUNC(void) _PyRefMap_Incref(PyObject *op);
+PyAPI_FUNC(void) _PyRefMap_Decref(PyObject *op);
+
+/* For Py_DECREF() in an optimised build, which has taken a reference from
+   ob_refcnt: it is 0 by now, or less than 0, which is a fatal error.
+   Exported for shared extensions that define Py_BUILD_CORE. */
+PyAPI_FUNC(void) _PyRefMap_DecrefLast(PyObject *op);
+PyAPI_FUNC(void) _PyRefMap_DecrefNegative(const char *filename, int lineno,
+                                          PyObject *op) __attribute__((cold));
+
+#ifndef Py_OBJECT_H
 /* In code of the optimised executable itself the hot path is inlined. Debug
    builds keep the calls for who steps through them, and shared objects know no
    faster way to the thread's variable than to call. */
-#if !defined(_Py_INCREF_REFTOTAL) && defined(REFMAP_EXECUTABLE) \
-    && !defined(Py_DEBUG)
+#  if defined(REFMAP_EXECUTABLE) && !defined(Py_DEBUG)
 extern void _PyRefMap_IncrefSlow(PyObject *op) __attribute__((cold));
 extern void _PyRefMap_DecrefSlow(PyObject *op) __attribute__((cold));
-#  define REFMAP_INLINED 1
-#  define _Py_INCREF_REFTOTAL(op) \
-    (__builtin_expect(_PyRefMap_TryMove((op), 1), 1) \
-     ? (void)0 : _PyRefMap_IncrefSlow(op))
-#  define _Py_DECREF_REFTOTAL(op) \
-    (__builtin_expect(_PyRefMap_TryMove((op), -1), 1) \
-     ? (void)0 : _PyRefMap_DecrefSlow(op))
+#    define REFMAP_INLINED 1
+#    define _Py_INCREF_REFTOTAL(op) \
+        (__builtin_expect(_PyRefMap_TryMove((op), 1), 1) \
+         ? (void)0 : _PyRefMap_IncrefSlow(op))
+#    define _Py_DECREF_REFTOTAL(op) \
+        (__builtin_expect(_PyRefMap_TryMove((op), -1), 1) \
+         ? (void)0 : _PyRefMap_DecrefSlow(op))
 // With the hot path in them, gcc takes them for too large.
 static inline REFMAP_INLINE PyObject *_Py_NewRef(PyObject *op);
 static inline REFMAP_INLINE void Py_DECREF(const char *filename, int lineno,
                                            PyObject *op);
-#endif
+#  endif
 // Debug builds, too, have it inlined where the call in it takes no argument.
 static inline REFMAP_INLINE void Py_INCREF(PyObject *op);
+#endif  // !Py_OBJECT_H
 
-#endif  // !Py_INTERNAL_REFMAP_HOT_H
+#ifndef _Py_INCREF_REFTOTAL
+#  define _Py_INCREF_REFTOTAL(op) _PyRefMap_Incref(op)
+#  define _Py_DECREF_REFTOTAL(op) _PyRefMap_Decref(op)
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif  // Py_REFCOUNT_MAP && Py_BUILD_CORE
