@@ -1,0 +1,32 @@
+"""Text for people: one line stays one line, whatever is in a name."""
+
+
+def plural(n, noun):
+    """Return '1 noun' or 'n nouns'."""
+    return f'{n} {noun}' if n == 1 else f'{n} {noun}s'
+
+
+def escape(text):
+    """Return `text` with what does not print, such as a newline in the name
+    of a type, in the words of a Python string."""
+    if text.isprintable():
+        return text
+    return ''.join(char if char.isprintable() else
+                   char.encode('unicode_escape').decode('ascii')
+                   for char in text)
+
+
+def say(line=''):
+    """Print one line; nothing in it can begin another one."""
+    print(escape(line))
+
+
+def say_all(lines):
+    """Print lines one by one, as they come."""
+    for line in lines:
+        say(line)
+
+
+def record_key(change, name, address):
+    """Sorts records as the interpreter does: the largest change first."""
+    return -abs(change), name.encode('utf-8', 'replace'), address
