@@ -25,13 +25,13 @@ check:
 	@Tools/refmap/check '$(VERSION)'
 
 deps:
-	@Tools/refmap/install-deps
+	@Tools/refmap/build/install-deps
 
 python:
-	@Tools/refmap/build '$(VERSION)' '$(VARIANT)'
+	@Tools/refmap/build/build '$(VERSION)' '$(VARIANT)'
 
 install:
-	@Tools/refmap/install '$(VERSION)' '$(VARIANT)' '$(PREFIX)'
+	@Tools/refmap/build/install '$(VERSION)' '$(VARIANT)' '$(PREFIX)'
 
 bench:
 	@test -x Tools/refmap/bench/run || \
@@ -39,18 +39,18 @@ bench:
 	@Tools/refmap/bench/run '$(VERSION)'
 
 apply:
-	@Tools/refmap/apply '$(DEST)'
+	@Tools/refmap/patches/apply '$(DEST)'
 
 unapply:
-	@Tools/refmap/unapply '$(DEST)'
+	@Tools/refmap/patches/unapply '$(DEST)'
 
 lint:
-	@Tools/refmap/lint-patches
+	@Tools/refmap/patches/lint-patches
 
 clean:
-	@Tools/refmap/clean
+	@Tools/refmap/build/clean
 
 distclean:
-	@Tools/refmap/clean --all
+	@Tools/refmap/build/clean --all
 
 .PHONY: help demo check deps python install bench apply unapply lint clean distclean

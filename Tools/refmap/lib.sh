@@ -1,5 +1,13 @@
-# Shared by the scripts of this directory, which read it by '. lib.sh' after
-# setting $me (their name). POSIX sh, coreutils, diffutils and patch only.
+# Shared by the scripts of this directory and of those below it, which read it by
+# '. lib.sh' after setting $me (their name). POSIX sh, coreutils, diffutils and
+# patch only.
+#
+# build/        from a tarball to an interpreter, and away with it
+# patches/      the series: into your own checkout and out, checked, written anew
+# hunt/         hunts in CPython's whole suite
+# bench/        timing
+# tests/        of these scripts, and what decides about a log
+# examples/     leaks to find
 #
 # refmap_root   the repository, the nearest directory above the script that is one
 # The overlay   whole new files, at the same path here and in a CPython tree
@@ -8,6 +16,7 @@
 
 refmap_root=$(cd "$(dirname "$0")" &&
     while [ ! -f Makefile.pre.in.diff ] && [ "$PWD" != / ]; do cd ..; done && pwd)
+scripts=$refmap_root/Tools/refmap
 build=${REFMAP_BUILD:-$refmap_root/build}
 overlay_dirs="Include Objects Python Modules Lib Doc Tools/gdb"
 generated="configure pyconfig.h.in"
@@ -124,7 +133,7 @@ stage_overlay() {
 # kept: no other step takes as long.
 stage_generated() {
     for tool in autoconf autoheader; do
-        command -v $tool >/dev/null || die "$tool is missing; run Tools/refmap/install-deps"
+        command -v $tool >/dev/null || die "$tool is missing; run Tools/refmap/build/install-deps"
     done
     key=$({ cat "$2/configure.ac" "$2/refcount_map.m4" "$1/aclocal.m4"
             autoconf --version; } | sha256sum | cut -c1-16)
@@ -172,6 +181,9 @@ update() { cmp -s "$1" "$2" || { mkdir -p "$(dirname "$2")"; cp "$1" "$2"; }; }
 
 # version_of TREE: X.Y of a CPython tree; prints nothing when it is none.
 version_of() {
+    for file in configure configure.ac Makefile.pre.in Objects/object.c; do
+        [ -f "$1/$file" ] || return 0
+    done
     awk '$1 == "#define" && $2 == "PY_MAJOR_VERSION" { major = $3 }
          $1 == "#define" && $2 == "PY_MINOR_VERSION" { minor = $3 }
          END { if (major != "" && minor != "") print major "." minor }' \

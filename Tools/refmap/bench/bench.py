@@ -69,7 +69,7 @@ class Run:
         path = os.path.join(self.build, f'{self.version}-{variant}', 'python')
         if not os.access(path, os.X_OK):
             raise Failure(f'the variant {variant} is missing; build it by '
-                          f'Tools/refmap/build {self.version} {variant}')
+                          f'Tools/refmap/build/build {self.version} {variant}')
         return path
 
     def say(self, text):

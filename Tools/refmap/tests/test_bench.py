@@ -20,6 +20,7 @@ import xml.etree.ElementTree as ElementTree
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = os.path.join(HERE, '..')
 BENCH = os.path.join(TOOLS, 'bench')
+HUNT = os.path.join(TOOLS, 'hunt')
 sys.dont_write_bytecode = True
 sys.path.insert(0, BENCH)
 
@@ -311,7 +312,7 @@ class CommandLineTests(unittest.TestCase):
             run = bench.Run(bench.parse_arguments(
                 ['3.13', '--build', directory]))
             with self.assertRaisesRegex(Failure, 'debug is missing; build it '
-                                        'by Tools/refmap/build 3.13 debug$'):
+                                        'by Tools/refmap/build/build 3.13 debug$'):
                 run.python('debug')
 
     def test_report_only(self):
@@ -447,7 +448,7 @@ class HuntSummaryTests(unittest.TestCase):
                              'failed (reference leak)\n'
                              '0:00:03 [3/4/1] test_d passed in 30.1 sec\n'
                              '0:00:03 [4/4/1] test_e skipped\n')
-        summary = load_script('hunt-summary', TOOLS).summarise(self.directory)
+        summary = load_script('hunt-summary', HUNT).summarise(self.directory)
         self.assertEqual(summary['outcomes'], {'passed': 2, 'failed': 1,
                                                'skipped': 1, 'not run': 1})
         self.assertEqual(summary['measured'], 3)
@@ -458,7 +459,7 @@ class HuntSummaryTests(unittest.TestCase):
         self.assertEqual(list(summary['moved']), ['test_d'])
 
     def test_no_parts(self):
-        script = load_script('hunt-summary', TOOLS)
+        script = load_script('hunt-summary', HUNT)
         error = io.StringIO()
         with contextlib.redirect_stderr(error):
             self.assertEqual(script.main([self.directory]), 2)

@@ -26,7 +26,7 @@ make_repository() {
     make_patch 0020-second.patch "Objects/object.c" 7 "/* second */"
     printf '%s\n' "# comment" 0010-first.patch "0020-second.patch  # why" \
         >"$repo/patches/$version/series"
-    "$repo/Tools/refmap/refresh-patches" "$version"
+    "$repo/Tools/refmap/patches/refresh-patches" "$version"
 }
 
 # make_patch NAME FILE LINE TEXT: inserts TEXT behind LINE, on top of the series.
@@ -90,7 +90,7 @@ wrong_checksum_is_deleted() {
     export REFMAP_DIST="$work/dist"
     mkdir -p "$REFMAP_DIST"
     echo bad >"$REFMAP_DIST/$tarball_name"
-    refuses "set PYTHON_TARBALL=" offline run fetch-source "$version"
+    refuses "set PYTHON_TARBALL=" offline run build/fetch-source "$version"
     grep -q "expected $pinned" "$work/said"
     grep -q "found    $(echo bad | sha256sum | cut -d ' ' -f 1)" "$work/said"
     [ ! -e "$REFMAP_DIST/$tarball_name" ]
@@ -100,13 +100,13 @@ wrong_tarball_of_user_stays() {
     mkdir -p "$work/mine"
     echo bad >"$work/mine/$tarball_name"
     export PYTHON_TARBALL="$work/mine/$tarball_name"
-    refuses "found  " run fetch-source "$version"
+    refuses "found  " run build/fetch-source "$version"
     [ -f "$PYTHON_TARBALL" ]
 }
 
 other_tarball_is_a_warning() {
     echo other >"$work/Python-$version.99.tar.xz"
-    PYTHON_TARBALL=$work/Python-$version.99.tar.xz run fetch-source "$version" \
+    PYTHON_TARBALL=$work/Python-$version.99.tar.xz run build/fetch-source "$version" \
         >"$work/out" 2>"$work/err"
     [ "$(cat "$work/out")" = "$work/Python-$version.99.tar.xz" ]
     grep -q "warning: .*not pinned" "$work/err"
@@ -114,19 +114,19 @@ other_tarball_is_a_warning() {
 
 renamed_tarball_is_known() {
     ln -s "$tarball" "$work/renamed.tar.xz"
-    PYTHON_TARBALL=$work/renamed.tar.xz run fetch-source "$version" >/dev/null 2>"$work/err"
+    PYTHON_TARBALL=$work/renamed.tar.xz run build/fetch-source "$version" >/dev/null 2>"$work/err"
     [ ! -s "$work/err" ]
 }
 
 missing_tarball() {
-    PYTHON_TARBALL=/nowhere refuses "no such file" run fetch-source "$version"
+    PYTHON_TARBALL=/nowhere refuses "no such file" run build/fetch-source "$version"
 }
 
 unknown_names() {
-    refuses "unknown VERSION 2.7 .*known: $version" run build 2.7 debug
-    refuses "unknown VERSION" run build ../x debug
-    refuses "unknown VARIANT fast; known: debug" run build "$version" fast
-    refuses "PREFIX is empty" run install "$version" debug ""
+    refuses "unknown VERSION 2.7 .*known: $version" run build/build 2.7 debug
+    refuses "unknown VERSION" run build/build ../x debug
+    refuses "unknown VARIANT fast; known: debug" run build/build "$version" fast
+    refuses "PREFIX is empty" run build/install "$version" debug ""
 }
 
 # As a user without root and sudo, to whom all packages are missing.
@@ -138,14 +138,14 @@ no_root() {
     printf '#!/bin/sh\ntouch "%s/called"\n' "$work" >"$work/noroot/apt-get"
     chmod +x "$work"/noroot/*
     PATH=$work/noroot:$PATH refuses "^apt-get install -y .*uthash-dev" \
-        run install-deps </dev/null
+        run build/install-deps </dev/null
     [ ! -e "$work/called" ]
 }
 
 # --- trees ------------------------------------------------------------------
 
 prepared_tree() {
-    run prepare "$version"
+    run build/prepare "$version"
     grep -q '/\* first \*/' "$tree/Objects/object.c"
     grep -q '/\* second \*/' "$tree/Objects/object.c"
     grep -q 'Objects/refmap.o' "$tree/Makefile.pre.in"
@@ -158,20 +158,80 @@ prepared_tree() {
 
 nothing_changed_keeps_times() {
     mtimes "$tree" >"$work/before"
-    run prepare "$version"
+    run build/prepare "$version"
     mtimes "$tree" | diff "$work/before" -
+}
+
+bad_tarball_keeps_trees() {
+    fingerprint "$repo/build" >"$work/before.trees"
+    echo bad >"$work/bad.tar.xz"
+    PYTHON_TARBALL=$work/bad.tar.xz \
+        refuses "bad.tar.xz cannot be unpacked: " run build/prepare "$version"
+    mkdir -p "$work/pack/none"
+    echo none >"$work/pack/none/file"
+    tar -C "$work/pack" -cf "$work/none.tar" none
+    PYTHON_TARBALL=$work/none.tar \
+        refuses "none.tar holds no CPython source tree, not" run build/prepare "$version"
+    fingerprint "$repo/build" | cmp - "$work/before.trees"
+}
+
+good_tarball_replaces_trees() {
+    fingerprint "$tree" >"$work/before.trees"
+    cp -R "$work/slim" "$work/pack/good"
+    echo other >"$work/pack/good/mark"
+    tar -C "$work/pack" -cf "$work/good:1.tar" good
+    PYTHON_TARBALL=$work/good:1.tar run build/prepare "$version"
+    [ -f "$stock/mark" ]
+    [ -f "$tree/mark" ]
+    run build/prepare "$version"
+    fingerprint "$tree" | cmp - "$work/before.trees"
+}
+
+# A stub in place of configure, which takes half a minute. A call of it leaves a
+# line in the build directory.
+stub_configure() {
+    cp -p "$stock/configure" "$work/configure.saved"
+    trap 'cp -p "$work/configure.saved" "$stock/configure"' EXIT
+    cat >"$stock/configure" <<'STUB'
+#!/bin/sh
+echo "$*" >>configured
+printf 'all:\n\techo true >python && chmod +x python\n' >Makefile
+STUB
+    mkdir -p "$work/dpkg"
+    printf '#!/bin/sh\ncat "%s/packages"\n' "$work" >"$work/dpkg/dpkg-query"
+    chmod +x "$work/dpkg/dpkg-query"
+}
+
+# configured_times N: by all builds so far, and the next build does not do it again.
+configured_times() {
+    for again in once twice; do
+        PATH=$work/dpkg:$PATH run build/build "$version" stock-release
+        [ "$(wc -l <"$repo/build/$version-stock-release/configured")" -eq "$1" ]
+    done
+}
+
+configured_anew() {
+    stub_configure
+    printf 'ii  liba-dev 1\nun  libb-dev \n' >"$work/packages"
+    configured_times 1
+    printf 'ii  liba-dev 1\nii  libb-dev 2\n' >"$work/packages"
+    configured_times 2
+    export CONFIGURE_ARGS=--without-pymalloc
+    configured_times 3
+    rm -rf "$repo/build/$version-stock-release"
 }
 
 # only_touches FILE: prepare gives that file another time, and no other one.
 only_touches() {
     sleep 0.01
-    run prepare "$version"
+    run build/prepare "$version"
     mtimes "$tree" >"$work/after"
     [ "$(diff "$work/before" "$work/after" | sed -n 's/^> \.\/\([^ ]*\) .*/\1/p' |
          grep -v -x .refmap-files)" = "$1" ]
 }
 
 overlay_edit_touches_one_file() {
+    mtimes "$tree" >"$work/before"
     echo changed >"$repo/Objects/refmap.c"
     only_touches Objects/refmap.c
 }
@@ -185,37 +245,35 @@ patch_edit_touches_one_file() {
 removed_files_vanish() {
     rm -r "$repo/Lib/refmap/deep"
     sed -i '/0020/d' "$repo/patches/$version/series"
-    run prepare "$version"
+    run build/prepare "$version"
     [ ! -e "$tree/Lib/refmap/deep" ]
-    ! grep -q zweite "$tree/Objects/object.c"
+    not grep -q zweite "$tree/Objects/object.c"
     fingerprint "$tree" >"$work/grown"
     rm -rf "$tree"
-    run prepare "$version"
+    run build/prepare "$version"
     fingerprint "$tree" | cmp - "$work/grown"
 }
 
 tree_names_the_hook() {
     sed -i 's,^ .*Generic.*,-was never there,;s,^ /\*.*,-was never there,' \
         "$repo/patches/$version/0020-second.patch"
-    refuses "the hook patches/$version/0020-second.patch does not apply" run prepare "$version"
+    refuses "the hook patches/$version/0020-second.patch does not apply" run build/prepare "$version"
 }
 
 fuzz_is_refused() {
     sed 's,^ #include "Python.h".*, #include "Pithon.h",' \
         "$repo/patches/$version/0010-first.patch" >"$work/fuzzy"
-    ! cmp -s "$work/fuzzy" "$repo/patches/$version/0010-first.patch"
+    not cmp -s "$work/fuzzy" "$repo/patches/$version/0010-first.patch"
     cp "$work/fuzzy" "$repo/patches/$version/0010-first.patch"
-    refuses "0010-first.patch does not apply" run prepare "$version"
+    refuses "0010-first.patch does not apply" run build/prepare "$version"
 }
 
-# with_copy TEST...: in a subshell; the repository is put back afterwards.
+# with_copy TEST...: the patches are put back afterwards. By a trap of the shell
+# that 'check' made: behind 'TEST ||' set -e would have no effect.
 with_copy() {
     cp -R "$repo/patches" "$work/patches.saved"
-    status=0
-    (set -eu; "$@") || status=$?
-    rm -rf "$repo/patches"
-    mv "$work/patches.saved" "$repo/patches"
-    return $status
+    trap 'rm -rf "$repo/patches"; mv "$work/patches.saved" "$repo/patches"' EXIT
+    "$@"
 }
 
 # --- configure --------------------------------------------------------------
@@ -256,11 +314,11 @@ unchanged() { fingerprint "$checkout" | cmp - "$work/pristine"; }
 
 apply_unapply() {
     new_checkout
-    run apply "$checkout"
+    run patches/apply "$checkout"
     grep -q '/\* second \*/' "$checkout/Objects/object.c"
     grep -q refcount-map "$checkout/configure"
     [ -x "$checkout/configure" ]
-    run unapply "$checkout"
+    run patches/unapply "$checkout"
     unchanged
 }
 
@@ -272,10 +330,11 @@ git_stays_clean() {
         Include Objects Modules Lib/test/libregrtest
     git -c user.name=t -c user.email=t@localhost commit -q -m pristine
     git status --short >"$work/status"
-    run apply .
-    ! git status --short | cmp -s - "$work/status"
-    ! git status --short | grep -F .refmap
-    run unapply .
+    run patches/apply .
+    git status --short >"$work/status.applied"
+    not cmp -s "$work/status" "$work/status.applied"
+    not grep -F .refmap "$work/status.applied"
+    run patches/unapply .
     git status --short | cmp - "$work/status"
     git diff --exit-code
 }
@@ -286,11 +345,11 @@ local_changes_stay() {
     echo '/* mine, before */' >>"$checkout/Objects/object.c"
     sed -i '1i /* mine, at the top */' "$checkout/Objects/object.c"
     cp "$checkout/Objects/object.c" "$work/object.c"
-    run apply "$checkout"
+    run patches/apply "$checkout"
     echo '/* mine, after */' | tee -a "$checkout/Objects/object.c" >>"$work/object.c"
     echo '# mine' >>"$checkout/configure"
     echo 'mine' >"$checkout/Lib/refmap/mine.py"
-    run unapply "$checkout" 2>"$work/err"
+    run patches/unapply "$checkout" 2>"$work/err"
     grep -q 'note: configure was changed' "$work/err"
     cmp "$work/object.c" "$checkout/Objects/object.c"
     { cat "$stock/configure"; echo '# mine'; } | cmp - "$checkout/configure"
@@ -300,19 +359,19 @@ $checkout/Lib/refmap/mine.py" ]
 
 refused_twice() {
     new_checkout
-    run apply "$checkout"
-    refuses "already in" run apply "$checkout"
-    run unapply "$checkout"
-    refuses "refmap is not in" run unapply "$checkout"
+    run patches/apply "$checkout"
+    refuses "already in" run patches/apply "$checkout"
+    run patches/unapply "$checkout"
+    refuses "refmap is not in" run patches/unapply "$checkout"
     unchanged
 }
 
 refused_directory() {
     mkdir -p "$work/empty"
-    refuses "is no CPython source tree" run apply "$work/empty"
-    refuses "is no directory" run apply "$work/nowhere"
-    refuses "usage" run apply ""
-    refuses "refmap is not in" run unapply "$work/empty"
+    refuses "is no CPython source tree" run patches/apply "$work/empty"
+    refuses "is no directory" run patches/apply "$work/nowhere"
+    refuses "usage" run patches/apply ""
+    refuses "refmap is not in" run patches/unapply "$work/empty"
     [ -z "$(ls -A "$work/empty")" ]
 }
 
@@ -321,7 +380,7 @@ refused_version() {
     sed -i 's/^#define PY_MINOR_VERSION .*/#define PY_MINOR_VERSION 2/' \
         "$checkout/Include/patchlevel.h"
     fingerprint "$checkout" >"$work/pristine"
-    refuses "is CPython 3.2, for which there is no series; .*$version" run apply "$checkout"
+    refuses "is CPython 3.2, for which there is no series; .*$version" run patches/apply "$checkout"
     unchanged
 }
 
@@ -329,7 +388,7 @@ refused_overwrite() {
     new_checkout
     echo "my own" >"$checkout/Objects/refmap.c"
     fingerprint "$checkout" >"$work/pristine"
-    refuses "Objects/refmap.c is already there; nothing was changed" run apply "$checkout"
+    refuses "Objects/refmap.c is already there; nothing was changed" run patches/apply "$checkout"
     unchanged
 }
 
@@ -338,7 +397,7 @@ refused_hook() {
     sed -i '5,9d' "$checkout/Objects/object.c"
     fingerprint "$checkout" >"$work/pristine"
     refuses "the hook patches/$version/0010-first.patch does not apply; nothing was changed" \
-        run apply "$checkout"
+        run patches/apply "$checkout"
     unchanged
 }
 
@@ -346,26 +405,26 @@ refused_makefile() {
     new_checkout
     sed -i '/Objects\/rangeobject\.o/d' "$checkout/Makefile.pre.in"
     fingerprint "$checkout" >"$work/pristine"
-    refuses "the hook Makefile.pre.in.diff does not apply" run apply "$checkout"
+    refuses "the hook Makefile.pre.in.diff does not apply" run patches/apply "$checkout"
     unchanged
 }
 
 refused_unapply_hook() {
     new_checkout
-    run apply "$checkout"
+    run patches/apply "$checkout"
     sed -i '/\/\* second \*\//d' "$checkout/Objects/object.c"
     fingerprint "$checkout" >"$work/pristine"
     refuses "the hook 0020-second.patch cannot be taken out; nothing was changed" \
-        run unapply "$checkout"
+        run patches/unapply "$checkout"
     unchanged
 }
 
 refused_unapply_overlay() {
     new_checkout
-    run apply "$checkout"
+    run patches/apply "$checkout"
     echo more >>"$checkout/Objects/refmap.c"
     fingerprint "$checkout" >"$work/pristine"
-    refuses "Objects/refmap.c came with refmap, but you changed it" run unapply "$checkout"
+    refuses "Objects/refmap.c came with refmap, but you changed it" run patches/unapply "$checkout"
     unchanged
 }
 
@@ -382,17 +441,17 @@ exec /bin/cp "$@"
 CP
     chmod +x "$work/full/cp"
     PATH=$work/full:$PATH refuses "could not be changed; it is as it was" \
-        run apply "$checkout"
+        run patches/apply "$checkout"
     unchanged
 }
 
 # --- the linter -------------------------------------------------------------
 
-lint_is_content() { run lint-patches "$version"; }
+lint_is_content() { run patches/lint-patches "$version"; }
 
 # finds REGEX: the linter says that.
 finds() {
-    if run lint-patches "$version" >"$work/said" 2>&1; then
+    if run patches/lint-patches "$version" >"$work/said" 2>&1; then
         echo "it found nothing"
         return 1
     fi
@@ -422,8 +481,8 @@ lint_header_fields() {
 lint_offset() {
     sed -i 's/^@@ -3,6 +3,7 @@/@@ -2,6 +2,7 @@/' "$(first)"
     finds "0010-first.patch: a refresh changes it"
-    run refresh-patches "$version"
-    run lint-patches "$version"
+    run patches/refresh-patches "$version"
+    run patches/lint-patches "$version"
 }
 lint_white_space() {
     sed -i 's,^+/\* first \*/,& ,' "$(first)"
@@ -454,7 +513,7 @@ lint_machine() {
 # counts STATUS EXPECTED TEXT
 counts() {
     printf "$3" >"$work/log"
-    found=$(run count-results "$work/log" "$1")
+    found=$(run tests/count-results "$work/log" "$1")
     [ "$found" = "$2" ] || { echo "found $found, expected $2"; return 1; }
 }
 
@@ -476,7 +535,7 @@ counting() {
 [ $# -eq 1 ] || die "usage: test_build.sh X.Y"
 version=$1
 require_version "$version"
-tarball=$("$refmap_root/Tools/refmap/fetch-source" "$version")
+tarball=$("$scripts/build/fetch-source" "$version")
 tarball_name=$(sed -n 's/^file: *//p' "$refmap_root/patches/$version/upstream")
 pinned=$(sed -n 's/^sha256: *//p' "$refmap_root/patches/$version/upstream")
 unset PYTHON_TARBALL REFMAP_BUILD
@@ -505,6 +564,9 @@ check "without root: one command to run, nothing installed" no_root
 check "results are counted" counting
 check "prepare patches and adds files" prepared_tree
 check "prepare changes no file when nothing changed" nothing_changed_keeps_times
+check "a bad tarball leaves both trees alone" bad_tarball_keeps_trees
+check "another good tarball replaces both trees" good_tarball_replaces_trees
+check "a build is configured anew when a library came" configured_anew
 check "apply and unapply leave a checkout as it was" apply_unapply
 check "git sees nothing of apply and unapply" git_stays_clean
 check "local changes stay" local_changes_stay
@@ -532,5 +594,5 @@ check "fuzz is refused" with_copy fuzz_is_refused
 check "an edit of the overlay touches one file" overlay_edit_touches_one_file
 check "an edit of a patch touches one file" patch_edit_touches_one_file
 check "removed files and hooks vanish from the tree" removed_files_vanish
-check "the numbers of bench and hunt-suite" python3 "$refmap_root/Tools/refmap/tests/test_bench.py"
+check "the numbers of bench and hunt-suite" python3 "$scripts/tests/test_bench.py"
 summary

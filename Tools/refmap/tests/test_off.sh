@@ -7,13 +7,12 @@
 # Compares, at CPython's own optimization and --with-pydebug, instructions and
 # defined symbols of every C file that a hook touches, and of those that count
 # most. Line numbers, which assertions and some error messages of CPython have,
-# are made the same in both.
+# are made the same in both. What the patched build compiles in addition must
+# define no symbol.
 set -eu
 me=test_off
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/testlib.sh"
-
-overlay_objects="Objects/refmap.o Objects/refmap_snapshot.o Python/refmap_sys.o"
 
 # Instructions and what they refer to. The offsets of strings are left out: with
 # the name of the source directory, their places in the string table differ.
@@ -32,12 +31,42 @@ same_instructions() {
 }
 
 same_symbols() {
-    nm --defined-only "$stock/$1" | cut -c 18- >"$work/stock.nm"
-    nm --defined-only "$off/$1" | cut -c 18- >"$work/off.nm"
-    diff -u "$work/stock.nm" "$work/off.nm"
+    nm --defined-only "$stock/$1" >"$work/stock.nm"
+    nm --defined-only "$off/$1" >"$work/off.nm"
+    [ -s "$work/stock.nm" ]
+    cut -c 18- "$work/stock.nm" >"$work/stock.names"
+    cut -c 18- "$work/off.nm" | diff -u "$work/stock.names" -
 }
 
-no_symbols() { [ -z "$(nm --defined-only "$off/$1" 2>/dev/null)" ]; }
+# A file that is missing, or is no object file, makes nm fail.
+no_symbols() {
+    nm --defined-only "$off/$1" >"$work/off.nm" 2>"$work/off.err" || {
+        cat "$work/off.err"
+        return 1
+    }
+    not grep . "$work/off.nm"
+}
+
+# All objects of which DIR's Makefile makes the interpreter.
+makefile_objects() {
+    printf 'include Makefile\n%s:\n\t@printf "%%s\\n" %s\n' print-objects \
+        '$(LIBRARY_OBJS) $(MODOBJS) Programs/python.o' |
+        env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$1" -f - print-objects |
+        LC_ALL=C sort -u
+}
+
+# list_added_objects: those that the patched build has and the stock build has not.
+list_added_objects() {
+    makefile_objects "$stock" >"$work/stock.objects"
+    makefile_objects "$off" >"$work/off.objects"
+    LC_ALL=C comm -13 "$work/stock.objects" "$work/off.objects"
+}
+
+objects_are_added() {
+    [ -s "$work/stock.objects" ]
+    echo "added: $added"
+    [ -n "$added" ]
+}
 
 same_pyconfig() {
     for dir in "$stock" "$off"; do
@@ -76,7 +105,7 @@ compile() {
     variant=$1
     shift
     (cd "$build/$version-$variant" 2>/dev/null && rm -f "$@") || :
-    "$refmap_root/Tools/refmap/build" "$version" "$variant" \
+    "$scripts/build/build" "$version" "$variant" \
         "EXTRA_CFLAGS=-D__LINE__=1" "$@" >"$work/messages" 2>&1 || {
         cat "$work/messages"
         die "$version-$variant cannot be compiled"
@@ -90,18 +119,22 @@ compare() {
     # shellcheck disable=SC2086  # words
     compile "$1" $objects
     # shellcheck disable=SC2086
-    compile "$2" $objects $overlay_objects
+    compile "$2" $objects
+    added=$(list_added_objects)
+    # shellcheck disable=SC2086
+    [ -z "$added" ] || compile "$2" $added
+    check "$2: there are objects that stock has not" objects_are_added
     check "$2: pyconfig.h defines the same" same_pyconfig
     check "$2: the Makefile differs by the overlay's files only" same_makefile
     for object in $objects; do
         check "$2, $object: the same instructions" same_instructions "$object"
         check "$2, $object: the same symbols" same_symbols "$object"
     done
-    for object in $overlay_objects; do
+    for object in $added; do
         check "$2, $object: no symbols" no_symbols "$object"
     done
     # shellcheck disable=SC2086
-    (cd "$stock" && rm -f $objects) && (cd "$off" && rm -f $objects $overlay_objects)
+    (cd "$stock" && rm -f $objects) && (cd "$off" && rm -f $objects $added)
 }
 
 compare stock-release off

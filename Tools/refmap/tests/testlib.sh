@@ -23,6 +23,14 @@ check() {
     fi
 }
 
+# not COMMAND...: it fails. '! COMMAND' would assert nothing: set -e ignores it.
+not() {
+    if "$@"; then
+        echo "it did not fail: $*"
+        return 1
+    fi
+}
+
 summary() {
     echo "$passed passed, $failed failed"
     [ $failed -eq 0 ]
