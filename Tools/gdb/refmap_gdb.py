@@ -13,9 +13,15 @@ def _load_refmap_gdb():
     import os
     import sys
 
+    import gdb
+
     name = 'refmap_gdb'
     here = os.path.realpath(_load_refmap_gdb.__code__.co_filename)
     folder = os.path.join(os.path.dirname(here), name)
+    if not os.path.exists(os.path.join(folder, '__init__.py')):
+        gdb.write(f'There are no py-refmap commands: {folder} is missing.\n',
+                  gdb.STDERR)
+        return
     spec = importlib.util.spec_from_file_location(
         name, os.path.join(folder, '__init__.py'),
         submodule_search_locations=[folder])

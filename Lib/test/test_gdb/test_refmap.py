@@ -1,4 +1,4 @@
-"""The py-refmap commands of Tools/gdb/refmap_gdb.py.
+"""The py-refmap commands of Tools/gdb/refmap_gdb.
 
 One program is stopped under gdb, all commands are tried there, a core is
 written by gcore, and they are tried on the core again; another core is that of
@@ -11,10 +11,13 @@ With REFMAP_REQUIRE_GDB in the environment it fails without gdb, too.
 import ast
 import json
 import os
+import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import unittest
 from test.support import os_helper
@@ -36,9 +39,11 @@ if not hasattr(sys, 'refmap_info'):
     print('test_gdb.test_refmap: no refcount map', file=sys.stderr)
     raise unittest.SkipTest('needs an interpreter --with-refcount-map')
 
-# The build copies both scripts to the interpreter.
-BESIDE = os.path.dirname(sys.executable)
-SCRIPT = os.path.join(BESIDE, 'refmap_gdb.py')
+# What gdb loads by its name: the build copies it to the interpreter, with the
+# commands beside it; of an installed interpreter it is a link.
+HOOKS = os.path.realpath(os.path.realpath(sys.executable) + '-gdb.py')
+SCRIPT = os.path.join(os.path.dirname(HOOKS), 'refmap_gdb.py')
+PACKAGE = os.path.join(os.path.dirname(HOOKS), 'refmap_gdb')
 
 PROGRAM = '''
 import _testrefmap, json, os, sys, types
@@ -151,7 +156,7 @@ class Answer:
 class Session:
     """The answers of one gdb process to a list of commands."""
 
-    def __init__(self, setup, commands, *program, load=None):
+    def __init__(self, setup, commands, *program, load=None, **environment):
         """Run `commands` after `setup` on `program`, which is what gdb takes
         as file and core, or as file and arguments after '--args'."""
         with tempfile.NamedTemporaryFile('w', suffix='.gdb') as file:
@@ -166,7 +171,8 @@ class Session:
                 file.write(f'python refmap_try({quoted})\n')
             file.flush()
             self.stdout, self.stderr = run_gdb(
-                '-ex', f'source {file.name}', *program, check=False)
+                '-ex', f'source {file.name}', *program, check=False,
+                **environment)
         self.answers = {}
         for line in self.stdout.splitlines():
             if line.startswith('REFMAP-TEST '):
@@ -580,20 +586,179 @@ class PlainTests(RefmapTestCase):
         self.assertIn('its debug information is missing',
                       session['py-refmap'].error)
 
-    def test_one_namespace(self):
-        """gdb runs both scripts in __main__: they must not share names."""
-        names = []
-        for name in sys.executable + '-gdb.py', SCRIPT:
-            with open(name) as file:
-                tree = ast.parse(file.read())
-            names.append({node.name for node in tree.body
-                          if hasattr(node, 'name')}
-                         | {target.id for node in tree.body
-                            if isinstance(node, ast.Assign)
-                            for target in node.targets
-                            if isinstance(target, ast.Name)})
-        self.assertGreater(min(map(len, names)), 10)
-        self.assertEqual(names[0] & names[1], set())
+
+# What the commands say where no process is.
+NO_PROCESS = ('There is no process: run the program, attach to it, or open a '
+              'core dump.')
+
+
+class LoadingTests(RefmapTestCase):
+    """From where the commands are loaded, and from where they are not."""
+
+    # Asks what was loaded, and from where.
+    MODULES = ("python print([getattr(module, '__file__', None) "
+               "for name, module in sorted(sys.modules.items()) "
+               "if name.partition('.')[0] == 'refmap_gdb'])")
+
+    def loaded(self, session):
+        """Return the files of the package that are loaded."""
+        self.assertEqual(session['py-refmap'].error, NO_PROCESS)
+        return ast.literal_eval(session[self.MODULES].output)
+
+    def open(self, *program, **options):
+        return Session(['python import sys'], [self.MODULES, 'py-refmap'],
+                       *program, **options)
+
+    def assert_from(self, folder, files):
+        self.assertGreater(len(files), 20)
+        for file in files:
+            self.assertTrue(file.startswith(folder + os.sep), file)
+
+    def test_with_the_interpreter(self):
+        self.assert_from(PACKAGE, self.loaded(self.open(sys.executable)))
+
+    def test_source_tree(self):
+        folder = os.path.join(sysconfig.get_config_var('srcdir') or '', 'Tools',
+                              'gdb', 'refmap_gdb')
+        if not os.path.exists(folder + '.py'):
+            self.skipTest('there is no source tree')
+        folder = os.path.realpath(folder)
+        self.assert_from(folder,
+                         self.loaded(self.open(load=folder + '.py')))
+
+    def test_relative_name(self):
+        with os_helper.change_cwd(os.path.dirname(SCRIPT)):
+            session = self.open(load='refmap_gdb.py')
+        self.assert_from(PACKAGE, self.loaded(session))
+
+    def test_twice(self):
+        session = Session(['python import sys', f'source {SCRIPT}'],
+                          [self.MODULES, 'py-refmap'], sys.executable,
+                          load=SCRIPT)
+        self.assert_from(PACKAGE, self.loaded(session))
+        self.assertEqual(session.stderr.strip(), '')
+
+    def test_path_with_spaces(self):
+        with os_helper.temp_dir() as directory:
+            folder = os.path.join(os.path.realpath(directory), 'a  b')
+            shutil.copytree(PACKAGE, os.path.join(folder, 'refmap_gdb'))
+            shutil.copy(SCRIPT, folder)
+            shutil.copy(HOOKS, folder)
+            session = self.open(load=os.path.join(folder,
+                                                  os.path.basename(HOOKS)))
+        self.assert_from(os.path.join(folder, 'refmap_gdb'),
+                         self.loaded(session))
+
+    def test_hostile_working_directory(self):
+        names = {os.path.splitext(name)[0] for name in os.listdir(PACKAGE)}
+        names |= {'refmap_gdb', 'libpython', 'python-gdb'} - {'__init__'}
+        with os_helper.temp_dir() as directory:
+            evil = 'print("EVIL", __file__)\nraise SystemExit\n'
+            os.mkdir(os.path.join(directory, 'refmap_gdb'))
+            for name in names:
+                for folder in '', 'refmap_gdb':
+                    with open(os.path.join(directory, folder, f'{name}.py'),
+                              'w') as file:
+                        file.write(evil)
+            with os_helper.change_cwd(directory):
+                path = '-iex', 'python sys.path[:0] = ["", ' \
+                               f'{directory!r}]'
+                for program, load in [(sys.executable, None), ('', SCRIPT)]:
+                    args = path + ((program,) if program else ())
+                    session = self.open(*args, load=load, PYTHONPATH=directory)
+                    self.assert_from(PACKAGE, self.loaded(session))
+                    self.assertNotIn('EVIL', session.stdout + session.stderr)
+
+    def test_nothing_is_left(self):
+        """No name in the namespace that all scripts of gdb share, and no
+        file."""
+        names = "python print(sorted(globals().keys() - {'names'}))"
+        session = Session([], [names, f'source {SCRIPT}', names + ' '])
+        self.assertEqual(session[names].output, session[names + ' '].output)
+        self.assertNotIn('refmap_gdb', session[names + ' '].output)
+        for folder, folders, _ in os.walk(PACKAGE):
+            self.assertNotIn('__pycache__', folders)
+
+    def test_package_is_missing(self):
+        with os_helper.temp_dir() as directory:
+            shutil.copy(SCRIPT, directory)
+            hooks = shutil.copy(HOOKS, directory)
+            session = Session([f'source {hooks}'], ['help py-bt'])
+        self.assertRegex(session.stderr, r'\AThere are no py-refmap commands: '
+                                         r'.* is missing\.\n\Z')
+        self.assertIn('python frame', session['help py-bt'].output)
+
+    def test_layers(self):
+        """Each module imports from those before it in the list that the
+        package begins with."""
+        with open(os.path.join(PACKAGE, '__init__.py')) as file:
+            doc = ast.get_docstring(ast.parse(file.read()))
+        order = []
+        for line in doc.split('it:\n')[1].splitlines():
+            names = re.match(r'  ([a-z_]+(?:, [a-z_]+)*)  ', line)
+            order += names[1].split(', ') if names else []
+        found = {name.removesuffix('.py') for name in os.listdir(PACKAGE)}
+        self.assertEqual(sorted(order), sorted(found - {'__init__'}))
+        order.append('commands')
+        for folder, _, files in os.walk(PACKAGE):
+            for name in files:
+                with open(os.path.join(folder, name)) as file:
+                    tree = ast.parse(file.read())
+                self.check_imports(order, folder, name, tree)
+
+    def check_imports(self, order, folder, name, tree):
+        inside = os.path.basename(folder) == 'commands'
+        own = 'commands' if inside else name.removesuffix('.py')
+        if own == '__init__':
+            return
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or node.level <= inside:
+                continue
+            self.assertLess(order.index(node.module), order.index(own),
+                            f'{name} imports from {node.module}')
+
+
+class InstalledTests(RefmapTestCase):
+    """An interpreter that "make install" put somewhere."""
+
+    def make(self, *arguments):
+        folder = os.path.dirname(sys.executable)
+        if not (shutil.which('make')
+                and os.path.exists(os.path.join(folder, 'Makefile'))):
+            self.skipTest('this interpreter can not be installed')
+        subprocess.run(['make', '-s', *arguments], cwd=folder, check=True,
+                       stdout=subprocess.DEVNULL)
+
+    def test_installed(self):
+        program = Program('hash(print)')
+        self.addCleanup(program.remove)
+        prefix = os.path.realpath(program.path('prefix'))
+        # The library and what compiles it take minutes, and gdb none of it.
+        self.make(f'prefix={prefix}', 'altbininstall', 'refmap_gdbinstall')
+        version = sysconfig.get_config_var('LDVERSION')
+        os.makedirs(os.path.join(prefix, 'lib'))
+        os.symlink(os.path.dirname(os.__file__),
+                   os.path.join(prefix, 'lib', 'python%d.%d'
+                                % sys.version_info[:2]))
+        folder = os.path.join(prefix, 'share', 'gdb', f'python{version}')
+        for name in {version, '%d.%d' % sys.version_info[:2]}:
+            with self.subTest(name=name):
+                python = os.path.join(prefix, 'bin', f'python{name}')
+                self.check(python, folder, program)
+
+    def check(self, python, folder, program):
+        session = Session(
+            Program.STOP,
+            ['py-refmap', 'py-refmap obj', LoadingTests.MODULES, 'py-bt'],
+            '-iex', f'add-auto-load-safe-path {os.path.dirname(folder)}',
+            '-iex', 'python import sys', '--args', python, '-S', '-E',
+            program.script)
+        self.assertEqual(session['py-refmap'].field('exact'), 'yes')
+        self.assertEqual(session['py-refmap obj'].field('value'),
+                         '<built-in function print>')
+        self.assertIn('program.py', session['py-bt'].output)
+        for file in ast.literal_eval(session[LoadingTests.MODULES].output):
+            self.assertTrue(file.startswith(folder + os.sep), file)
 
 
 class InterpretersTests(RefmapTestCase):
@@ -666,6 +831,192 @@ hash(4)
     def test_verify(self):
         self.assertIn('none with another ob_refcnt',
                       self.session['py-refmap-verify'].output)
+
+
+class NamesTests(RefmapTestCase):
+    """Names that pretend to be something else."""
+
+    SOURCE = r'''
+import json, sys
+
+class Victim: pass
+victim = Victim()
+facts = {'victim': id(victim), 'holders': {}}
+
+# Each begins another line, or does what a terminal is told by it.
+FORGED = ['A%stotal ref change 666' % char for char in
+          ('\n', '\r', '\r\n', '\x85', '\u2028', '\x1b[2J', '\x7f', '\0',
+           '\N{RIGHT-TO-LEFT OVERRIDE}', '\udc80')]
+forged = []
+before = sys.refmap_snapshot()
+for name in FORGED:
+    try:
+        forged.append(type(name, (), {})())
+    except (ValueError, UnicodeEncodeError):
+        continue            # no type can have it
+    forged[-1].attribute = victim
+facts['forged'] = len(forged)
+after = sys.refmap_snapshot()
+
+# Classes with the names of types whose memory gdb knows.
+for name in ('int', 'str', 'dict keys', 'cell', 'set', 'frame', 'generator',
+             'code', 'list', 'sys.refmap_snapshot_type', '?'):
+    holder = type(name, (), {'__slots__': ('a', 'b', 'c')})()
+    holder.c = victim
+    facts['holders'][name] = id(holder)
+    forged.append(holder)
+
+def function(inside):
+    global running
+    running = hash
+    with open(sys.argv[1], 'w') as file:
+        json.dump(facts, file)
+    running(inside)
+function.__code__ = function.__code__.replace(
+    co_name='f\ntotal ref change 1', co_qualname='f\ntotal ref change 1',
+    co_filename='f\ntotal ref change 1')
+function(victim)
+'''
+    COMMANDS = ['py-refmap', 'py-refmap-types', 'py-refmap-types A*',
+                'py-refmap-top 100', 'py-refmap-objects --type A*',
+                'py-refmap-diff 1 2', 'py-refmap-diff', 'py-refmap-refs obj',
+                'py-refmap-verify', 'py-refmap obj', 'py-refmap $forged',
+                'py-refmap $forged + 8', 'py-refmap-refs $forged',
+                'py-refmap-types \'x\ntotal ref change 1\'']
+
+    @classmethod
+    def setUpClass(cls):
+        cls.program = Program(cls.SOURCE)
+        cls.addClassCleanup(cls.program.remove)
+        cls.session = cls.program.live(cls.COMMANDS + ['py-refmap-watch obj'],
+                                       setup=cls.find_forged())
+        cls.facts = cls.program.facts
+
+    @staticmethod
+    def find_forged():
+        """gdb commands that make $forged of the first object listed, and one
+        whose count differs."""
+        return ["""python
+import gdb, re
+text = gdb.execute('py-refmap-objects --type A*', to_string=True)
+gdb.execute('set $forged = ' + re.match('0x[0-9a-f]+', text)[0])
+gdb.execute('set var ((PyObject *) $forged)->ob_refcnt = 9')
+end"""]
+
+    def test_no_line_is_forged(self):
+        for command in self.COMMANDS:
+            answer = self.session[command]
+            lines = [line for line in answer.lines + [answer.error or '']
+                     if line.startswith('total ref change')]
+            with self.subTest(command=command):
+                expected = command.startswith('py-refmap-diff')
+                self.assertEqual(len(lines), expected)
+                self.assertNotIn('total ref change 666', lines)
+                text = answer.output.replace('\n', '') + (answer.error or '')
+                self.assertTrue(text.isprintable(), ascii(text))
+
+    def test_names_are_shown(self):
+        output = self.session['py-refmap-types A*'].output
+        self.assertIn(r'A\ntotal ref change 666', output)
+        self.assertIn(r'A\x1b[2Jtotal ref change 666', output)
+        self.assertEqual(output.count('total ref change 666'),
+                         self.facts['forged'])
+        self.assertGreater(self.facts['forged'], 6)
+
+    def test_names_are_not_believed(self):
+        lines = self.session['py-refmap-refs obj'].lines
+        for name, holder in self.facts['holders'].items():
+            with self.subTest(name=name):
+                self.assertIn(f"{holder:#x} ({name}): slot 'c'", lines)
+        self.assertTrue([line for line in lines
+                         if r"(running f\ntotal ref change 1()): local "
+                            r"'inside'" in line])
+
+    def test_any_locale(self):
+        program = Program("T = type('T\u00e9\u4e2d\U0001f600', (), {})\n"
+                          "x = T()\nhash(x)\n")
+        self.addCleanup(program.remove)
+        commands = ['py-refmap obj', 'py-refmap-objects --type T*']
+        for locale in 'C', 'C.UTF-8':
+            with self.subTest(locale=locale):
+                session = program.live(commands, LC_ALL=locale)
+                for command in commands:
+                    self.assertIn('T\u00e9\u4e2d\U0001f600',
+                                  session[command].output)
+
+
+class BrokenCoreTests(RefmapTestCase):
+    """Cores of which only a part was written, or that were overwritten."""
+
+    COMMANDS = ['py-refmap', 'py-refmap-types', 'py-refmap-top 3',
+                'py-refmap-snapshots', 'py-refmap-diff', 'py-refmap-diff 1 2',
+                'py-refmap-verify', 'py-refmap $victim',
+                'py-refmap-refs $victim', 'py-refmap-objects --type Victim']
+
+    def setUp(self):
+        self.program = Program()
+        self.addCleanup(self.program.remove)
+        self.answered = 0
+
+    def check(self, core, **params):
+        """Each command ends with its output or with a sentence."""
+        victim = self.program.facts['victim']
+        session = self.program.core(core, self.COMMANDS,
+                                    setup=[f'set $victim = {victim}'])
+        for command in self.COMMANDS:
+            answer = session[command]
+            with self.subTest(command=command, **params):
+                if answer.error is None:
+                    self.assertTrue(answer.output)
+                    self.answered += 1
+                else:
+                    self.assertRegex(answer.error, r'\A[A-Z"].*[.?]\Z')
+                    self.assertNotIn('does not understand', answer.error)
+
+    def test_truncated(self):
+        core = self.program.abort()
+        size = os.path.getsize(core)
+        for part in 0.95, 0.8, 0.5, 0.2, 0.02:
+            os.truncate(core, int(size * part))
+            self.check(core, part=part)
+
+    def test_overwritten(self):
+        """Memory that may be written to has random words in it, some of them
+        taken from elsewhere in it: numbers and pointers that look right."""
+        core = self.program.path('gcore')
+        self.program.live([f'gcore {core}'])
+        with open(core, 'rb') as file:
+            intact = file.read()
+        for seed, every in enumerate([100_000, 10_000, 1000, 100, 10]):
+            rng = random.Random(seed)
+            data = bytearray(intact)
+            segments = self.segments(data)
+            size = sum(end - start for start, end in segments)
+            for _ in range(size // 8 // every):
+                at, other = (rng.randrange(*rng.choice(segments), 8)
+                             for _ in range(2))
+                data[at:at + 8] = rng.choice((
+                    intact[other:other + 8], rng.randbytes(8),
+                    b'\xff' * 8, b'\xdd' * 8, bytes(8)))
+            with open(core, 'wb') as file:
+                file.write(data)
+            self.check(core, every=every)
+        self.assertGreater(self.answered, len(self.COMMANDS))
+
+    def segments(self, data):
+        """Return [(start, end)]: where in a core the memory is that could be
+        written to."""
+        if data[:6] != b'\x7fELF\2\1':
+            self.skipTest('cores are not of 64 bits, little-endian')
+        start, = struct.unpack_from('<Q', data, 32)
+        size, n = struct.unpack_from('<HH', data, 54)
+        found = []
+        for at in range(start, start + n * size, size):
+            kind, flags, offset = struct.unpack_from('<IIQ', data, at)
+            in_file, = struct.unpack_from('<Q', data, at + 32)
+            if kind == 1 and flags & 2 and in_file:
+                found.append((offset, offset + in_file))
+        return found
 
 
 class DamageTests(RefmapTestCase):
