@@ -726,7 +726,9 @@ class InstalledTests(RefmapTestCase):
         if not (shutil.which('make')
                 and os.path.exists(os.path.join(folder, 'Makefile'))):
             self.skipTest('this interpreter can not be installed')
-        subprocess.run(['make', '-s', *arguments], cwd=folder, check=True,
+        # What runs this test is not to be built anew.
+        subprocess.run(['make', '-s', '-o', os.path.basename(sys.executable),
+                        *arguments], cwd=folder, check=True,
                        stdout=subprocess.DEVNULL)
 
     def test_installed(self):
@@ -736,7 +738,7 @@ class InstalledTests(RefmapTestCase):
         # The library and what compiles it take minutes, and gdb none of it.
         self.make(f'prefix={prefix}', 'altbininstall', 'refmap_gdbinstall')
         version = sysconfig.get_config_var('LDVERSION')
-        os.makedirs(os.path.join(prefix, 'lib'))
+        os.makedirs(os.path.join(prefix, 'lib'), exist_ok=True)
         os.symlink(os.path.dirname(os.__file__),
                    os.path.join(prefix, 'lib', 'python%d.%d'
                                 % sys.version_info[:2]))
@@ -749,15 +751,17 @@ class InstalledTests(RefmapTestCase):
     def check(self, python, folder, program):
         session = Session(
             Program.STOP,
-            ['py-refmap', 'py-refmap obj', LoadingTests.MODULES, 'py-bt'],
+            ['py-refmap', 'py-refmap obj', LoadingTests.MODULES],
             '-iex', f'add-auto-load-safe-path {os.path.dirname(folder)}',
             '-iex', 'python import sys', '--args', python, '-S', '-E',
             program.script)
         self.assertEqual(session['py-refmap'].field('exact'), 'yes')
-        self.assertEqual(session['py-refmap obj'].field('value'),
-                         '<built-in function print>')
-        self.assertIn('program.py', session['py-bt'].output)
-        for file in ast.literal_eval(session[LoadingTests.MODULES].output):
+        # In the words of libpython.py.
+        self.assertIn('<built-in method print of module object',
+                      session['py-refmap obj'].field('value'))
+        files = ast.literal_eval(session[LoadingTests.MODULES].output)
+        self.assertTrue(files)
+        for file in files:
             self.assertTrue(file.startswith(folder + os.sep), file)
 
 
@@ -917,7 +921,7 @@ end"""]
 
     def test_names_are_shown(self):
         output = self.session['py-refmap-types A*'].output
-        self.assertIn(r'A\ntotal ref change 666', output)
+        self.assertIn(r'A\x0atotal ref change 666', output)
         self.assertIn(r'A\x1b[2Jtotal ref change 666', output)
         self.assertEqual(output.count('total ref change 666'),
                          self.facts['forged'])

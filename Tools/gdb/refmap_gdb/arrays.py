@@ -47,9 +47,8 @@ class Arrays:
     def add_page(self, page, types):
         """Those of all objects of a page; `types` are its type_words()."""
         kinds = self.kinds
-        for i, (count, word) in enumerate(zip(page.counts, types)):
-            if not count:
-                continue
+        for i in page.living():
+            word = types[i]
             if word not in kinds:
                 kinds[word] = self.collector(self.types[word])
             if kinds[word] is not None:

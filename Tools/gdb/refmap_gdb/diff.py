@@ -2,8 +2,7 @@
 
 import struct
 
-from .layout import UNKNOWN_NAME
-from .snapshots import LOST_BLOCK
+from .layout import LOST_BLOCK, UNKNOWN_NAME
 from .wording import record_key
 
 

@@ -19,12 +19,11 @@ class InterpreterInfo:
     def hot_total(self, process):
         """The summands of the total that are kept in the map."""
         hot = process.get('struct _refmap_state', self.map, 'hot')
-        layout = process.struct('_PyRefMap_hot')
         if process.get('_PyRefMap_hot', hot, 'owner') != self.address:
             return 0
-        offset = layout.offset('totals')
-        # They are its last field.
-        words = process.memory.words(hot + offset, (layout.size - offset) // 8)
+        form = process.struct('_PyRefMap_hot')
+        words = process.memory.words(hot + form.offset('totals'),
+                                     form.field_size('totals') // 8)
         return sum(signed(word) for word in words)
 
 

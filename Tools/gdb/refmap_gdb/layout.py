@@ -33,55 +33,53 @@ SHARED_KEYS_MAX = 30
 ADDRESS_BITS = 48
 
 
+# Stands in a snapshot for a block that could not be copied: memory was short.
+LOST_BLOCK = 1
+
+
 class Layout:
     """The constants of the map, from _PyRefMap_layout in the process.
 
     Attributes: the fields of struct _refmap_layout, and what follows from
-    them: page_size, max_page (which is none any more), birth_mask (the bits
-    that tell a birth from a small negative count)."""
+    them: page_size, and max_page (from which on there are none)."""
 
     SYMBOL = '_PyRefMap_layout'
     STRUCT = 'struct _refmap_layout'
     VERSION = 1
     FIELDS = ('version', 'page_bits', 'slot_bits', 'lanes', 'slots',
               'birth_born', 'birth_keys', 'birth_dead', 'birth_own',
-              'birth_serial', 'type_unknown', 'type_keys', 'findings',
-              'recent')
+              'birth_serial', 'count_min', 'type_unknown', 'type_keys',
+              'findings', 'recent')
 
     def __init__(self, process):
         """`process` is a Process; raise RefmapError."""
         address = process.symbol(self.SYMBOL)
         if address is None:
-            self.literals()
-        else:
-            form = process.struct(self.STRUCT)
-            data = process.record(self.STRUCT, address)
-            for name in self.FIELDS:
-                setattr(self, name, form.get(data, name))
+            raise RefmapError(f'This process has no {self.SYMBOL}: use the '
+                              f'refmap_gdb.py that belongs to it.')
+        form = process.struct(self.STRUCT)
+        data = process.record(self.STRUCT, address)
+        for name in self.FIELDS:
+            setattr(self, name, form.get(data, name))
         if self.version != self.VERSION or not self.is_sane():
             raise RefmapError(
                 f'The map of this process has the layout {self.version}: use '
                 f'the refmap_gdb.py that belongs to it.')
         self.page_size = 1 << self.page_bits
         self.max_page = 1 << (ADDRESS_BITS - self.page_bits)
-        self.birth_mask = self.birth_born | self.birth_keys | self.birth_dead
-
-    def literals(self):
-        """Until the interpreter tells."""
-        vars(self).update(
-            version=1, page_bits=12, slot_bits=4, lanes=2, slots=256,
-            birth_born=0x80000000, birth_keys=0x40000000,
-            birth_dead=0x20000000, birth_own=0x10000000,
-            birth_serial=0x0fffffff, type_unknown=0, type_keys=1,
-            findings=256, recent=1024)
 
     def is_sane(self):
         """Do the fields go together? A slot is of 16 bytes, two words."""
         return (10 <= self.page_bits <= 30 and self.slot_bits == 4
                 and self.slots == 1 << (self.page_bits - self.slot_bits)
-                and 1 <= self.lanes <= 64 and 1 <= self.findings <= 1 << 20)
+                and 1 <= self.lanes <= 64 and 1 <= self.findings <= 1 << 20
+                and self.birth_born == 1 << 31 and self.count_min < 0)
 
     def is_birth(self, word):
         """Is this word of a slot a birth? Else it is a count."""
-        return bool(word & self.birth_born
-                    and word & self.birth_mask != self.birth_mask)
+        return self.birth_born <= word < self.count_min + (1 << 32)
+
+    def living(self, birth):
+        """Return the birth, 0 if the object of it is dead or it is none."""
+        alive = birth & (self.birth_born | self.birth_dead) == self.birth_born
+        return birth if alive else 0

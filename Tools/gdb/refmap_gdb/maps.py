@@ -12,9 +12,11 @@ from .slots import Block, Page
 
 
 def page_hash(page):
-    """As the C function of that name, for the key of a block."""
-    product = page * 0x9E3779B97F4A7C15
-    return (product ^ product >> 32 & 0xffffffff) & 0xffffffff
+    """As refmap_hash() in C, for the key of a block; see there."""
+    word = 8 ^ page
+    for factor in 0xff51afd7ed558ccd, 0xc4ceb9fe1a85ec53:
+        word = (word ^ word >> 33) * factor & 0xffffffffffffffff
+    return (word ^ word >> 33) & 0xffffffff
 
 
 class RefMap:
@@ -153,13 +155,13 @@ class RefMap:
         return self.directory
 
     def contents(self):
-        """Yield a Page for each page with a count, by address."""
+        """Yield a Page for each page in which an object lives, by address."""
         pages = self.pages()
         for start in range(0, len(pages), BATCH):
             batch = [address for _, address in pages[start:start + BATCH]]
             blocks = {block.start(): block
                       for block in self.blocks_at(batch, Page)
-                      if any(block.counts)}
+                      if any(block.counts) or any(block.births)}
             for address, data, offset in self.memory.records(
                     blocks, self.target.layout.page_size):
                 blocks[address].load(self.target, data, offset)

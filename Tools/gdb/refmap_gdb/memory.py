@@ -46,8 +46,9 @@ class Memory:
                 f"The memory at {address:#x} can't be read ({8 * n} bytes).")
         return struct.unpack(f'{self.order}{n}Q', data)
 
-    def text(self, address, limit=MAX_NAME):
-        """Return the C string at `address`, at most `limit` bytes, or None."""
+    def string(self, address, limit=MAX_NAME):
+        """Return the bytes of the C string at `address`, at most `limit`, or
+        None."""
         raw = b''
         while len(raw) < limit:
             # No page boundary splits what ends at a multiple of 64.
@@ -58,7 +59,12 @@ class Memory:
             raw += piece
             if b'\0' in piece:
                 break
-        return raw.split(b'\0')[0].decode('utf-8', 'replace')
+        return raw.split(b'\0')[0]
+
+    def text(self, address, limit=MAX_NAME):
+        """Return the C string at `address`, at most `limit` bytes, or None."""
+        raw = self.string(address, limit)
+        return None if raw is None else raw.decode('utf-8', 'replace')
 
     def merged(self, ranges):
         """Group sorted (start, size, ...) tuples that lie close together.

@@ -1,6 +1,8 @@
 """Python types: their names, and what their objects look like."""
 
 from .layout import FLAG_HEAPTYPE, FLAG_TYPE, KEYS_NAME, UNKNOWN_NAME
+from .limits import MAX_NAME
+from .wording import escape_controls
 
 # Stand for a type's address where there is none.
 UNKNOWN_TYPE = 0
@@ -63,11 +65,22 @@ class TypeTable:
                            form.size)
         if meta is None or not form.get(meta, 'tp_flags') & FLAG_TYPE:
             return None
-        name = memory.text(form.get(data, 'tp_name'))
+        name = self.name(form.get(data, 'tp_name'))
         if not name:
             return None
         fields = {field: form.get(data, field) for field in self.FIELDS}
         return TypeInfo(name, address, **fields)
+
+    def name(self, address):
+        """Return the name at an address, None if it is no UTF-8."""
+        raw = self.target.memory.string(address) or b''
+        if len(raw) == MAX_NAME:
+            # The last character may be incomplete.
+            raw = raw.decode('utf-8', 'ignore').encode()
+        try:
+            return escape_controls(raw.decode())
+        except UnicodeDecodeError:
+            return None
 
     def of_object(self, address, birth=0):
         """Return the TypeInfo of the object at `address`."""

@@ -84,7 +84,7 @@ class ReferenceSearch:
             self.arrays.add_page(page, types)
             if len(self.arrays.items) > ARRAYS_AT_A_TIME:
                 self.search_arrays()
-            starts = [i for i, count in enumerate(page.counts) if count]
+            starts = page.living()
             if page.data is not None:
                 found = self.places(page.start(), page.data)
                 unknown = [place for place in itertools.chain(pending, found)

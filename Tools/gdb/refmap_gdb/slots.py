@@ -8,18 +8,16 @@ from .pytypes import KEYS_TYPE, UNKNOWN_TYPE
 
 def decode(layout, even, odd):
     """Return (count, birth, whether the object starts 8 bytes into its 16)
-    of the two words of a slot.
+    of the two words of a slot, as refmap_decode() in C.
 
-    One of the words may be a birth: that is the other one's."""
-    if layout.is_birth(even) or (even == 0 and odd != 0
-                                 and not layout.is_birth(odd)):
+    The birth is that of the object that is counted: 0 if it has none."""
+    if layout.is_birth(odd):
+        count, birth, is_odd = even, odd, False
+    elif layout.is_birth(even):
         count, birth, is_odd = odd, even, True
     else:
-        count, birth, is_odd = even, odd, False
-    if not layout.is_birth(birth) or (count and birth & layout.birth_dead):
-        # What is counted was not born, or after the one that was had died.
-        birth = 0
-    return signed(count, 32), birth, is_odd
+        count, birth, is_odd = even + odd & 0xffffffff, 0, odd != 0
+    return signed(count, 32), layout.living(birth), is_odd
 
 
 def is_immortal(refcnt):
@@ -31,7 +29,8 @@ def is_immortal(refcnt):
 class Block:
     """The slots of one page.
 
-    counts, births -- by the number of the slot
+    counts, births -- by the number of the slot; the birth is 0 where the
+                      object has none, and where none lives
     odd            -- the numbers of those whose objects start in mid-slot
     """
 
@@ -51,39 +50,49 @@ class Block:
 
     def take_slots(self, words):
         """Find the slots among the words of the block's group."""
-        layout, lanes = self.layout, self.layout.lanes
-        even = self.counts = list(words[self.lane::2 * lanes])
-        odd = self.births = list(words[self.lane + lanes::2 * lanes])
-        usual, dead = layout.birth_born, layout.birth_dead
-        unusual = [i for i, word in enumerate(odd)
-                   if word and word & (usual | dead) != usual]
-        if max(even) >= usual:
-            unusual += [i for i, word in enumerate(even) if word >= usual]
-        for i in unusual:
-            self.take(i, even[i], odd[i])
-
-    def take(self, i, even, odd):
-        count, birth, is_odd = decode(self.layout, even, odd)
-        self.counts[i], self.births[i] = count, birth
-        if is_odd:
-            self.odd.add(i)
+        lanes = self.layout.lanes
+        self.take(words[self.lane::2 * lanes],
+                  words[self.lane + lanes::2 * lanes])
 
     def take_packed(self, used, words):
         """Find the slots in `words`, those whose bits in `used` are set."""
-        slots, dead = self.layout.slots, self.layout.birth_dead
-        self.counts, self.births = [0] * slots, [0] * slots
-        indexes = (i for i in range(slots) if used >> i & 1)
-        for i, count, birth in zip(indexes, words[0::2], words[1::2]):
-            self.counts[i], self.births[i] = signed(count, 32), birth & ~dead
-            if birth & dead:
+        even, odd = [0] * self.layout.slots, [0] * self.layout.slots
+        indexes = (i for i in range(self.layout.slots) if used >> i & 1)
+        for i, *pair in zip(indexes, words[0::2], words[1::2]):
+            even[i], odd[i] = pair
+        self.take(even, odd)
+
+    def take(self, even, odd):
+        """Take slots, those whose even words are counts and whose odd words
+        are births all at once."""
+        layout = self.layout
+        born, end = layout.birth_born, layout.count_min + (1 << 32)
+        dead = layout.birth_dead
+        self.counts = list(even)
+        self.births = [0 if birth & dead else birth for birth in odd]
+        unusual = {i for i, word in enumerate(odd)
+                   if word and not born <= word < end}
+        if max(even) >= born:
+            unusual.update(i for i, word in enumerate(even) if word >= born)
+        for i in unusual:
+            self.counts[i], self.births[i], is_odd = decode(layout, even[i],
+                                                            odd[i])
+            if is_odd:
                 self.odd.add(i)
 
     def slot(self, address):
-        """Return (count, birth) of the object at an exact address."""
+        """Return (count, birth) of the object at an exact address; (0, 0) if
+        none lives there."""
         i = (address >> self.layout.slot_bits) % self.layout.slots
         if (i in self.odd) != bool(address & 8):
             return 0, 0
         return self.counts[i], self.births[i]
+
+    def living(self):
+        """Return the numbers of the slots in which an object lives; one that
+        has a birth does even if no reference to it is counted."""
+        return [i for i, (count, birth)
+                in enumerate(zip(self.counts, self.births)) if count or birth]
 
     def start(self):
         """Return the address of the page."""
@@ -118,8 +127,8 @@ class Page(Block):
         return words
 
     def type_words(self):
-        """Return the types' addresses, one for each slot; stale where the
-        count is 0."""
+        """Return the types' addresses, one for each slot; garbage where no
+        object lives."""
         keys = self.layout.birth_keys
         types = ([UNKNOWN_TYPE] * self.layout.slots if self.words is None
                  else list(self.words[1::2]))

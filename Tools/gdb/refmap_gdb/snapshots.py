@@ -1,11 +1,9 @@
 """A map at one instant: its retained snapshots, and now."""
 
 from .errors import RefmapError
+from .layout import LOST_BLOCK
 from .limits import MAX_BLOCKS, MAX_SNAPSHOTS
 from .slots import Block
-
-# Stands in a snapshot for a block that could not be copied: memory was short.
-LOST_BLOCK = 1
 
 
 class MapState:

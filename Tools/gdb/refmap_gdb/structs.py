@@ -54,6 +54,10 @@ class CStruct:
             offset = self.offsets[path] = self.locate(path)[0] // 8
         return offset
 
+    def field_size(self, path):
+        """Return the bytes of a field, such as an array."""
+        return self.locate(path)[1].type.strip_typedefs().sizeof
+
     def has(self, path):
         """Has the struct this field?"""
         try:

@@ -9,28 +9,26 @@ def differing(refmap):
     mortal objects whose ob_refcnt is not their count, and how many objects
     were compared."""
     found, compared = [], 0
-    types = refmap.target.types
     for page in refmap.contents():
-        refcnts = page.words[0::2] if page.words else (-1,) * len(page.counts)
-        for i, (count, refcnt) in enumerate(zip(page.counts, refcnts)):
-            if count == 0:
-                continue
-            compared += 1
-            birth = page.births[i]
-            if count == refcnt and i not in page.odd and page.words:
-                continue
+        living = page.living()
+        compared += len(living)
+        types = None
+        for i in living:
+            count = page.counts[i]
             refcnt = page.refcnt(i)
-            if page.words and agrees(count, birth, refcnt):
+            if (agrees(count, page.births[i], refcnt) if page.words
+                    else count == 0):
                 continue
-            name = types[page.type_words()[i]].name
+            types = types or page.type_words()
+            name = refmap.target.types[types[i]].name
             found.append((page.slot_address(i), name, count, refcnt))
-    found.sort(key=lambda row: record_key(row[3] - row[2], row[1],
-                                                 row[0]))
+    found.sort(key=lambda row: record_key(row[3] - row[2], row[1], row[0]))
     return found, compared
 
 
 def agrees(count, birth, refcnt):
     """Can this be the ob_refcnt of an object with that slot? The first
-    reference to a static object is there from the start, uncounted."""
+    reference to an object without a birth is there from the start, and nobody
+    counted it."""
     return (refcnt == count or is_immortal(refcnt)
             or (birth == 0 and refcnt == count + 1))

@@ -8,12 +8,20 @@ def plural(n, noun):
 
 def escape(text):
     """Return `text` with what does not print, such as a newline in the name
-    of a type, in the words of a Python string."""
+    of a type, as it is written in the literal of a string."""
     if text.isprintable():
         return text
-    return ''.join(char if char.isprintable() else
-                   char.encode('unicode_escape').decode('ascii')
+    return ''.join(char if char.isprintable() else ascii(char)[1:-1]
                    for char in text)
+
+
+def escape_controls(text):
+    """Return `text` as the interpreter shows the name of a type: the bytes of
+    what controls a terminal or ends a line are written as escapes."""
+    def is_control(char):
+        return char < ' ' or '\x7f' <= char < '\xa0' or char in '\u2028\u2029'
+    return ''.join(''.join(f'\\x{byte:02x}' for byte in char.encode())
+                   if is_control(char) else char for char in text)
 
 
 def say(line=''):

@@ -54,7 +54,7 @@ class ObjectReport:
         if self.block is None:
             return ''
         for i in range(self.slot_number(), -1, -1):
-            if self.block.counts[i]:
+            if self.block.counts[i] or self.block.births[i]:
                 break
         else:
             return ''
@@ -76,14 +76,14 @@ class ObjectReport:
         refcnt = signed(self.refcnt)
         if immortal or refcnt == self.count:
             return f'{refcnt}'
-        if self.count == 0:
+        if self.count == 0 and self.birth == 0:
             return f'{refcnt} (not in the map)'
         if agrees(self.count, self.birth, refcnt):
             return f'{refcnt} (one was never counted)'
         return f'{refcnt} (differs from the map)'
 
     def birth_text(self):
-        if self.count == 0:
+        if self.count == 0 and self.birth == 0:
             return 'none'
         layout = self.target.layout
         serial = self.birth & layout.birth_serial

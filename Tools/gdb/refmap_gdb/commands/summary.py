@@ -46,6 +46,7 @@ See also py-refmap-types, -top, -objects, -snapshots, -diff, -verify, -refs,
         yield f'objects       {sum(tally.objects for tally in tallies)}'
         yield f'blocks        {sum(refmap["nblocks"] for refmap in maps)}'
         yield f'untracked     {sum(refmap["untracked"] for refmap in maps)}'
+        yield f'overflowed    {sum(refmap["overflowed"] for refmap in maps)}'
         difference = mapped + unattributed - total
         yield f'exact         {self.exact(maps, difference)}'
         if len(maps) > 1:
