@@ -94,7 +94,8 @@ class Extents:
         """What stands before the object."""
         if info.flags & FLAG_MANAGED_DICT and offset == MANAGED_DICT_OFFSET:
             return '__dict__', True
-        if info.flags & FLAG_MANAGED_WEAKREF and offset == MANAGED_WEAKREF_OFFSET:
+        if (info.flags & FLAG_MANAGED_WEAKREF
+                and offset == MANAGED_WEAKREF_OFFSET):
             return '__weaklist__', False
         return None
 

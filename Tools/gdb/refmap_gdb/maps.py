@@ -98,7 +98,7 @@ class RefMap:
                 self.damaged += 1
 
     def with_slots(self, groups):
-        """Yield the blocks of {address of a group: blocks}, with their slots."""
+        """Yield the blocks of {address of a group: blocks} with their slots."""
         layout = self.target.layout
         start = self.target.struct('struct _refmap_group').offset('words')
         words = struct.Struct(f'{self.memory.order}'

@@ -55,7 +55,8 @@ class TypeTable:
     def read(self, address):
         """The type at `address`, None unless it looks like one.
 
-        Its metatype must be a subclass of type, as the interpreter asks, too."""
+        Its metatype must be a subclass of type; the interpreter asks no
+        more."""
         form = self.target.struct('PyTypeObject')
         memory = self.target.memory
         data = memory.read(address, form.size)
