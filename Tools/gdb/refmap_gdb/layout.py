@@ -40,8 +40,9 @@ LOST_BLOCK = 1
 class Layout:
     """The constants of the map, from _PyRefMap_layout in the process.
 
-    Attributes: the fields of struct _refmap_layout, and what follows from
-    them: page_size, and max_page (from which on there are none)."""
+    Attributes: the fields of struct _refmap_layout, as far as they are used
+    here, and what follows from them: page_size, and max_page (from which on
+    there are none)."""
 
     SYMBOL = '_PyRefMap_layout'
     STRUCT = 'struct _refmap_layout'
@@ -49,7 +50,7 @@ class Layout:
     FIELDS = ('version', 'page_bits', 'slot_bits', 'lanes', 'slots',
               'birth_born', 'birth_keys', 'birth_dead', 'birth_own',
               'birth_serial', 'count_min', 'type_unknown', 'type_keys',
-              'findings', 'recent')
+              'findings')
 
     def __init__(self, process):
         """`process` is a Process; raise RefmapError."""

@@ -32,7 +32,6 @@ class RefMap:
         self.form = target.struct(self.STRUCT)
         self.data = target.record(self.STRUCT, address)
         self.interpreters = [i for i in interpreters if i.map == address]
-        self.others = [i for i in interpreters if i.map != address]
         self.is_main = address == target.symbol('main_map')
         self.damaged = 0
         self.directory = None
