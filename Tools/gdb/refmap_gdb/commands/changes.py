@@ -3,7 +3,7 @@
 from ..arguments import address_of
 from ..diff import MapDiff
 from ..errors import RefmapError
-from ..limits import MAX_CHAIN
+from ..limits import MAX_SNAPSHOTS
 from ..report import diff_lines
 from ..snapshots import MapState, snapshots_of
 from ..wording import say, say_all
@@ -105,10 +105,10 @@ sys.refmap_diff()."""
             number = int(name, 0)
         except ValueError:
             number = address_of(name)
-        types = refmap.target.types
-        if number > MAX_CHAIN and number % 8 == 0 and \
-                types.of_object(number).name == 'sys.refmap_snapshot_type':
-            return refmap.target.get('SnapshotObject', number, 'snapshot')
+        if number >= MAX_SNAPSHOTS and number % 8 == 0:
+            info = refmap.target.types.of_object(number)
+            if info.name == 'sys.refmap_snapshot_type':
+                return refmap.target.get('SnapshotObject', number, 'snapshot')
         return number
 
 
