@@ -245,6 +245,43 @@ class InstalledTests(RefmapTestCase):
                 python = os.path.join(prefix, 'bin', f'python{name}')
                 self.check(python, folder, program)
 
+    def test_script(self):
+        """The script that make calls in the build directory."""
+        tools = os.path.join(sysconfig.get_config_var('srcdir') or '',
+                             'Tools', 'gdb')
+        script = os.path.join(os.path.abspath(tools), 'install_refmap_gdb')
+        if not os.path.exists(script):
+            self.skipTest('there is no source tree')
+
+        def install(directory, config):
+            with open('pyconfig.h', 'w') as file:
+                file.write(config)
+            return subprocess.run(['sh', script, directory], text=True,
+                                  stderr=subprocess.PIPE)
+        on = '#define Py_REFCOUNT_MAP 1\n'
+        with os_helper.temp_cwd():
+            # Without a map there is nothing to install.
+            result = install('to', '/* #undef Py_REFCOUNT_MAP */\n')
+            self.assertEqual((result.returncode, result.stderr), (0, ''))
+            self.assertFalse(os.path.exists('to'))
+            # Modules that are gone do not stay.
+            os.makedirs('to/refmap_gdb/commands')
+            stale = 'to/refmap_gdb/commands/stale.py'
+            open(stale, 'w').close()
+            result = install('to', on)
+            self.assertEqual((result.returncode, result.stderr), (0, ''))
+            self.assertFalse(os.path.exists(stale))
+            for name in 'refmap_gdb.py', 'refmap_gdb/commands/base.py':
+                with open(f'to/{name}') as a, open(f'{tools}/{name}') as b:
+                    self.assertEqual(a.read(), b.read())
+            # Where they come from, nothing is removed.
+            shutil.copytree('to', 'source')
+            script = shutil.copy(script, 'source')
+            result = install('source', on)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn('is where the commands come from', result.stderr)
+            self.assertTrue(os.path.exists('source/refmap_gdb/maps.py'))
+
     def check(self, python, folder, program):
         session = Session(
             Program.STOP,
