@@ -10,13 +10,16 @@
 #endif
 
 #include "Python.h"
+#include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_object.h"        // _Py_IMMORTAL_REFCNT
-#include "pycore_refmap.h"        // _PyRefMap_LimitAllocations()
+#include "pycore_refmap_test.h"   // _PyRefMap_LimitAllocations()
 
 #include <errno.h>
+#include <pthread.h>
 #include <stddef.h>               // max_align_t, offsetof()
 #include <stdint.h>
 #include <sys/mman.h>             // mmap()
+#include <time.h>                 // clock_gettime()
 
 #ifndef Py_REFCOUNT_MAP
 #  error "_testrefmap needs --with-refcount-map"
@@ -854,6 +857,87 @@ sweep(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 }
 
 
+PyDoc_STRVAR(table_sizes_doc,
+"table_sizes()\n--\n\n"
+"Return the most items and the most buckets of a hash table of the map.");
+
+static PyObject *
+table_sizes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    size_t items, buckets;
+    _PyRefMap_TableSizes(&items, &buckets);
+    return Py_BuildValue("nn", (Py_ssize_t)items, (Py_ssize_t)buckets);
+}
+
+
+/* --- a map is closed while another thread reads its total ----------------------- */
+
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int reached[3];             // by REFMAP_PAUSE_*
+} race = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {0}};
+
+/* Wait until a thread was at `where`, or for so many milliseconds. */
+static void
+race_wait(int where, long milliseconds)
+{
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_nsec += milliseconds % 1000 * 1000000;
+    end.tv_sec += milliseconds / 1000 + end.tv_nsec / 1000000000;
+    end.tv_nsec %= 1000000000;
+    while (!race.reached[where]
+           && pthread_cond_timedwait(&race.changed, &race.mutex, &end) == 0)
+    {
+    }
+}
+
+static void
+race_pause(int where)
+{
+    pthread_mutex_lock(&race.mutex);
+    int first = !race.reached[where];
+    race.reached[where] = 1;
+    pthread_cond_broadcast(&race.changed);
+    if (first && where == REFMAP_PAUSE_CLOSING) {
+        // Who closes the map goes on when the other one has begun to read.
+        race_wait(REFMAP_PAUSE_TOTAL, 10000);
+    }
+    if (first && where == REFMAP_PAUSE_TOTAL) {
+        // If it can be closed now, let it.
+        race_wait(REFMAP_PAUSE_CLOSED, 500);
+    }
+    pthread_mutex_unlock(&race.mutex);
+}
+
+PyDoc_STRVAR(total_while_closing_doc,
+"total_while_closing()\n--\n\n"
+"Wait until another thread is about to close the map of an own GIL, which goes on\n"
+"once this one reads the total of that map. Return sys.gettotalrefcount().");
+
+static PyObject *
+total_while_closing(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    memset(race.reached, 0, sizeof(race.reached));
+    _PyRefMap_SetPause(race_pause);
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&race.mutex);
+    race_wait(REFMAP_PAUSE_CLOSING, 10000);
+    pthread_mutex_unlock(&race.mutex);
+    Py_END_ALLOW_THREADS
+    int closing = race.reached[REFMAP_PAUSE_CLOSING];
+    Py_ssize_t total = _Py_GetGlobalRefTotal();
+    int read = race.reached[REFMAP_PAUSE_TOTAL];
+    _PyRefMap_SetPause(NULL);
+    if (!closing || !read) {
+        PyErr_SetString(PyExc_RuntimeError, "no map was closed meanwhile");
+        return NULL;
+    }
+    return PyLong_FromSsize_t(total);
+}
+
+
 /* --- the arena -------------------------------------------------------------------
 
    Memory whose addresses the test chooses: objects of the type Cell are born,
@@ -995,6 +1079,23 @@ arena_birth(PyObject *module, PyObject *address)
         return NULL;
     }
     init_in_place(ptr, get_state(module)->cell);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(arena_by_hand_doc,
+"arena_by_hand(address, /)\n--\n\n"
+"Make a Cell at the address by hand, as static objects are: with one reference in\n"
+"ob_refcnt that nobody counted, and without a birth.");
+
+static PyObject *
+arena_by_hand(PyObject *module, PyObject *address)
+{
+    PyObject *op = (PyObject *)arena_place(address);
+    if (op == NULL) {
+        return NULL;
+    }
+    op->ob_type = get_state(module)->cell;
+    op->ob_refcnt = 1;
     Py_RETURN_NONE;
 }
 
@@ -1150,6 +1251,25 @@ static PyType_Spec cell_spec = {
 };
 
 
+/* --- a map that is wrong ----------------------------------------------------------- */
+
+PyDoc_STRVAR(forge_total_doc,
+"forge_total(n, /)\n--\n\n"
+"Add n to the interpreter's total of references, which the map hears nothing\n"
+"of: it is inexact until -n is added.");
+
+static PyObject *
+forge_total(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    Py_ssize_t n = PyLong_AsSsize_t(arg);
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyInterpreterState_Get()->object_state.reftotal += n;
+    Py_RETURN_NONE;
+}
+
+
 /* --- the module -------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
@@ -1183,15 +1303,20 @@ static PyMethodDef methods[] = {
     {"churn", churn, METH_VARARGS, churn_doc},
     {"limit_allocations", limit_allocations, METH_O, limit_allocations_doc},
     {"sweep", sweep, METH_NOARGS, sweep_doc},
+    {"table_sizes", table_sizes, METH_NOARGS, table_sizes_doc},
+    {"total_while_closing", total_while_closing, METH_NOARGS,
+     total_while_closing_doc},
     {"arena_open", arena_open, METH_O, arena_open_doc},
     {"arena_close", arena_close, METH_NOARGS, arena_close_doc},
     {"arena_birth", arena_birth, METH_O, arena_birth_doc},
+    {"arena_by_hand", arena_by_hand, METH_O, arena_by_hand_doc},
     {"arena_add", arena_add, METH_VARARGS, arena_add_doc},
     {"arena_repeat", arena_repeat, METH_VARARGS, arena_repeat_doc},
     {"arena_move", arena_move, METH_VARARGS, arena_move_doc},
     {"arena_object_free", arena_object_free, METH_O, arena_object_free_doc},
     {"arena_poke", arena_poke, METH_VARARGS, arena_poke_doc},
     {"fail_realloc", fail_realloc, METH_VARARGS, fail_realloc_doc},
+    {"forge_total", forge_total, METH_O, forge_total_doc},
     {NULL}
 };
 

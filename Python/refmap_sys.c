@@ -1,5 +1,5 @@
 /* sys.refmap_*() and the reports at exit: turns the C records of
-   Objects/refmap_snapshot.c into Python objects and text. */
+   Objects/refmap/ into Python objects and text. */
 
 #include "Python.h"
 
@@ -8,13 +8,13 @@
 #include "pycore_fileutils.h"     // _Py_wfopen()
 #include "pycore_initconfig.h"    // _PyStatus_ERR()
 #include "pycore_interp.h"        // PyInterpreterState
+#include "pycore_modsupport.h"    // _PyArg_CheckPositional()
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
-#include "pycore_refmap.h"
+#include "pycore_refmap_query.h"
 #include "pycore_structseq.h"     // _PyStructSequence_InitBuiltin()
 #include "pycore_sysmodule.h"     // _PySys_GetAttr()
 #include "pycore_typeobject.h"    // _PyStaticType_InitBuiltin()
 #include "pycore_unicodeobject.h" // _PyUnicode_EqualToASCIIString()
-    // refmap_block_t: one slot by address
 
 
 /* --- snapshot objects --------------------------------------------------- */
@@ -387,18 +387,23 @@ static PyTypeObject Diff_Type = {
 /* --- functions -------------------------------------------------------------- */
 
 PyDoc_STRVAR(refmap_info_doc,
-"refmap_info($module, /)\n--\n\n"
+"refmap_info($module, own=False, /)\n--\n\n"
 "Return how many references the refcount map holds, at one instant.\n\n"
-"All fields are integers; mapped + unattributed == total always:\n"
+"  own  True: the map of the calling interpreter alone, and the total of the\n"
+"       interpreters that share it; False: all maps of the process\n"
+"All fields are integers; mapped + unattributed == total. That holds always for\n"
+"one map, and for all of them together unless an interpreter with a GIL of its\n"
+"own runs meanwhile: then the sums are of instants that differ.\n"
 "  mapped        references counted for an object\n"
 "  unattributed  references that no object is known for; each living\n"
 "                snapshot and diff counts -1 here\n"
 "  total         sys.gettotalrefcount()\n"
 "  objects       objects with a count, dict keys tables included\n"
 "  blocks        pages of 4 KiB that have a block in the map\n"
-"  bytes         memory of the map and of all snapshots\n"
+"  bytes         memory of all maps and all snapshots\n"
 "  untracked     times that memory for a block was missing\n"
-"The sums cover all interpreters of the process.");
+"  overflowed    references that were more than a count can hold, 2^31 - 1;\n"
+"                they are unattributed");
 
 static PyStructSequence_Field info_fields[] = {
     {"mapped", "references counted for an object"},
@@ -406,8 +411,9 @@ static PyStructSequence_Field info_fields[] = {
     {"total", "sys.gettotalrefcount()"},
     {"objects", "objects with a count"},
     {"blocks", "pages of 4 KiB that have a block in the map"},
-    {"bytes", "memory of the map and of all snapshots"},
+    {"bytes", "memory of all maps and all snapshots"},
     {"untracked", "times that memory for a block was missing"},
+    {"overflowed", "references that were more than a count can hold"},
     {NULL}
 };
 
@@ -421,13 +427,26 @@ static PyStructSequence_Desc info_desc = {
 };
 
 static PyObject *
-sys_refmap_info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+sys_refmap_info(PyObject *Py_UNUSED(module), PyObject *const *args,
+                Py_ssize_t nargs)
 {
+    if (!_PyArg_CheckPositional("refmap_info", nargs, 0, 1)) {
+        return NULL;
+    }
+    int own = nargs > 0 ? PyObject_IsTrue(args[0]) : 0;
+    if (own < 0) {
+        return NULL;
+    }
     refmap_info_t info;
-    _PyRefMap_GetInfo(&info);
+    if (own) {
+        _PyRefMap_GetOwnInfo(&info);
+    }
+    else {
+        _PyRefMap_GetInfo(&info);
+    }
     const Py_ssize_t values[] = {
         info.mapped, info.unattributed, info.total, info.objects,
-        info.blocks, info.bytes, info.untracked,
+        info.blocks, info.bytes, info.untracked, info.overflowed,
     };
     PyObject *result = PyStructSequence_New(&Info_Type);
     if (result == NULL) {
@@ -478,8 +497,9 @@ sys_refmap_verify(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 PyDoc_STRVAR(refmap_snapshot_doc,
 "refmap_snapshot($module, /)\n--\n\n"
 "Take a snapshot of all reference counts and keep it as the baseline.\n\n"
-"Return an object for sys.refmap_diff(). Its cost does not depend on the\n"
-"number of objects: pages are copied when they are changed afterwards.\n"
+"Return an object for sys.refmap_diff(). It takes a few microseconds for each\n"
+"thousand pages of 4 KiB: pages are copied when they are changed afterwards, and\n"
+"freed, once the last snapshot that has them is dropped, little by little.\n"
 "Neither snapshots nor diffs themselves appear in a diff.\n"
 "Raise MemoryError if there is no memory for it.");
 
@@ -695,7 +715,8 @@ sys_refmap_object(PyObject *Py_UNUSED(module), PyObject *arg)
 
 static PyMethodDef refmap_methods[] = {
     {"_refmap_object", sys_refmap_object, METH_O, refmap_object_doc},
-    {"refmap_info", sys_refmap_info, METH_NOARGS, refmap_info_doc},
+    {"refmap_info", _PyCFunction_CAST(sys_refmap_info), METH_FASTCALL,
+     refmap_info_doc},
     {"refmap_count", sys_refmap_count, METH_O, refmap_count_doc},
     {"refmap_verify", sys_refmap_verify, METH_NOARGS, refmap_verify_doc},
     {"refmap_snapshot", sys_refmap_snapshot, METH_NOARGS, refmap_snapshot_doc},
@@ -706,7 +727,7 @@ static PyMethodDef refmap_methods[] = {
 
 /* What is to be dumped at exit. */
 static int dump_wanted;
-static wchar_t *dump_file;      // from PyMem_RawMalloc(); NULL: stderr
+static wchar_t *dump_file;      // with %p; from PyMem_RawMalloc(); NULL: stderr
 
 int
 _PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod)
@@ -771,12 +792,52 @@ set_dump(const wchar_t *value, int *wanted)
     return dump_file ? _PyStatus_OK() : _PyStatus_NO_MEMORY();
 }
 
+/* A copy of `pattern` with the process's number in place of %p, and % in place of
+   %%; NULL on out of memory. To be freed by PyMem_RawFree(). */
+static wchar_t *
+dump_name(const wchar_t *pattern)
+{
+    char pid[32];
+    int digits = snprintf(pid, sizeof(pid), "%ld", (long)getpid());
+    size_t size = wcslen(pattern) * (size_t)digits + 1;
+    wchar_t *name = PyMem_RawMalloc(size * sizeof(*name));
+    wchar_t *end = name;
+    for (const wchar_t *p = pattern; name != NULL && *p != L'\0'; p++) {
+        if (p[0] != L'%' || (p[1] != L'p' && p[1] != L'%')) {
+            *end++ = *p;
+            continue;
+        }
+        p++;
+        for (int i = 0; *p == L'p' && i < digits; i++) {
+            *end++ = (wchar_t)pid[i];
+        }
+        if (*p == L'%') {
+            *end++ = L'%';
+        }
+    }
+    if (name != NULL) {
+        *end = L'\0';
+    }
+    return name;
+}
+
+/* Open the file of the dump at its end: a child may have written to it, with the
+   environment of its parent. NULL if it can't be opened. */
+static FILE *
+open_dump(void)
+{
+    wchar_t *name = dump_name(dump_file);
+    FILE *file = name != NULL ? _Py_wfopen(name, L"a") : NULL;
+    PyMem_RawFree(name);
+    return file;
+}
+
 /* Find out now, not at exit, whether the file can be written. */
 static PyStatus
 check_dump_file(void)
 {
     if (dump_file != NULL) {
-        FILE *file = _Py_wfopen(dump_file, L"a");
+        FILE *file = open_dump();
         if (file == NULL) {
             PyMem_RawFree(dump_file);
             dump_file = NULL;
@@ -883,7 +944,8 @@ print_types(FILE *file, refmap_records_t *records)
 static void
 print_objects(FILE *file, const refmap_records_t *records)
 {
-    fprintf(file, "Remaining objects of the refcount map:\n");
+    fprintf(file, "Remaining objects of the refcount map of process %ld:\n",
+            (long)getpid());
     for (size_t i = 0; i < records->len; i++) {
         const refmap_record_t *record = &records->items[i];
         fprintf(file, "%p [%zd] %s\n", (void *)record->address,
@@ -898,7 +960,7 @@ dump_objects(const refmap_records_t *records)
         print_objects(stderr, records);
         return;
     }
-    FILE *file = _Py_wfopen(dump_file, L"w");
+    FILE *file = open_dump();
     if (file == NULL) {
         fprintf(stderr, "refmap: cannot create file: %ls\n", dump_file);
         return;

@@ -1,10 +1,10 @@
 /* The hot path of the refcount map: what each Py_INCREF() and Py_DECREF() does.
 
-   Included by object.h, too, so that it can be inlined there; it needs nothing
-   of Python but the types named below.  See pycore_refmap.h for the words.
+   It needs nothing of Python but the types named below.  Objects/refmap/state.h
+   has the words; Doc/design.md tells why it is as it is.
 
    No step of it waits for the one before, but for the three loads that lead
-   to a slot.  That is why there is one directory, not a tree of them, and why
+   to a count.  That is why there is one directory, not a tree of them, and why
    the total is kept in several parts: a single one would be a chain of stores
    and loads through all hooks.  Tools/refmap/bench/notes.md has the numbers. */
 #ifndef Py_INTERNAL_REFMAP_HOT_H
@@ -14,6 +14,8 @@
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include <assert.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* User space; see Documentation/arch/x86/x86_64/mm.rst of Linux. Elsewhere it
@@ -43,36 +45,56 @@
 #define REFMAP_INLINE __attribute__((always_inline))
 
 /* A slot is what the map knows of the 16 bytes of memory in which an object may
-   start.  It is two words, count and birth, kept apart so that the hot path finds
-   the first by one addition.  A *group* holds the slots of two pages, its *lanes*:
+   start: a count and a birth.  In memory it is two words, the *even* one and the
+   *odd* one.  A *group* holds the slots of two pages, its *lanes*:
 
      offset in the group      0        4        8       12
      16 bytes of memory   +--------+--------+--------+--------+
-     at page + offset     | count  | count  | birth  | birth  |
+     at page + offset     |  even  |  even  |  odd   |  odd   |
                           +--------+--------+--------+--------+
                             lane 0   lane 1   lane 0   lane 1
 
    So the count of an object is at its address plus a number that is the same for
-   all of its page: the entry of the page in the directory.  An object that starts
-   8 bytes into its 16 (an *odd* one: static ones may) has its words swapped, and
-   is still counted in its own slot.  What tells them apart is that a word with
-   REFMAP_BIRTH_BORN is a birth; see refmap_decode().  A static object
-   has none.  It must not lie where others were born, in memory that was given back
-   and is a file's now: as long as the page is known from before, it would be
-   counted in a birth, and the sum be seen not to be exact.
+   all of its page: the entry of the page in the directory.  The object that starts
+   at the 16 bytes has its count in the even word and its birth in the odd one.  An
+   object that starts 8 bytes later has its count in the odd word and its birth in
+   the even one.  16 bytes are the least size of an object, so there never are two.
 
-   The bits of a birth.  The serial number wraps around after 2^28 births; two
-   objects at one address are taken for the same only if exactly a multiple of 2^28
-   births lies between them.  Dict keys are never odd, so that a word whose three
-   highest bits are set is a small negative count. */
-#define REFMAP_BIRTH_BORN    0x80000000u   // not set: a static object
+   What a word is can be told from its highest bits:
+
+     111...   a small negative count
+     1.....   a birth: the serial number of _Py_NewReference(), and flags
+     0.....   a count
+
+   So a count that falls into a birth, because a new object starts in the other
+   half of the 16 bytes, shows a negative number.  So does a count that is, or
+   becomes, negative, and one that overflows.  The hot path ends at all of them.
+
+   DEAD: the object of this birth died.  The birth stays until the memory is given
+   back, as the object may resurrect.  After that an object that is counted there has
+   no birth: a static one, or one that was made by hand.
+
+   The serial number wraps around after 2^28 births; two objects at one address are
+   taken for the same only if exactly a multiple of 2^28 births lies between
+   them. */
+#define REFMAP_BIRTH_BORN    0x80000000u
 #define REFMAP_BIRTH_KEYS    0x40000000u   // a PyDictKeysObject, no PyObject
-#define REFMAP_BIRTH_ODD     0x20000000u   // starts 8 bytes into its 16
+#define REFMAP_BIRTH_DEAD    0x20000000u   // never together with KEYS
 #define REFMAP_BIRTH_OWN     0x10000000u   // belongs to refmap: never reported
 #define REFMAP_BIRTH_SERIAL  0x0fffffffu
+#define REFMAP_COUNT_MIN     (-0x20000000)
+#define REFMAP_COUNT_MAX     0x7fffffff
 #define REFMAP_LANES 2
 
-#define REFMAP_TOTALS 16    // a power of two
+/* The parts of the total, so that hooks in a row do not wait for each other. */
+enum {
+    REFMAP_PART_INCREF,
+    REFMAP_PART_DECREF,
+    REFMAP_PART_BIRTH,
+    REFMAP_PART_LAST,
+    REFMAP_PART_SLOW,
+    REFMAP_PARTS
+};
 
 /* What the hot path needs of a map. The directory begins where this ends: by page
    number, it has 0 or an address such that the count of `op` is at entry + op,
@@ -81,10 +103,9 @@ typedef struct {
     struct _refmap_state *map;  // NULL: nobody's, all entries are 0
     /* The interpreter to whose total those below belong. */
     struct _is *owner;
-    uint32_t births;            // the last birth, without flags
-    /* Summands of the owner's total, its reftotal being one more. Last, so that
-       one byte leads to them from the directory. */
-    Py_ssize_t totals[REFMAP_TOTALS];
+    uint32_t births;            // the last birth, BORN included
+    /* Summands of the owner's total, its reftotal being one more. */
+    Py_ssize_t totals[REFMAP_PARTS];
 } _PyRefMap_hot;
 
 /* The end of the hot part, which is the directory, of the map that belongs to the
@@ -102,40 +123,41 @@ _PyRefMap_Directory(_PyRefMap_hot *end)
     return (uintptr_t *)end;
 }
 
-/* The directory's entry for `op`; 0: not on the hot path. */
+/* The directory's entry for `op`; 0: not on the hot path. Nothing may be looked up
+   that is no address of user space: the directory ends there. */
 static inline REFMAP_INLINE uintptr_t
 _PyRefMap_Entry(_PyRefMap_hot *end, const void *op)
 {
+    assert((uintptr_t)op >> REFMAP_ADDRESS_BITS == 0);
     return _PyRefMap_Directory(end)[(uintptr_t)op >> REFMAP_PAGE_BITS];
 }
 
-/* Of an object that is not odd the birth is at [REFMAP_LANES]. */
-static inline REFMAP_INLINE uint32_t *
+/* The word of an object's count, as a signed number. If the object starts at its
+   16 bytes, its birth is at [REFMAP_LANES]. */
+static inline REFMAP_INLINE int32_t *
 _PyRefMap_CountIn(uintptr_t entry, const void *op)
 {
-    return (uint32_t *)(entry + (uintptr_t)op);
+    return (int32_t *)(entry + (uintptr_t)op);
 }
 
-/* Add `n` to a part of the total: another part for each hook in the code (%= is a
-   number of its own for each), or else for the objects of each address. */
-static inline REFMAP_INLINE void
-_PyRefMap_MoveTotal(_PyRefMap_hot *end, const void *op, int n)
+/* Is this word a birth, of an object that is not dead? */
+static inline REFMAP_INLINE int
+_PyRefMap_IsLivingBirth(uint32_t word)
 {
-#if defined(__x86_64__) && defined(__GNUC__)
-    (void)op;
-    __asm__("addq %2, ((%= & %c3) * 8 - %c4)(%1)"
-            : "+m"(end[-1].totals)
-            : "r"(end), "re"((Py_ssize_t)n), "i"(REFMAP_TOTALS - 1),
-              "i"(sizeof(end[-1].totals))
-            : "cc");
-#else
-    uintptr_t i = (uintptr_t)op >> REFMAP_SLOT_BITS;
-    end[-1].totals[i & (REFMAP_TOTALS - 1)] += n;
-#endif
+    return (word & (REFMAP_BIRTH_BORN | REFMAP_BIRTH_DEAD)) == REFMAP_BIRTH_BORN;
 }
 
-/* Add `n` to the count of `op` and to the total. Return 0, and do nothing,
-   where the hot path ends. */
+/* May a birth be written to this word? Not if it is the count of an object that
+   starts there. */
+static inline REFMAP_INLINE int
+_PyRefMap_IsNoCount(int32_t word)
+{
+    return word == 0 || word < REFMAP_COUNT_MIN;
+}
+
+/* Add `n`, 1 or -1, to the count of `op` and to the total. Return 0 where the hot
+   path ends: then _PyRefMap_MoveSlow() has to do it. It also takes back what was
+   added to a count that must not be negative. */
 static inline REFMAP_INLINE int
 _PyRefMap_TryMove(const void *op, int n)
 {
@@ -144,12 +166,18 @@ _PyRefMap_TryMove(const void *op, int n)
     if (__builtin_expect(entry == 0, 0)) {
         return 0;
     }
-    *_PyRefMap_CountIn(entry, op) += (uint32_t)n;
-    _PyRefMap_MoveTotal(end, op, n);
+    // Not by `+=` on a signed number, which must not overflow.
+    int32_t *count = _PyRefMap_CountIn(entry, op);
+    *count = (int32_t)((uint32_t)*count + (uint32_t)n);
+    if (__builtin_expect(*count < 0, 0)) {
+        return 0;
+    }
+    end[-1].totals[n > 0 ? REFMAP_PART_INCREF : REFMAP_PART_DECREF] += n;
     return 1;
 }
 
-/* The same for an object that is born, unless it is odd. */
+/* `op` is born: one reference, and the next birth with these flags. Return 0, and
+   do nothing, where the hot path ends. */
 static inline REFMAP_INLINE int
 _PyRefMap_TryNew(const void *op, uint32_t flags)
 {
@@ -158,22 +186,24 @@ _PyRefMap_TryNew(const void *op, uint32_t flags)
     if (__builtin_expect(entry == 0, 0)) {
         return 0;
     }
-    uint32_t *count = _PyRefMap_CountIn(entry, op);
+    int32_t *count = _PyRefMap_CountIn(entry, op);
     uint32_t birth = end[-1].births + 1;
-    if (__builtin_expect(*count != 0 || ((uintptr_t)op & 8) != 0
-                         || birth > (REFMAP_BIRTH_BORN | REFMAP_BIRTH_SERIAL), 0))
+    if (__builtin_expect(
+            *count != 0 || ((uintptr_t)op & 8) != 0
+            || !_PyRefMap_IsNoCount(count[REFMAP_LANES])
+            || birth > (REFMAP_BIRTH_BORN | REFMAP_BIRTH_SERIAL), 0))
     {
         return 0;
     }
     end[-1].births = birth;
     count[0] = 1;
-    count[REFMAP_LANES] = birth | flags;
-    _PyRefMap_MoveTotal(end, op, 1);
+    count[REFMAP_LANES] = (int32_t)(birth | flags);
+    end[-1].totals[REFMAP_PART_BIRTH] += 1;
     return 1;
 }
 
-/* Take the reference from `op` that ought to be the last one counted. Return 0,
-   and do nothing, if it is not, or where the hot path ends. */
+/* Take the reference from `op` that ought to be the last one counted; `op` dies.
+   Return 0, and do nothing, if it is not, or where the hot path ends. */
 static inline REFMAP_INLINE int
 _PyRefMap_TryLast(const void *op)
 {
@@ -182,26 +212,61 @@ _PyRefMap_TryLast(const void *op)
     if (__builtin_expect(entry == 0, 0)) {
         return 0;
     }
-    uint32_t *count = _PyRefMap_CountIn(entry, op);
-    if (__builtin_expect(*count != 1, 0)) {
+    int32_t *count = _PyRefMap_CountIn(entry, op);
+    if (__builtin_expect(*count != 1 || ((uintptr_t)op & 8) != 0, 0)) {
+        return 0;
+    }
+    uint32_t birth = (uint32_t)count[REFMAP_LANES];
+    if (__builtin_expect(!_PyRefMap_IsLivingBirth(birth), 0)) {
         return 0;
     }
     *count = 0;
-    _PyRefMap_MoveTotal(end, op, -1);
+    count[REFMAP_LANES] = (int32_t)(birth | REFMAP_BIRTH_DEAD);
+    end[-1].totals[REFMAP_PART_LAST] -= 1;
     return 1;
 }
 
-/* May an object start at `ptr` that is still counted? Memory, unlike references,
-   may be given back by a thread that never had a thread state. */
+/* `op` dies. Return 0, and do nothing, where the hot path ends: references are still
+   counted, for example. */
 static inline REFMAP_INLINE int
-_PyRefMap_MayBeCounted(const void *ptr)
+_PyRefMap_TryDie(const void *op)
+{
+    _PyRefMap_hot *end = _PyRefMap_current;
+    uintptr_t entry = _PyRefMap_Entry(end, op);
+    if (__builtin_expect(entry == 0 || ((uintptr_t)op & 8) != 0, 0)) {
+        return 0;
+    }
+    int32_t *count = _PyRefMap_CountIn(entry, op);
+    uint32_t birth = (uint32_t)count[REFMAP_LANES];
+    if (__builtin_expect(*count != 0 || !_PyRefMap_IsLivingBirth(birth), 0)) {
+        return 0;
+    }
+    count[REFMAP_LANES] = (int32_t)(birth | REFMAP_BIRTH_DEAD);
+    return 1;
+}
+
+/* The memory at `ptr` is given back, which ends a birth there. Return 0, and do
+   nothing, where the hot path ends. Memory, unlike references, may be given back by a
+   thread that never had a thread state. */
+static inline REFMAP_INLINE int
+_PyRefMap_TryFree(const void *ptr)
 {
     _PyRefMap_hot *end = _PyRefMap_current;
     if (__builtin_expect(end == NULL, 0)) {
-        return 0;
+        return 1;
     }
     uintptr_t entry = _PyRefMap_Entry(end, ptr);
-    return entry == 0 || *_PyRefMap_CountIn(entry, ptr) != 0;
+    if (__builtin_expect(entry == 0 || ((uintptr_t)ptr & 8) != 0, 0)) {
+        return 0;
+    }
+    int32_t *count = _PyRefMap_CountIn(entry, ptr);
+    if (__builtin_expect(*count != 0, 0)) {
+        return 0;
+    }
+    if (count[REFMAP_LANES] < REFMAP_COUNT_MIN) {
+        count[REFMAP_LANES] = 0;
+    }
+    return 1;
 }
 
 /* In code of the optimised executable itself the hot path is inlined. Debug
@@ -209,13 +274,15 @@ _PyRefMap_MayBeCounted(const void *ptr)
    faster way to the thread's variable than to call. */
 #if !defined(_Py_INCREF_REFTOTAL) && defined(REFMAP_EXECUTABLE) \
     && !defined(Py_DEBUG)
+extern void _PyRefMap_IncrefSlow(PyObject *op) __attribute__((cold));
+extern void _PyRefMap_DecrefSlow(PyObject *op) __attribute__((cold));
 #  define REFMAP_INLINED 1
 #  define _Py_INCREF_REFTOTAL(op) \
     (__builtin_expect(_PyRefMap_TryMove((op), 1), 1) \
-     ? (void)0 : _PyRefMap_Incref(op))
+     ? (void)0 : _PyRefMap_IncrefSlow(op))
 #  define _Py_DECREF_REFTOTAL(op) \
     (__builtin_expect(_PyRefMap_TryMove((op), -1), 1) \
-     ? (void)0 : _PyRefMap_Decref(op))
+     ? (void)0 : _PyRefMap_DecrefSlow(op))
 // With the hot path in them, gcc takes them for too large.
 static inline REFMAP_INLINE PyObject *_Py_NewRef(PyObject *op);
 static inline REFMAP_INLINE void Py_DECREF(const char *filename, int lineno,

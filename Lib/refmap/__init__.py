@@ -6,19 +6,11 @@ The functions of the sys module exist only in an interpreter configured
 
 import sys
 
+from .hunting import hunt
+
 __all__ = ['available', 'hunt']
 
 
 def available():
     """Return True if this interpreter keeps a refcount map."""
     return hasattr(sys, 'refmap_info')
-
-
-def hunt(callable, warmups=3, runs=3, **options):
-    """Call something repeatedly and find the objects that it leaks.
-
-    See refmap.hunting.hunt(), which this calls.
-    """
-    # Imported late: `python -m test` imports this package always.
-    from .hunting import hunt
-    return hunt(callable, warmups, runs, **options)

@@ -1,6 +1,7 @@
 """python -m refmap hunt: find the objects that a program leaks."""
 
 import argparse
+import atexit
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import traceback
 import types
 
 import refmap
-from refmap import hunting, judge, report, suppress
+from refmap import hunting, judge, report, saferepr, suppress
 
 EXIT_CLEAN = 0
 EXIT_LEAK = 1
@@ -23,7 +24,52 @@ THREAD_TIMEOUT = 30.0
 
 
 class Failed(Exception):
-    """The program ended with an exception; it has been printed."""
+    """There is no verdict; str() is one sentence that says why."""
+
+
+# --- output ------------------------------------------------------------------
+
+class Messages:
+    """Where the hunt says something: stderr, whatever is done to sys.stderr."""
+
+    def __init__(self):
+        self.stream = sys.stderr
+
+    def say(self, text, end='\n'):
+        """Write text. What can't be written is lost."""
+        encoding = getattr(self.stream, 'encoding', None) or 'utf-8'
+        try:
+            data = (text + end).encode(encoding, 'backslashreplace')
+            self.stream.write(data.decode(encoding))
+            self.stream.flush()
+        except Exception:
+            pass            # closed, a full disk; the exit code remains
+
+    def isatty(self):
+        """Is somebody looking?"""
+        try:
+            return self.stream.isatty()
+        except Exception:
+            return False
+
+
+def drain(stream, fd):
+    """Flush a stream of the interpreter, the last thing before it exits.
+
+    Return (the stream, None), or (None, why that can't be). Then what it holds
+    goes nowhere: the interpreter would try again, and change the exit code.
+    """
+    try:
+        if stream is not None and not stream.closed:
+            stream.flush()
+        return stream, None
+    except Exception as exc:
+        reason = saferepr.safe_repr(exc)
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    except OSError:
+        pass
+    return None, reason
 
 
 # --- programs --------------------------------------------------------------
@@ -65,32 +111,58 @@ def join_threads():
             thread.join(THREAD_TIMEOUT)
 
 
+def status_of(code):
+    """Return what an argument of sys.exit() says as text; None: success."""
+    if code is None:
+        return None
+    if saferepr.has_base(type(code), int):      # also an IntEnum, as pytest's
+        number = int.__int__(code)
+        return saferepr.safe_repr(number) if number else None
+    return code if type(code) is str else saferepr.safe_repr(code)
+
+
 class Program:
     """A script or module with its arguments, to be called again and again.
 
     status -- what it gave to sys.exit(), if that was a failure
     """
 
-    def __init__(self, run, argv):
+    def __init__(self, run, argv, messages):
         self.run = run
         self.argv = argv
+        self.messages = messages
         self.status = None
+        self._list = sys.argv
+        self._process = os.getpid()
 
     def __call__(self):
-        # Programs change their arguments.
-        sys.argv[:] = self.argv
+        # Programs change their arguments, and the list that holds them.
+        self._list[:] = self.argv
+        sys.argv = self._list
+        try:
+            self.run_once()
+        finally:
+            if os.getpid() != self._process:
+                # It forked, and this is the child: it hunts nothing.
+                hunting.flush(sys.stdout)
+                os._exit(0 if self.status is None else 1)
+        join_threads()
+
+    def run_once(self):
+        """Run it. Raise Failed for any exception but SystemExit."""
         try:
             self.run()
         except SystemExit as exc:
-            if exc.code not in (None, 0, False):
-                self.status = str(exc.code)
-        except Exception:
-            traceback.print_exc()
-            raise Failed from None
-        join_threads()
+            self.status = status_of(exc.code) or self.status
+        except BaseException:
+            self.status = 'an exception'
+            text = traceback.format_exc()
+            self.messages.say(text, end='')
+            last = text.rstrip().rpartition('\n')[2]
+            raise Failed(f'the program failed: {last}') from None
 
 
-def load(options):
+def load(options, messages):
     """Return (Program, its name) for the command line's options.
 
     Raise as script_runner() does.
@@ -98,11 +170,11 @@ def load(options):
     if options.module:
         name, *args = options.module
         sys.path.insert(0, os.getcwd())
-        return Program(module_runner(name), [name, *args]), name
+        return Program(module_runner(name), [name, *args], messages), name
     path, *args = options.script
     run = script_runner(path)
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-    return Program(run, [path, *args]), path
+    return Program(run, [path, *args], messages), path
 
 
 # --- the command line --------------------------------------------------------
@@ -114,7 +186,8 @@ def run_counts(text):
         counts = int(warmups), int(runs) if separator else 3
         hunting.check_counts(*counts)
     except ValueError as exc:
-        raise argparse.ArgumentTypeError(f'{text!r}: {exc}') from None
+        raise argparse.ArgumentTypeError(
+            f'{saferepr.safe_repr(text)}: {exc}') from None
     return counts
 
 
@@ -129,8 +202,8 @@ def make_parser():
               '       python -m refmap hunt [options] -m MODULE [ARG...]',
         description='Run a program several times in one process, and report '
                     'the objects that it leaks.',
-        epilog='Exit code: 0 no leak, 1 a leak, 2 bad usage or the program '
-               'failed.')
+        epilog='Exit code: 0 no leak, 1 a leak or an over-decref, 2 no '
+               'verdict: bad usage, or the program failed.')
     hunt.add_argument('-R', dest='counts', type=run_counts, default=(3, 3),
                       metavar='WARMUPS:RUNS', help='default: 3:3')
     hunt.add_argument('--raw', action='store_true',
@@ -151,7 +224,7 @@ def make_parser():
 
 
 def parse(argv):
-    """Return (parser, options) for the arguments `argv`. May exit."""
+    """Return the options for the arguments `argv`. May exit."""
     parser = make_parser()
     options = parser.parse_args(argv)
     if options.script[:1] == ['--']:
@@ -161,10 +234,10 @@ def parse(argv):
     if not refmap.available():
         parser.error('this interpreter was not configured '
                      '--with-refcount-map')
-    return parser, options
+    return options
 
 
-def progress_of(options):
+def progress_of(options, messages):
     """Return a function that shows the finished runs, or None."""
     if options.quiet:
         return None
@@ -172,58 +245,113 @@ def progress_of(options):
     count = sum(options.counts)
 
     def progress(done):
-        if sys.stderr.isatty():
+        end = '\n' if done == count else ''
+        if messages.isatty():
             seconds = time.monotonic() - start
-            print(f'\rrefmap: {done} of {count} runs, {seconds:.0f} s ',
-                  end='\n' if done == count else '',
-                  file=sys.stderr, flush=True)
+            messages.say(f'\rrefmap: {done} of {count} runs, {seconds:.0f} s ',
+                         end)
         else:
-            print('.', end='\n' if done == count else '', file=sys.stderr,
-                  flush=True)
+            messages.say('.', end)
 
     return progress
 
 
-def show(result, options, program, rules):
+def show(result, options, program, rules, messages):
     """Print what there is to say about a result."""
     if options.quiet and result['verdict'] == judge.CLEAN:
         return
     if program.status is not None:
-        print(f'refmap: the program exited with {program.status}',
-              file=sys.stderr)
-    print('\n'.join(report.lines(result)), file=sys.stderr)
+        messages.say(report.escape('refmap: the program exited with '
+                                   f'{program.status}'))
+    messages.say('\n'.join(report.lines(result)))
     unused = suppress.unused(rules, result['rules'])
     if unused:
-        print('refmap: suppressions that matched nothing:', file=sys.stderr)
-        print('\n'.join(f'  {line}' for line in unused), file=sys.stderr)
+        messages.say('refmap: suppressions that matched nothing:')
+    for line in unused:
+        messages.say(report.escape(f'  {line}'))
 
 
-def hunt(parser, options):
-    """Run the command `hunt`; return the exit code."""
+def open_json(path):
+    """Return the absolute path of a file that can be appended to.
+
+    Raise OSError. It is closed again: the program must not come across it.
+    """
+    with open(path, 'a', encoding='utf-8'):
+        return os.path.abspath(path)
+
+
+def write_json(path, result):
+    """Append a result to a file, as one line; return why that can't be, or
+    None."""
     try:
-        rules = suppress.read(options.suppress) if options.suppress else []
-        program, name = load(options)
-    except (OSError, SyntaxError, ValueError, suppress.Error) as exc:
-        parser.error(str(exc))
-    try:
-        recorder = hunting.record(program, *options.counts,
-                                  progress=progress_of(options))
-    except (Failed, ImportError) as exc:
-        print(f'refmap: the program failed {exc}'.rstrip(), file=sys.stderr)
-        return EXIT_USAGE
-    result = hunting.conclude(recorder, name, rules, raw=options.raw)
-    show(result, options, program, rules)
-    if options.json:
-        with open(options.json, 'a', encoding='utf-8') as file:
+        with open(path, 'a', encoding='utf-8') as file:
             file.write(json.dumps(result) + '\n')
-    failing = {judge.LEAK} | ({judge.SUSPICIOUS} if options.strict else set())
-    return EXIT_LEAK if result['verdict'] in failing else EXIT_CLEAN
+    except OSError as exc:
+        return f'the findings cannot be written: {exc}'
+    return None
+
+
+def prepare(options, messages):
+    """Return (Program, its name, rules) of the options.
+
+    Raise Failed for what can't be read or written.
+    """
+    try:
+        if options.json:
+            options.json = open_json(options.json)
+        rules = suppress.read(options.suppress) if options.suppress else []
+        return (*load(options, messages), rules)
+    except (OSError, SyntaxError, ValueError, suppress.Error) as exc:
+        raise Failed(str(exc)) from None
+
+
+def hunt(options, messages):
+    """Run the command `hunt`. Raise Failed if there is no verdict.
+
+    Return (exit code, why it is EXIT_USAGE or None, the verdict).
+    """
+    program, name, rules = prepare(options, messages)
+    recorder = hunting.record(program, *options.counts,
+                              progress=progress_of(options, messages))
+    result = hunting.conclude(recorder, name, rules, raw=options.raw)
+    verdict = result['verdict']
+    show(result, options, program, rules, messages)
+    if options.json:
+        reason = write_json(options.json, result)
+        if reason:
+            return EXIT_USAGE, reason, verdict
+    failing = {judge.ERROR, judge.LEAK}
+    if options.strict:
+        failing.add(judge.SUSPICIOUS)
+    return EXIT_LEAK if verdict in failing else EXIT_CLEAN, None, verdict
 
 
 def main(argv=None):
-    """Run the command line; return the exit code."""
-    parser, options = parse(argv)
-    return hunt(parser, options)
+    """Run the command line; return the exit code. May exit for bad usage."""
+    messages = Messages()
+    options = parse(argv)
+    verdict = None
+    try:
+        code, reason, verdict = hunt(options, messages)
+    except Failed as exc:
+        code, reason = EXIT_USAGE, str(exc)
+    except BaseException as exc:
+        # Such as MemoryError, or Ctrl-C.
+        code, reason = EXIT_USAGE, f'the hunt failed: {saferepr.safe_repr(exc)}'
+    if verdict == judge.ERROR:
+        atexit._run_exitfuncs()
+    sys.stdout, lost = drain(sys.__stdout__, 1)
+    if lost and not reason:
+        code = EXIT_USAGE
+        reason = f'the output of the program cannot be written: {lost}'
+    if reason:
+        messages.say(report.escape(f'refmap: {reason}'))
+    sys.stderr, _ = drain(sys.__stderr__, 2)
+    if verdict == judge.ERROR:
+        # Objects that lost references are not safe to destroy: the interpreter
+        # might crash, and the exit code say something else.
+        os._exit(code)
+    return code
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ import gc
 import sys
 import time
 
-from . import judge, measure, report, suppress
+from . import details, judge, measure, report, suppress
 
 # Module, and what empties its caches. Only modules that are imported anyway.
 _CACHES = [
@@ -20,12 +20,23 @@ _CACHES = [
 ]
 
 
+# Each run has a snapshot of its own.
+MAX_RUNS = 10_000
+
+
+def flush(stream):
+    """Flush a stream, whatever the program made of it."""
+    try:
+        stream.flush()
+    except Exception:
+        pass                # None, closed, a full disk, not even a file
+
+
 def clean_up():
     """Empty the caches of the interpreter and its library, and collect."""
-    for stream in sys.stdout, sys.stderr:
-        # Text that waits to be written is a growing list of strings.
-        if stream is not None and not stream.closed:
-            stream.flush()
+    # Text that waits to be written is a growing list of strings.
+    flush(sys.stdout)
+    flush(sys.stderr)
     for name, clear in _CACHES:
         module = sys.modules.get(name)
         if module is not None:
@@ -55,7 +66,6 @@ def record(function, warmups, runs, cleanup=clean_up, progress=None):
         recorder.snapshot(i)
         if progress is not None:
             progress(i + 1)
-    recorder.finish()
     return recorder
 
 
@@ -68,16 +78,15 @@ def conclude(recorder, name, rules=(), pooled=(), raw=False, describe=True):
     raw -- add the raw report of the last run
     describe -- look at the objects: repr, size, who holds them
     """
-    result, living, died = measure.examine(recorder, pooled)
+    result = measure.examine(recorder, pooled, raw)
+    findings = result['types']
     result['test'] = name
-    result['rules'] = suppress.apply(rules, result['types'], name)
-    result['verdict'] = judge.verdict_of(result['types'], result['freed'])
+    result['rules'] = suppress.apply(rules, findings, name)
     if describe:
-        measure.describe([f for f in result['types'] if not f.get('suppressed')],
+        details.describe([f for f in findings if not f.get('suppressed')],
                          recorder.last())
-        judge.sort_findings(result['types'])
-    if raw:
-        result['raw'] = report.raw_lines(living, died)
+        judge.settle(findings)
+    result['verdict'] = judge.verdict_of(findings, result['freed'])
     recorder.drop()
     return result
 
@@ -85,7 +94,7 @@ def conclude(recorder, name, rules=(), pooled=(), raw=False, describe=True):
 class Result:
     """What a hunt found. str() is the report.
 
-    verdict -- 'leak', 'suspicious' or 'clean'
+    verdict -- 'error', 'leak', 'suspicious' or 'clean'
     findings -- everything as a dict for json.dumps(); Doc/hunting.md
                 describes it
     """
@@ -105,6 +114,11 @@ class Result:
         return {f['type']: f['refs'] for f in self.findings['types']
                 if f['pattern'] == judge.EVERY_RUN and not f.get('suppressed')}
 
+    def errors(self):
+        """Return {type name: references per run, as a list} of the errors."""
+        return {f['type']: f['refs'] for f in self.findings['types']
+                if f['pattern'] in judge.ERRORS and not f.get('suppressed')}
+
 
 def check_counts(warmups, runs):
     """Raise ValueError unless the numbers of runs make sense."""
@@ -112,6 +126,8 @@ def check_counts(warmups, runs):
         raise ValueError('warmups must not be negative')
     if runs < 1:
         raise ValueError('at least one run is needed')
+    if warmups + runs > MAX_RUNS:
+        raise ValueError(f'more than {MAX_RUNS} runs')
 
 
 def hunt(callable, warmups=3, runs=3, *, cleanup=clean_up, raw=False,

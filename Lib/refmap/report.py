@@ -1,8 +1,11 @@
 """Turn the findings about one test or program into text.
 
-Works on the dicts that judge.judge() and measure.describe() make, in any
-interpreter.
+Works on the dicts that judge.judge() and details.describe() make, in any
+interpreter. Names of types, tests and files come from the program: escape()
+keeps them from making lines of their own.
 """
+
+import re
 
 from . import judge
 
@@ -12,10 +15,24 @@ MAX_ONCE = 6
 MAX_OF_METHOD = 1
 
 _TITLES = {
+    judge.OVER_DECREF: 'lost references that these runs never took '
+                       '(over-decref, an error):',
+    judge.IMPOSSIBLE: 'impossible counts (freed memory that somebody still '
+                      'uses, an error):',
     judge.EVERY_RUN: 'leaked in every run:',
     judge.SOME_RUNS: 'leaked in some runs (suspicious):',
-    judge.SHRINKING: 'lost references in every run (suspicious):',
+    judge.SHRINKING: 'lost references again and again (suspicious):',
 }
+# What a finding of these is about is no reference that leaked.
+_NOT_LEAKED = (judge.OVER_DECREF, judge.IMPOSSIBLE, judge.SHRINKING)
+
+
+def escape(text):
+    """Return one line that can be printed: control characters and the like are
+    shown as in a Python string."""
+    if text.isprintable():
+        return text
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def plural(count, noun):
@@ -40,14 +57,22 @@ def finding_line(finding):
     return line
 
 
-def object_lines(record):
-    """Return the lines about an object."""
+def birth(records):
+    """Return when the objects were born."""
+    runs = sorted({record['born'] for record in records})
+    if not runs[-1]:
+        return 'older'
+    numbers = ', '.join(map(str, runs))
+    return f'born in {"run" if len(runs) == 1 else "runs"} {numbers}'
+
+
+def object_lines(records):
+    """Return the lines about objects that differ by address and birth only."""
+    record = records[0]
     counts = record['counts']
-    if record['born']:
-        since = f'born in run {record["born"]}'
-    else:
-        since = 'older'
-    line = (f'{record["address"]:#x}: {counts[0]} -> {counts[-1]}, {since}')
+    times = f' x{len(records)}' if len(records) > 1 else ''
+    line = (f'{record["address"]:#x}{times}: {counts[0]} -> {counts[-1]}, '
+            f'{birth(records)}')
     if 'repr' in record:
         line += f', {record["size"]} bytes: {record["repr"]}'
     yield line
@@ -55,21 +80,41 @@ def object_lines(record):
         yield f'    held by {"; ".join(record["held_by"])}'
     if record.get('unheld'):
         yield f'    no container holds {plural(record["unheld"], "reference")}'
+    surplus = record.get('holders', 0) - counts[-1]
+    if surplus > 0:
+        yield (f'    containers hold {plural(record["holders"], "reference")}, '
+               f'{surplus} more than are counted')
+
+
+def alike(objects):
+    """Group the records of objects that a report says the same of."""
+    groups = {}
+    for record in objects:
+        counts = record['counts']
+        # An older object is itself; of new ones the kind is of interest.
+        key = (record['address'] if not record['born'] else None,
+               counts[0], counts[-1], record.get('repr'), record.get('size'),
+               tuple(re.sub('^0x[0-9a-f]+ ', '', name)
+                     for name in record.get('held_by', ())),
+               record.get('unheld'))
+        groups.setdefault(key, []).append(record)
+    return list(groups.values())
 
 
 def finding_lines(finding, limit=None):
     """Return the lines about a type and its objects.
 
-    limit -- show so many objects; None: all that the finding has
+    limit -- show so many kinds of objects; None: all that the finding has
     """
     yield finding_line(finding)
     if finding.get('suppressed'):
         return
-    shown = finding['objects'][:limit]
-    for record in shown:
-        for line in object_lines(record):
+    shown = alike(finding['objects'])[:limit]
+    for records in shown:
+        for line in object_lines(records):
             yield '  ' + line
-    more = finding['more'] + len(finding['objects']) - len(shown)
+    more = (finding['more'] + len(finding['objects'])
+            - sum(len(records) for records in shown))
     if more:
         yield f'  ... and {plural(more, "more object")}'
 
@@ -93,9 +138,10 @@ def sums_lines(result):
             yield f'{name} by the sums: {deltas}'
     leaked = [0] * result['runs']
     for finding in result['types']:
-        if finding['pattern'] != judge.SHRINKING:
+        if finding['pattern'] not in _NOT_LEAKED:
             judge.add(leaked, finding['refs'])
-    yield f'references by the objects: {leaked} leaked, {result["total"]} in all'
+    yield (f'references by the objects: {leaked} leaked, '
+           f'{result["total"]} in all')
 
 
 def method_lines(result):
@@ -115,8 +161,18 @@ def method_lines(result):
         yield f'  {result["methods_note"]}'
 
 
+def freed_line(address, type_name, count):
+    """Return the line about memory freed while counted, as in a diff."""
+    return f'freed with {count} references {address:#x} ({type_name})'
+
+
 def lines(result):
     """Return the report about one test or program, as a list of lines."""
+    return [escape(line) for line in raw_report(result)]
+
+
+def raw_report(result):
+    """Return lines(), with whatever characters the names have."""
     title = (f'refmap: {result["test"]}: {result["verdict"]} '
              f'({plural(result["runs"], "run")} after '
              f'{plural(result["warmups"], "warm-up")})')
@@ -131,14 +187,13 @@ def lines(result):
         for finding in chosen:
             text.extend('    ' + line for line in finding_lines(finding))
     for address, type_name, count in result['freed']:
-        text.append(f'  freed with {plural(count, "reference")}: '
-                    f'{address:#x} ({type_name})')
+        text.append('  ' + freed_line(address, type_name, count))
     once = once_line(result)
     if once:
         text.append('  ' + once)
     if result['lost']:
-        text.append(f'  not exact: memory was short, '
-                    f'{plural(result["lost"], "page")} not compared')
+        text.append(f'  not exact: memory was short, {result["lost"]} pages '
+                    f'are not compared')
     text.extend('  ' + line for line in method_lines(result))
     if result.get('raw'):
         text.append('  the last run, all of it:')
@@ -165,4 +220,4 @@ def raw_lines(living, died):
         if change:
             text.append(f'ref change of type {name}: {change}')
     text.append(f'total ref change {sum(types.values())}')
-    return text
+    return [escape(line) for line in text]

@@ -11,6 +11,12 @@ are skipped.
 """
 
 import fnmatch
+import io
+import os
+import stat
+
+# What a file of rules may hold, in bytes.
+MAX_SIZE = 1 << 20
 
 
 class Error(Exception):
@@ -51,10 +57,33 @@ def parse(lines, name='<rules>'):
     return rules
 
 
+def read_bytes(path):
+    """Return what a file holds. Raise OSError, or Error if it is none that has
+    an end, or too large."""
+    # Does not wait for somebody to write into a FIFO.
+    fd = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0))
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):
+            raise Error(f'{path}: not a regular file')
+        with open(fd, 'rb', closefd=False) as file:
+            data = file.read(MAX_SIZE + 1) or b''
+    finally:
+        os.close(fd)
+    if len(data) > MAX_SIZE:
+        raise Error(f'{path}: larger than {MAX_SIZE >> 20} MiB')
+    return data
+
+
 def read(path):
     """Return the rules of the file at `path`. Raise Error or OSError."""
-    with open(path, encoding='utf-8') as file:
-        return parse(file, path)
+    try:
+        # Some editors begin a file with a byte order mark.
+        text = read_bytes(path).decode('utf-8-sig')
+    except UnicodeDecodeError as exc:
+        raise Error(f'{path}: not UTF-8: {exc.reason}, byte {exc.start}') \
+            from None
+    return parse(io.StringIO(text, newline=None), path)
 
 
 def find(rules, type_name, test_name):

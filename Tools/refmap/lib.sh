@@ -14,13 +14,14 @@
 # The hooks     small diffs to existing files (list_hooks)
 # Generated     what autoconf writes; never patched
 
-refmap_root=$(cd "$(dirname "$0")" &&
+refmap_root=$(cd -P "$(dirname "$0")" &&
     while [ ! -f Makefile.pre.in.diff ] && [ "$PWD" != / ]; do cd ..; done && pwd)
 scripts=$refmap_root/Tools/refmap
 build=${REFMAP_BUILD:-$refmap_root/build}
 overlay_dirs="Include Objects Python Modules Lib Doc Tools/gdb"
 generated="configure pyconfig.h.in"
-variants="debug release release-lto stock-debug stock-release stock-release-lto stock-trace-refs off off-debug"
+default_version=3.13
+variants="debug release release-lto stock-debug stock-release stock-release-tuned stock-release-lto stock-release-lto-tuned stock-trace-refs off off-debug"
 
 say() { echo "$me: $*" >&2; }
 die() { say "$*"; exit 1; }

@@ -3,10 +3,16 @@
 All but the last classes run in any interpreter that can import refmap.
 """
 
+import io
+import pydoc
+import random
+import sys
+import time
 import unittest
 
 import refmap
-from refmap import judge, methods, report, saferepr
+from refmap import details, history, judge, report, saferepr
+from test.libregrtest import refmap_methods as methods
 
 try:
     import _testrefmap
@@ -18,7 +24,7 @@ A, B, C = 0x10000, 0x20000, 0x30000
 
 def judge_runs(*runs, **options):
     """Judge runs given as (living, died)."""
-    return judge.judge(judge.histories(runs), len(runs), **options)
+    return judge.judge(history.histories(runs), len(runs), **options)
 
 
 def new(address, count=1, name='list'):
@@ -52,41 +58,244 @@ def patterns(result):
 
 class HistoryTests(unittest.TestCase):
     def test_new_object(self):
-        [history] = judge.histories([([], []), ([new(A, 2)], []), ([], [])])
-        self.assertEqual(history.counts, [0, 0, 2, 2])
-        self.assertEqual(history.born, 2)
-        self.assertTrue(history.is_alive())
+        [found] = history.histories([([], []), ([new(A, 2)], []), ([], [])])
+        self.assertEqual(found.counts(A), [0, 0, 2, 2])
+        self.assertEqual(found.born, 2)
+        self.assertTrue(found.is_alive())
 
     def test_old_object(self):
-        [history] = judge.histories([([], []), ([(A, 'str', 5, 7)], []),
+        [found] = history.histories([([], []), ([(A, 'str', 5, 7)], []),
                                      ([(A, 'str', 7, 4)], [])])
-        self.assertEqual(history.counts, [5, 5, 7, 4])
-        self.assertEqual(history.born, 0)
+        self.assertEqual(found.counts(A), [5, 5, 7, 4])
+        self.assertEqual(found.born, 0)
 
     def test_old_object_dies(self):
-        [history] = judge.histories([([], []), ([], [(A, 'str', 5)]), ([], [])])
-        self.assertEqual(history.counts, [5, 5, 0, 0])
-        self.assertFalse(history.is_alive())
+        runs = [([], []), ([], [(A, 'str', 5)]), ([], [])]
+        [found] = history.histories(runs)
+        self.assertEqual(found.levels, [0, 0, -5, -5])
+        self.assertFalse(found.is_alive())
+        # Only of objects that somebody watches the address is kept.
+        self.assertEqual(found.addresses, [])
+        [found] = history.histories(runs, watched=[A])
+        self.assertEqual(found.counts(A), [5, 5, 0, 0])
 
     def test_another_object_at_the_address(self):
-        first, second = judge.histories([
+        found = history.histories([
             ([new(A)], []), ([new(A, 3, 'dict')], [(A, 'list', 1)]), ([], [])])
-        self.assertEqual((first.type, first.counts), ('list', [0, 1, 0, 0]))
-        self.assertEqual((second.type, second.counts), ('dict', [0, 0, 3, 3]))
+        found.sort(key=lambda h: h.born)
+        self.assertEqual([(h.type, h.levels) for h in found],
+                         [('list', [0, 1, 0, 0]), ('dict', [0, 0, 3, 3])])
 
     def test_reborn_in_the_run_of_a_change(self):
         # Alive, changed, dead and followed by a newborn in later runs.
-        old, young = judge.histories([
-            ([(A, 'str', 1, 2)], []), ([new(A)], [(A, 'str', 2)])])
-        self.assertEqual(old.counts, [1, 2, 0])
-        self.assertEqual(young.counts, [0, 0, 1])
+        found = history.histories([
+            ([(A, 'str', 1, 2)], []), ([new(A)], [(A, 'str', 2)])], [A])
+        old, young = sorted(found, key=lambda h: h.born)
+        self.assertEqual(old.counts(A), [1, 2, 0])
+        self.assertEqual(young.counts(A), [0, 0, 1])
+
+    def test_reborn_without_a_death(self):
+        # A foreign binary took the references: alive, but nothing is counted.
+        found = history.histories([([(A, 'str', 1, 0)], []), ([new(A)], []),
+                                   ([], [])])
+        self.assertEqual(sorted(h.levels for h in found),
+                         [[0, -1, -1, -1], [0, 0, 1, 1]])
 
     def test_retained(self):
         # The example of the masked leak, as the count of one object.
         counts = [1, 7, 1, 2, 8, 2, 3]
-        history = judge.History(A, 'x', 0, counts)
-        self.assertEqual(judge.steps(counts), [6, -6, 1, 6, -6, 1])
-        self.assertEqual(history.retained(), [0, 0, 1, 0, 0, 1])
+        [found] = history.histories(from_counts(('x', counts)))
+        self.assertEqual(found.counts(A), counts)
+        self.assertEqual(found.steps(), [6, -6, 1, 6, -6, 1])
+        self.assertEqual(found.retained(), [0, 0, 1, 0, 0, 1])
+
+    def test_objects_that_do_the_same_share_a_history(self):
+        runs = [([new(base + 16 * k) for k in range(1000)], [])
+                for base in (A, B, C)]
+        found = history.histories(runs)
+        self.assertEqual([h.number for h in found], [1000] * 3)
+        # Older ones too, whatever their counts were at first.
+        found = history.histories([([(A + 16 * k, 'x', k + 1, k + 2)
+                                     for k in range(1000)], [])])
+        self.assertEqual([h.number for h in found], [1000])
+
+    def test_many_objects(self):
+        # 3 * 200,000 records. One object at a time took 13 s.
+        runs = [([new(A + 16 * k + run * 0x1000000, 1 + k % 3)
+                  for k in range(200_000)], []) for run in range(3)]
+        start = time.process_time()
+        result = judge_runs(*runs)
+        seconds = time.process_time() - start
+        self.assertEqual(result['types'][0]['refs'], [399_999] * 3)
+        self.assertLess(seconds, 10)
+
+
+class Object:
+    """One object of a random test: its type, address and counts."""
+
+    def __init__(self, type_name, counts):
+        self.type = type_name
+        self.counts = counts
+        self.first = next(k for k, count in enumerate(counts) if count)
+        self.born = self.first
+
+    def end(self):
+        """The first snapshot at which it is dead, or the number of them."""
+        for k in range(self.first, len(self.counts)):
+            if not self.counts[k]:
+                return k
+        return len(self.counts)
+
+    def is_alive(self):
+        return self.counts[-1] != 0
+
+    def changes(self):
+        return history.steps(self.counts)
+
+    def retained(self):
+        """Per run: the least that is left from then on, less that before."""
+        return [min(self.counts[k:]) - min(self.counts[k - 1:])
+                for k in range(1, len(self.counts))]
+
+    def passing(self):
+        last = len(self.counts) - 2
+        return self.counts[last] if self.born == last and not self.is_alive() \
+            else 0
+
+
+def place(rng, objects):
+    """Give each object an address; one may follow another that died."""
+    free, address = [], A
+    for obj in sorted(objects, key=lambda obj: obj.first):
+        usable = [entry for entry in free if entry[0] <= obj.first]
+        if obj.first and usable and rng.random() < 0.7:
+            entry = rng.choice(usable)
+            free.remove(entry)
+            obj.address = entry[1]
+        else:
+            obj.address = address = address + 16
+        free.append((obj.end(), obj.address))
+
+
+def records_of(objects, nruns):
+    """The runs as a list of (living, died)."""
+    runs = []
+    for k in range(1, nruns + 1):
+        living, died = [], []
+        for obj in objects:
+            before, after = obj.counts[k - 1:k + 1]
+            if before and not after:
+                died.append((obj.address, obj.type, before))
+            elif before != after:
+                living.append((obj.address, obj.type, before, after))
+        runs.append((living, died))
+    return runs
+
+
+def random_counts(rng, nruns):
+    kind = rng.randrange(6)
+    born = rng.randrange(1, nruns + 1)
+    first = rng.randrange(1, 5)
+    if kind == 0:                                       # leaks
+        return [0] * born + [first] * (nruns + 1 - born)
+    if kind == 1:                                       # lives for one run
+        return [0] * born + [first] + [0] * (nruns - born)
+    if kind == 2:                                       # old, and grows
+        return [first + k for k in range(nruns + 1)]
+    if kind == 3:                                       # old, and shrinks
+        return [first + nruns - k for k in range(nruns + 1)]
+    if kind == 4:                                       # old, and dies
+        return [first] * born + [0] * (nruns + 1 - born)
+    counts = [rng.randrange(1, 5) for _ in range(nruns + 1)]
+    old = rng.random() < 0.5
+    end = rng.randrange(born + 1, nruns + 2)
+    return [count if (old or k >= born) and k < end else 0
+            for k, count in enumerate(counts)]
+
+
+def plain_findings(objects, nruns):
+    """What judge.judge() is to say of the types, one object at a time.
+
+    {(type, pattern): (refs, born)}; and {type: once}.
+    """
+    findings, once = {}, {}
+    deaths = [0] * nruns
+    for obj in objects:
+        if not obj.born and not obj.is_alive() and obj.type not in ('str', 'int'):
+            deaths[obj.end() - 1] += 1
+    for name in {obj.type for obj in objects}:
+        group = [obj for obj in objects if obj.type == name]
+        refs = [sum(column) for column in zip(*(o.retained() for o in group))]
+        born = [sum(1 for o in group if o.born == run and o.is_alive())
+                for run in range(1, nruns + 1)]
+        refs[-1] = max(0, refs[-1] - sum(o.passing() for o in group))
+        born[-1] = max(0, born[-1] - sum(1 for o in group if o.passing()))
+        kept = 0
+        if judge.classify(refs) in (judge.EVERY_RUN, judge.SOME_RUNS):
+            findings[name, judge.classify(refs)] = refs, born
+            kept += sum(refs)
+        lost = {}
+        for obj in group:
+            falls = [run for run, change in enumerate(obj.changes(), 1)
+                     if change < 0]
+            if obj.born or not obj.is_alive() or max(obj.changes()) > 0:
+                continue
+            pattern = judge.classify_losses(falls, nruns, deaths)
+            if pattern:
+                judge.add(lost.setdefault(pattern, [0] * nruns), obj.changes())
+        for pattern, refs in lost.items():
+            findings[name, pattern] = refs, [0] * nruns
+            kept += sum(refs)
+        change = sum(o.counts[-1] - o.counts[0] for o in group) - kept
+        if change:
+            once[name] = change
+    return findings, once
+
+
+class RandomTests(unittest.TestCase):
+    """Histories that objects share, against one object at a time."""
+
+    def test_histories(self):
+        for seed in range(300):
+            rng = random.Random(seed)
+            nruns = rng.randrange(1, 10)
+            objects = [Object(rng.choice(['list', 'str', 'x']),
+                              random_counts(rng, nruns))
+                       for _ in range(rng.randrange(1, 25))]
+            objects = [o for o in objects if any(o.changes())]
+            place(rng, objects)
+            runs = records_of(objects, nruns)
+            watched = {obj.address for obj in objects}
+            with self.subTest(seed=seed):
+                found = history.histories(runs, watched)
+                self.assertEqual(
+                    sorted((h.type, h.watched, h.born, h.counts(h.watched))
+                           for h in found),
+                    sorted((o.type, o.address, o.born, o.counts)
+                           for o in objects))
+                self.check(runs, objects, nruns)
+
+    def check(self, runs, objects, nruns):
+        result = judge_runs(*runs, limit=3)
+        self.assertEqual(
+            result['total'],
+            [sum(column) for column in zip(*(o.changes() for o in objects))]
+            or [0] * nruns)
+        findings, once = plain_findings(objects, nruns)
+        self.assertEqual({(f['type'], f['pattern']): (f['refs'], f['born'])
+                          for f in result['types']}, findings)
+        self.assertEqual(result['once'], once)
+        # What is shown is true of an object, and no other result if all
+        # objects have histories of their own.
+        counts = {(o.address, o.born): o.counts for o in objects}
+        for finding in result['types']:
+            for record in finding['objects']:
+                key = record['address'], record['born']
+                self.assertEqual(record['counts'], counts[key])
+        alone = judge.judge(
+            history.histories(runs, {o.address for o in objects}), nruns,
+            limit=3)
+        self.assertEqual(result, alone)
 
 
 class ClassifyTests(unittest.TestCase):
@@ -212,18 +421,118 @@ class JudgeTests(unittest.TestCase):
                             ([new(C, 3)], []))
         self.assertEqual(patterns(result), {('list', 'every run'): [1, 2, 3]})
 
-    def test_negative_drift(self):
+    def test_over_decref(self):
         result = judge_runs(*from_counts(('object', [9, 8, 7, 6])))
-        self.assertEqual(result['verdict'], 'suspicious')
+        self.assertEqual(result['verdict'], 'error')
         self.assertEqual(patterns(result),
-                         {('object', 'shrinking'): [-1, -1, -1]})
+                         {('object', 'over-decref'): [-1, -1, -1]})
         self.assertEqual(result['once'], {})
+        [record] = result['types'][0]['objects']
+        self.assertEqual(record['address'], A)
+        self.assertEqual(record['counts'], [9, 8, 7, 6])
+
+    def over_decrefs(self, *changes, **more):
+        """Judge an older object that changes like that."""
+        counts = [40]
+        for change in changes:
+            counts.append(counts[-1] + change)
+        result = judge_runs(*from_counts(('object', counts)), **more)
+        return [f['pattern'] for f in result['types']]
+
+    def test_over_decref_in_some_runs(self):
+        for changes in ([-1, 0, 0, -1, 0, -1, 0, 0, -1],
+                        [0, -2, 0, -1, 0, -3, 0],
+                        [-1, -1, 0, -1], [0, 0, -1, -1, -1]):
+            with self.subTest(changes=changes):
+                self.assertEqual(self.over_decrefs(*changes), ['over-decref'])
+
+    def test_caches_that_shrink(self):
+        for changes in ([-1, 0, 0], [-5, -3, 0], [0, -1, -1], [-1, 0, -1],
+                        # emptied step by step, and then at rest
+                        [-3, -2, -1, 0, 0, 0], [-1, -1, -1, 0],
+                        [0, -1, 0, -1, 0, -1, 0, 0, 0, 0],
+                        # three of twenty runs
+                        [-1, *[0] * 8, -1, *[0] * 9, -1]):
+            with self.subTest(changes=changes):
+                self.assertEqual(self.over_decrefs(*changes), [])
+
+    def test_falls_and_rises(self):
+        for changes in ([-1, 1, -1, 1, -1], [-1, -1, -1, 3],
+                        [-2, 1, -1, -1, -1], [-1, -1, 2, -1, -1, -1]):
+            with self.subTest(changes=changes):
+                self.assertEqual(self.over_decrefs(*changes), [])
+
+    def test_too_few_runs_to_tell(self):
+        self.assertEqual(self.over_decrefs(-1), ['shrinking'])
+        self.assertEqual(self.over_decrefs(-1, -1), ['shrinking'])
+        self.assertEqual(self.over_decrefs(-1, 0), [])
+
+    def test_losses_that_deaths_explain(self):
+        # A pool is used up: each run lets an item die, and its class shrinks.
+        pool = [('Item', [1, 0, 0, 0]), ('Item', [1, 1, 0, 0]),
+                ('Item', [1, 1, 1, 0])]
+        result = judge_runs(*from_counts(('type', [9, 8, 7, 6]), *pool))
+        self.assertEqual(result['verdict'], 'suspicious')
+        self.assertEqual(patterns(result), {('type', 'shrinking'): [-1, -1, -1]})
+        # Strings hold no references.
+        pool = [('str', counts) for _, counts in pool]
+        result = judge_runs(*from_counts(('type', [9, 8, 7, 6]), *pool))
+        self.assertEqual(result['verdict'], 'error')
+        # One run without a death is one that nothing explains.
+        result = judge_runs(*from_counts(('type', [9, 8, 7, 6]),
+                                         ('Item', [1, 0, 0, 0]),
+                                         ('Item', [1, 1, 0, 0])))
+        self.assertEqual(result['verdict'], 'error')
+
+    def test_an_object_that_dies_is_no_over_decref(self):
+        result = judge_runs(*from_counts(('object', [3, 2, 1, 0])))
+        self.assertEqual(result['verdict'], 'clean')
+
+    def test_settle(self):
+        # All that is counted is held by containers: one of them let go.
+        for holders, pattern in (6, 'shrinking'), (5, 'over-decref'), \
+                (9, 'over-decref'), (None, 'over-decref'):
+            result = judge_runs(*from_counts(('object', [9, 8, 7, 6])))
+            if holders:
+                result['types'][0]['objects'][0]['holders'] = holders
+            judge.settle(result['types'])
+            self.assertEqual(result['types'][0]['pattern'], pattern)
 
     def test_no_negative_drift(self):
         result = judge_runs(*from_counts(('object', [9, 8, 8, 7]),
                                          ('object', [9, 5, 6, 2])))
         self.assertEqual(result['verdict'], 'clean')
         self.assertEqual(result['once'], {'object': -9})
+
+    def test_impossible_counts(self):
+        for counts in [1, -1, 3, 4], [1, 1, 1, 1 << 31], [-1, -2, -3, -4]:
+            with self.subTest(counts=counts):
+                result = judge_runs(*from_counts(
+                    ('?', counts), ('list', [0, 1, 1, 1])))
+                self.assertEqual(result['verdict'], 'error')
+                [finding] = result['types']
+                self.assertEqual(finding['pattern'], 'impossible count')
+                self.assertEqual(finding['objects'][0]['counts'], counts)
+                # No sum contains them.
+                self.assertEqual(finding['refs'], [0, 0, 0])
+                self.assertEqual(result['total'], [1, 0, 0])
+                self.assertEqual(result['once'], {'list': 1})
+
+    def test_impossible_and_possible_counts_of_one_type(self):
+        for first, second in (0, 1), (1, 0):
+            columns = ('?', [-1, -2, -3, -4]), ('?', [4, 5, 6, 7])
+            result = judge_runs(*from_counts(columns[first], columns[second]))
+            self.assertEqual(patterns(result),
+                             {('?', 'impossible count'): [0, 0, 0],
+                              ('?', 'every run'): [1, 1, 1]})
+            self.assertEqual([len(f['objects']) for f in result['types']],
+                             [1, 1])
+
+    def test_impossible_count_of_an_object_that_died(self):
+        result = judge_runs(*from_counts(('?', [3, -2, 0, 0])))
+        [finding] = result['types']
+        self.assertEqual(finding['objects'][0]['counts'], [3, -2, 0, 0])
+        self.assertEqual(result['total'], [0, 0, 0])
 
     def test_tables_that_are_replaced(self):
         # In each run a dict of the run before gets another table.
@@ -304,9 +613,7 @@ class ReportTests(unittest.TestCase):
             '  references by the objects: [1, 1, 1] leaked, [1, 1, -1] in all',
             '  leaked in every run:',
             '    list: 1 a run; new objects: 1 a run',
-            '      0x10000: 0 -> 1, born in run 1',
-            '      0x20000: 0 -> 1, born in run 2',
-            '      0x30000: 0 -> 1, born in run 3',
+            '      0x10000 x3: 0 -> 1, born in runs 1, 2, 3',
             '  changed once (caches, state of the last run): -2 (str -2)',
         ])
 
@@ -320,6 +627,55 @@ class ReportTests(unittest.TestCase):
             '          held by {1: 2}',
             '          no container holds 1 reference',
         ])
+
+    def test_objects_that_look_the_same(self):
+        objects = [
+            {'address': A + 16 * k, 'born': 1 + k % 2, 'counts': [0, 1],
+             'repr': '[1]', 'size': 48, 'held_by': [f'{B + k:#x} <x object>'],
+             'unheld': 0} for k in range(3)]
+        objects.append({**objects[0], 'address': C, 'repr': '[2]'})
+        old = {'address': B, 'born': 0, 'counts': [5, 6]}
+        objects += [old, {**old, 'address': B + 16}]
+        finding = {'type': 'list', 'refs': [6], 'born': [4], 'objects': objects,
+                   'more': 7}
+        self.assertEqual(list(report.finding_lines(finding)), [
+            'list: 6 a run; new objects: 4 a run',
+            '  0x10000 x3: 0 -> 1, born in runs 1, 2, 48 bytes: [1]',
+            '      held by 0x20000 <x object>',
+            '  0x30000: 0 -> 1, born in run 1, 48 bytes: [2]',
+            '      held by 0x20000 <x object>',
+            '  0x20000: 5 -> 6, older',
+            '  0x20010: 5 -> 6, older',
+            '  ... and 7 more objects',
+        ])
+        self.assertEqual(list(report.finding_lines(finding, 1))[-1],
+                         '  ... and 10 more objects')
+
+    def test_names_make_no_lines(self):
+        name = 'x\n  leak: y\r\x1b[2K\u2028\u202e\udc80'
+        result = judge_runs(*[([new(A * k, 1, name)], []) for k in (1, 2, 3)],
+                            ([], []), freed=[(A, name, 1)])
+        result.update(
+            test=name, warmups=3, methods_note=name, raw=[name],
+            methods=[{'name': name, 'types': result['types']}])
+        result['types'][0]['suppressed'] = name
+        result['types'] += [{**result['types'][0], 'suppressed': ''}]
+        result['types'][1]['objects'][0].update(
+            repr=name, size=1, held_by=[name], unheld=1)
+        result['once'] = {name: 1}
+        text = report.lines(result)
+        for line in text:
+            self.assertTrue(line.isprintable(), line)
+            self.assertFalse(line.startswith('  leak: y'), line)
+        self.assertIn(r'x\n  leak: y\r\x1b[2K\u2028\u202e\udc80: leak',
+                      text[0].replace('suspicious', 'leak'))
+        for line in report.raw_lines([(A, name, 0, 1)], [(B, name, 1)]):
+            self.assertTrue(line.isprintable(), line)
+
+    def test_escape(self):
+        for text in '', 'a b', '\xfcber', "it's \\n", '\u4e2d':
+            self.assertEqual(report.escape(text), text)
+        self.assertEqual(report.escape('a\tb\0\x7f\x9b'), r'a\tb\x00\x7f\x9b')
 
     def test_sums(self):
         result = self.result(sums={'references': [1, 1, -1],
@@ -347,8 +703,7 @@ class ReportTests(unittest.TestCase):
         self.assertEqual(text[begin + 1:], [
             '    test_x.T.test_a',
             '      list: 1 a run; new objects: 1 a run',
-            '        0x10000: 0 -> 1, born in run 1',
-            '        ... and 2 more objects',
+            '        0x10000 x3: 0 -> 1, born in runs 1, 2, 3',
             '    stopped',
         ])
 
@@ -360,8 +715,8 @@ class ReportTests(unittest.TestCase):
         result = self.result()
         result.update(freed=[[A, 'Plain', 1]], lost=2)
         text = report.lines(result)
-        self.assertIn('  freed with 1 reference: 0x10000 (Plain)', text)
-        self.assertIn('  not exact: memory was short, 2 pages not compared',
+        self.assertIn('  freed with 1 references 0x10000 (Plain)', text)
+        self.assertIn('  not exact: memory was short, 2 pages are not compared',
                       text)
 
     def test_few_runs(self):
@@ -558,10 +913,47 @@ class HuntTests(unittest.TestCase):
         for _ in range(10):
             _testrefmap.leak_reference(old)
         result = refmap.hunt(lambda: _testrefmap.over_decref(old))
-        self.assertEqual(result.verdict, 'suspicious')
+        self.assertEqual(result.verdict, 'error')
+        self.assertEqual(result.errors(), {'Plain': [-1, -1, -1]})
+        self.assertEqual(result.leaks(), {})
         [finding] = result.findings['types']
-        self.assertEqual(finding['pattern'], 'shrinking')
+        self.assertEqual(finding['pattern'], 'over-decref')
         self.assertEqual(finding['objects'][0]['address'], id(old))
+
+    def test_over_decref_in_four_of_nine_runs(self):
+        old = Plain()
+        for _ in range(20):
+            _testrefmap.leak_reference(old)
+        plan = iter([0, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1])
+
+        def sometimes():
+            if next(plan):
+                _testrefmap.over_decref(old)
+
+        result = refmap.hunt(sometimes, runs=9)
+        self.assertEqual(result.errors(),
+                         {'Plain': [-1, 0, 0, -1, 0, -1, 0, 0, -1]})
+
+    def test_over_decref_of_what_containers_hold(self):
+        # Not an instance: of these a debug build's garbage collector counts
+        # the holders, too, and aborts.
+        old = object()
+        holders = [[old] for _ in range(10)]
+        result = refmap.hunt(lambda: _testrefmap.over_decref(old))
+        for _ in range(6):
+            _testrefmap.leak_reference(old)
+        self.assertEqual(result.verdict, 'error')
+        [record] = result.findings['types'][0]['objects']
+        self.assertGreaterEqual(record['holders'], len(holders))
+        self.assertRegex(str(result), r'containers hold 1\d references, '
+                                      r'\d more than are counted')
+
+    def test_pool_that_is_used_up(self):
+        # Each run takes an item out of a list: nothing is wrong with that.
+        pool = [Plain()] * 20
+        result = refmap.hunt(pool.pop)
+        self.assertEqual(result.verdict, 'suspicious')
+        self.assertEqual(result.errors(), {})
 
     def test_half_built_tuple(self):
         import ctypes
@@ -575,7 +967,7 @@ class HuntTests(unittest.TestCase):
         result = refmap.hunt(lambda: _testrefmap.free_counted('object'))
         self.assertNotEqual(result.verdict, 'clean')
         self.assertEqual(len(result.findings['freed']), 3)
-        self.assertIn('freed with 1 reference', str(result))
+        self.assertIn('freed with 1 references', str(result))
 
     def test_counts(self):
         calls = []
@@ -601,6 +993,59 @@ class HuntTests(unittest.TestCase):
         self.assertRegex('\n'.join(raw),
                          r'ref change of living 0x[0-9a-f]+ \(list\): 1,  0 -> 1')
         self.assertEqual(raw[-1], 'total ref change 1')
+
+    def test_too_many_runs(self):
+        for counts in (10 ** 6, 3), (3, 10 ** 12), (5000, 5001):
+            with self.assertRaisesRegex(ValueError, 'more than 10000 runs'):
+                refmap.hunt(print, *counts)
+
+    def test_one_leaked_object_of_many_holders(self):
+        # The class is held by each instance: a report names a few of them.
+        def leak():
+            for _ in range(2000):
+                _testrefmap.leak_reference(Plain())
+
+        result = refmap.hunt(leak)
+        [record] = [f for f in result.findings['types']
+                    if f['type'] == 'type'][0]['objects']
+        self.assertLessEqual(len(record['held_by']), details.MAX_NAMED + 1)
+        self.assertRegex(record['held_by'][0], r'^0x[0-9a-f]+ <.*Plain object> '
+                                               r'x20$')
+        self.assertGreaterEqual(record['holders'], 6000)
+
+    def test_many_holders(self):
+        item = Plain()
+        holders = [[item] for _ in range(1000)]
+        last = sys.refmap_snapshot()
+        found = details.find_holders({id(item): item}, last)
+        self.assertEqual(found[id(item)].count, len(holders))
+        self.assertEqual(len(found[id(item)].some), details.MAX_HOLDERS)
+
+    def test_names_of_holders(self):
+        leaked, other, alike = [1], {'a': 1}, [1]
+        names = details.name_holders([leaked, other, other, alike], 7,
+                                     {id(leaked): leaked})
+        self.assertEqual(names, [f'{id(leaked):#x} [1]', "{'a': 1} x2", '[1]',
+                                 '3 more'])
+
+    def test_help(self):
+        text = pydoc.render_doc(refmap.hunting.hunt, renderer=pydoc.plaintext)
+        self.assertIn('warmups, runs -- how often', text)
+        self.assertIn('Call something repeatedly and find the objects',
+                      pydoc.render_doc(refmap, renderer=pydoc.plaintext))
+
+    def test_streams_that_cannot_be_flushed(self):
+        class Stream:
+            def flush(self):
+                raise ZeroDivisionError
+
+        from test.support import swap_attr
+        for stream in None, io.StringIO(), Stream(), object():
+            if isinstance(stream, io.StringIO):
+                stream.close()
+            with swap_attr(sys, 'stdout', stream):
+                result = refmap.hunt(lambda: None)
+            self.assertEqual(result.verdict, 'clean')
 
     def test_suppressions(self):
         rules = [['list', '*', 'known']]

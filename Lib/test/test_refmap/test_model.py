@@ -30,6 +30,8 @@ class Model:
         self.counts = {}        # address -> count
         self.births = {}        # address -> serial number
         self.last_birth = 0
+        # Objects without a birth, by address. ob_refcnt is their count + 1.
+        self.by_hand = set()
         self.freed = 0          # references that became unattributed
 
     def birth(self, address):
@@ -43,6 +45,18 @@ class Model:
         self.counts[address] += n
         if self.counts[address] == 0:
             del self.counts[address], self.births[address]
+
+    def add_by_hand(self, address, n):
+        count = self.counts.pop(address, 0) + n
+        if count == -1:
+            # The reference that nobody counted.
+            self.freed -= 1
+            self.by_hand.discard(address)
+        if count in (-1, 0):
+            self.births.pop(address, None)
+        else:
+            self.counts[address] = count
+            self.births[address] = 'by hand'
 
     def move(self, address, to):
         self.counts[to] = self.counts.pop(address)
@@ -91,10 +105,19 @@ class ModelTest(MapTestCase):
 
     def empty(self):
         """Let all objects of the arena die."""
-        for address, count in list(self.model.counts.items()):
-            _testrefmap.arena_add(address, -count)
+        for address in list(self.model.counts.keys() | self.model.by_hand):
+            self.die(address)
         self.snapshots.clear()
-        self.model.counts.clear()
+
+    def die(self, address):
+        """Take all references from an object."""
+        n = self.model.counts.get(address, 0)
+        if address in self.model.by_hand:
+            _testrefmap.arena_add(address, -n - 1)
+            self.model.add_by_hand(address, -n - 1)
+        else:
+            _testrefmap.arena_add(address, -n)
+            self.model.add(address, -n)
 
     # Operations. Each is called with a random number generator in self.random.
 
@@ -109,11 +132,14 @@ class ModelTest(MapTestCase):
             address = self.base + page * PAGE + slot * 16 + shift
             # Odd objects reach into the next 16 bytes.
             if not {address, address - 24, address - 8, address + 8} & {
-                    *self.model.counts}:
+                    *self.model.counts, *self.model.by_hand}:
                 return address
 
+    def born(self):
+        return list(self.model.counts.keys() - self.model.by_hand)
+
     def an_object(self):
-        return self.random.choice(list(self.model.counts))
+        return self.random.choice(sorted(self.born()))
 
     def do_birth(self):
         if len(self.model.counts) < PAGES * 4:
@@ -169,6 +195,30 @@ class ModelTest(MapTestCase):
         self.assertTrue(_testrefmap.arena_move(address, to))
         self.model.move(address, to)
 
+    def do_by_hand(self):
+        # Often in the other half of 16 bytes in which another one was born.
+        if len(self.model.by_hand) < PAGES:
+            address = self.free_place()
+            _testrefmap.arena_by_hand(address)
+            self.model.by_hand.add(address)
+            n = self.random.choice((0, 1, 2, 5))
+            _testrefmap.arena_add(address, n)
+            if n:
+                self.model.add_by_hand(address, n)
+
+    def do_change_by_hand(self):
+        if self.model.by_hand:
+            address = self.random.choice(sorted(self.model.by_hand))
+            n = self.model.counts.get(address, 0)
+            change = self.random.choice((1, 2, 5, -n))
+            _testrefmap.arena_add(address, change)
+            if change:
+                self.model.add_by_hand(address, change)
+
+    def do_die_by_hand(self):
+        if self.model.by_hand:
+            self.die(self.random.choice(sorted(self.model.by_hand)))
+
     def do_free(self):
         address = self.an_object()
         _testrefmap.arena_object_free(address)
@@ -211,12 +261,16 @@ class ModelTest(MapTestCase):
         _testrefmap.sweep()
 
     def do_compare_counts(self):
-        for address in list(self.model.counts):
+        for address in self.born():
             self.compare_count(address)
+        # Objects without a birth have one reference more than is counted.
+        differing = self.in_arena(sys.refmap_verify())
+        self.assertEqual(differing, {})
 
     WEIGHTS = {
         do_birth: 20, do_incref: 20, do_decref: 15, do_death: 8, do_rebirth: 5,
         do_repeat: 5, do_move: 8, do_free: 2, do_birth_over: 2,
+        do_by_hand: 8, do_change_by_hand: 4, do_die_by_hand: 6,
         do_snapshot: 6, do_drop: 4, do_drop_many: 2, do_diff: 3,
         do_diff_now: 2, do_sweep: 8, do_compare_counts: 0.2,
     }
@@ -251,7 +305,7 @@ class ModelTest(MapTestCase):
         operations = list(weights)
         chosen = self.random.choices(operations, weights.values(), k=steps)
         for i, operation in enumerate(chosen):
-            if not self.model.counts:
+            if not self.born():
                 operation = ModelTest.do_birth
             try:
                 operation(self)
@@ -290,8 +344,7 @@ class ModelTest(MapTestCase):
             self.do_snapshot()
             for address, count in list(self.model.counts.items()):
                 if self.random.random() < 0.95:
-                    _testrefmap.arena_add(address, -count)
-                    self.model.add(address, -count)
+                    self.die(address)
             # Some hundred pages of other objects.
             other = [[None] for _ in range(20_000)]
             del other

@@ -172,11 +172,10 @@ class LeakTests(RegrtestCase):
             r'\[1, 1, 1\] in all',
             r'  leaked in every run:',
             r'    list: 1 a run; new objects: 1 a run',
-            r"      0x[0-9a-f]+: 0 -> 1, born in run 1, \d+ bytes: \['leaked'\]",
+            r"      0x[0-9a-f]+ x[23]: 0 -> 1, born in runs 1, 2(, 3)?, \d+ bytes: "
+            r"\['leaked'\]",
             r'          no container holds 1 reference',
-            r'      0x[0-9a-f]+: 0 -> 1, born in run 2, .*',
-            r'          no container holds 1 reference',
-            r'(?:.*\n.*\n)?  test methods that leak on their own:',
+            r'  test methods that leak on their own:',
             r'    test_one.Test.test_leak',
             r'      list: 1 a run; new objects: 1 a run',
         ]))
@@ -219,12 +218,17 @@ class LeakTests(RegrtestCase):
         self.assertEqual(findings['verdict'], 'clean')
         self.assertTrue(any(delta < 0 for delta in findings['total']))
 
-    def test_negative_drift(self):
-        _, findings = self.hunt('drift')
+    def test_over_decref(self):
+        # The sums see nothing wrong.
+        output, findings = self.hunt('drift', exitcode=2)
         self.assertEqual(findings['sums']['references'], [-1, -1, -1])
-        self.assertEqual(findings['verdict'], 'suspicious')
+        self.assertFalse(findings['sums_failed'])
+        self.assertEqual(findings['verdict'], 'error')
         self.assertEqual(self.types(findings),
-                         {('Plain', 'shrinking'): [-1, -1, -1]})
+                         {('Plain', 'over-decref'): [-1, -1, -1]})
+        [method] = findings['methods']
+        self.assertEqual(method['name'], 'test_drift.Test.test_drift')
+        self.assertIn('refmap: errors: test_drift\n', output)
 
     def test_one_method(self):
         output, findings = self.hunt('method', exitcode=2)
@@ -313,9 +317,12 @@ class OptionTests(RegrtestCase):
         self.assertNotIn('test methods', output)
 
     def test_strict(self):
-        output, findings = self.hunt('drift', '--refmap-strict', exitcode=2)
+        _, findings = self.hunt('second_run', counts='3:4')
         self.assertEqual(findings['verdict'], 'suspicious')
-        self.assertIn('test_drift failed (reference leak)', output)
+        output, findings = self.hunt('second_run', '--refmap-strict',
+                                     counts='3:4', exitcode=2)
+        self.assertEqual(findings['verdict'], 'suspicious')
+        self.assertIn('test_second_run failed (reference leak)', output)
 
     def test_suppress(self):
         with open(self.path('rules'), 'w') as file:
@@ -356,9 +363,129 @@ class OptionTests(RegrtestCase):
                                exitcode=2)
         self.assertIn('error: refmap: ', output)
 
-    def test_verify(self):
+    def test_json_on_a_full_disk(self):
+        name = write_test(self.directory, 'one', LEAKS['one'])
+        for more in [], ['-j1']:
+            output = self.regrtest('--refmap-json', '/dev/full', *more, name,
+                                   exitcode=2)
+            self.assertIn('refmap: cannot write /dev/full: No space left on '
+                          'device; the findings of 1 test file are lost',
+                          output)
+            # The run goes on to its end.
+            self.assertIn('test_one leaked [1, 1, 1] references', output)
+            self.assertIn('Result: FAILURE', output)
+            self.assertNotIn('Traceback', output)
+
+    def test_too_many_runs(self):
+        name = write_test(self.directory, 'one', LEAKS['one'])
+        output = self.regrtest(name, counts='3:99999999999', exitcode=2)
+        self.assertIn('refmap: more than 10000 runs', output)
+        self.assertNotIn('Traceback', output)
+
+    def test_names_make_no_lines(self):
+        with open(self.path('rules'), 'w') as file:
+            file.write('list in test_\x1b[2K # unused\n')
+        name = write_test(self.directory, 'one', LEAKS['one'])
+        output = self.regrtest('--refmap-suppress', self.path('rules'), name,
+                               exitcode=2)
+        self.assertIn(r'list in test_\x1b[2K  # unused', output)
+
+
+class VerifyTests(RegrtestCase):
+    """--refmap-verify, on maps that are right and wrong."""
+
+    # The tests pass, and the process is all right otherwise.
+    WRONG = {
+        'inexact': ('_testrefmap.forge_total(3)',
+                    r'the map holds \d+ references and -?\d+ are unattributed, '
+                    r'but the total is \d+'),
+        'untrue': ('type(self).old = Plain()\n'
+                   '    _testrefmap.write_refcnt(self.old, 5)',
+                   r'0x[0-9a-f]+ \(Plain\): the map counts 1, ob_refcnt is 6'),
+    }
+
+    def verify(self, name, statement, *args, exitcode):
+        name = write_test(self.directory, name,
+                          f'def test_wrong(self):\n    {statement}\n')
+        return self.regrtest('--refmap-verify', *args, name, counts=None,
+                             exitcode=exitcode)
+
+    def test_healthy(self):
+        output = self.verify('healthy', 'pass', exitcode=0)
+        self.assertNotIn('refmap: ', output)
+
+    def test_leak(self):
+        # A leak is no reason to mistrust the map.
+        output = self.verify('leak', '_testrefmap.leak_reference([1])',
+                             exitcode=0)
+        self.assertNotIn('refmap: ', output)
+
+    def test_wrong(self):
+        for name, (statement, problem) in self.WRONG.items():
+            for more in [], ['-j1']:
+                with self.subTest(name=name, more=more):
+                    output = self.verify(name, statement, *more, exitcode=2)
+                    self.assertRegex(output, f'test_{name}: refmap: {problem}')
+                    self.assertEqual(output.count('refmap: '), 1, output)
+                    self.assertIn(f'test_{name} failed (1 error)', output)
+
+    def test_wrong_without_the_option(self):
+        for name, (statement, _) in self.WRONG.items():
+            write_test(self.directory, name,
+                       f'def test_wrong(self):\n    {statement}\n')
+        self.regrtest(*(f'test_{name}' for name in self.WRONG), counts=None)
+
+    def test_with_a_hunt(self):
         _, findings = self.hunt('one', '--refmap-verify', exitcode=2)
         self.assertEqual(findings['verdict'], 'leak')
+
+
+class ShadowTests(RegrtestCase):
+    """A refmap.py of somebody else is none of regrtest's business."""
+
+    def run_beside(self, *args, exitcode=0):
+        for name in 'refmap.py', 'regrtest_hunt.py':
+            with open(self.path(name), 'w') as file:
+                file.write('raise ZeroDivisionError\n')
+        write_test(self.directory, 'one', LEAKS['one'])
+        # Without -I: the working directory comes first in sys.path.
+        process = subprocess.run(
+            [sys.executable, '-m', 'test', '--testdir', '.', *args, 'test_one'],
+            cwd=self.directory, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, 'PYTHONPATH': self.directory})
+        self.assertEqual(process.returncode, exitcode, process.stdout)
+        self.assertNotIn('ZeroDivisionError', process.stdout)
+        return process.stdout
+
+    def test_no_hunt(self):
+        self.run_beside()
+        self.run_beside('--refmap-verify')
+        self.run_beside('-j1', '--refmap-verify')
+
+    def test_hunt(self):
+        for more in [], ['-j1']:
+            output = self.run_beside('-R', '3:3:', *more, exitcode=2)
+            self.assertIn('refmap: test_one: leak', output)
+
+    def test_nothing_is_imported_at_start(self):
+        script = '''if True:
+            import sys
+            if %r:
+                del sys.refmap_info         # as in a build without the map
+            from test.libregrtest import main, cmdline, refleak, results, single
+            import test.bisect_cmd
+            cmdline._parse_args(['test_one'])
+            print([name for name in sys.modules if 'refmap' in name])
+            '''
+        _, out, _ = script_helper.assert_python_ok('-c', script % True)
+        self.assertEqual(out.decode().strip(), '[]')
+        _, out, _ = script_helper.assert_python_ok('-c', script % False)
+        self.assertEqual(out.decode().strip(), "['test.libregrtest.refmap']")
+
+    def test_module_name_is_known(self):
+        self.assertIn('refmap', sys.stdlib_module_names)
+        self.assertNotIn('_testrefmap', sys.stdlib_module_names)
 
 
 class RegrtestOptionTests(RegrtestCase):
@@ -373,10 +500,10 @@ class RegrtestOptionTests(RegrtestCase):
         self.assertEqual(set(findings), set(names))
         self.assertEqual({name: f['verdict'] for name, f in findings.items()},
                          {'test_one': 'leak', 'test_method': 'leak',
-                          'test_drift': 'suspicious',
+                          'test_drift': 'error',
                           'test_cache_fills': 'clean'})
         self.assertIn('refmap: test_one: leak', output)
-        self.assertIn('refmap: suspicious: test_drift', output)
+        self.assertIn('refmap: errors: test_drift', output)
 
     def test_rerun(self):
         name = write_test(self.directory, 'one', LEAKS['one'])
@@ -388,16 +515,30 @@ class RegrtestOptionTests(RegrtestCase):
     def test_junit(self):
         self.hunt('one', '--junit-xml', self.path('xml'), exitcode=2)
         root = ET.parse(self.path('xml')).getroot()
-        texts = [element.text for element in root.iter('system-err')
-                 if element.text]
-        [text] = [text for text in texts if 'refmap: test_one: leak' in text]
-        self.assertIn('list: 1 a run', text)
-        self.assertIn('test_one.Test.test_leak', text)
+        self.assertEqual(root.get('failures'), '1')
+        [failure] = root.iter('failure')
+        self.assertIn('refmap: test_one: leak', failure.get('message'))
+        self.assertIn('list: 1 a run', failure.text)
+        self.assertIn('test_one.Test.test_leak', failure.text)
+        # The suite that has the failure counts it.
+        [suite] = [suite for suite in root if suite.get('failures') != '0']
+        self.assertEqual(int(suite.get('tests')),
+                         len(suite.findall('testcase')))
+        self.assertEqual(len(suite.findall('testcase/failure')), 1)
+
+    def test_junit_of_a_suspicious_file(self):
+        self.hunt('second_run', '--junit-xml', self.path('xml'), counts='3:4')
+        root = ET.parse(self.path('xml')).getroot()
+        self.assertEqual(root.get('failures'), '0')
+        texts = [element.text or '' for element in root.iter('system-err')]
+        self.assertIn('test_second_run: suspicious', ''.join(texts))
 
     def test_junit_of_workers(self):
         self.hunt('one', '--junit-xml', self.path('xml'), '-j1', exitcode=2)
         with open(self.path('xml'), encoding='utf-8') as file:
-            self.assertIn('refmap: test_one: leak', file.read())
+            text = file.read()
+        self.assertIn('refmap: test_one: leak', text)
+        self.assertIn('failures="1"', text)
 
     def test_quiet_and_verbose(self):
         for option in '-q', '-v', '-uall':
@@ -428,6 +569,22 @@ class RegrtestOptionTests(RegrtestCase):
         with open(self.path('bisect')) as file:
             self.assertEqual(file.read(), 'test_method.Test.test_culprit\n')
         self.assertNotIn('test methods that leak', process.stdout)
+
+    def test_bisect_cmd_without_a_hunt(self):
+        # It is also for tests that fail.
+        name = write_test(self.directory, 'fails', '''
+            def test_a(self): pass
+            def test_culprit(self): self.fail()
+            ''')
+        process = subprocess.run(
+            [sys.executable, '-I', '-m', 'test.bisect_cmd', '--max-iter', '40',
+             '-o', self.path('bisect'), '--testdir', self.directory, name],
+            cwd=self.directory, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(process.returncode, 0, process.stdout)
+        with open(self.path('bisect')) as file:
+            self.assertEqual(file.read(), 'test_fails.Test.test_culprit\n')
+        self.assertNotIn('need -R', process.stdout)
 
     def test_a_failing_test(self):
         body = '''
@@ -515,18 +672,43 @@ class CommandLineTests(unittest.TestCase):
         self.assertIn('list: 1 a run; new objects: 1 a run', err)
         self.assertIn('total ref change 1', err)
 
+    OVER = ('''if True:
+        import _testrefmap, atexit, os, sys
+        if not hasattr(sys, "old"):
+            sys.old = object()
+            sys.holders = [[sys.old] for _ in range(20)]
+            atexit.register(print, "bye")
+            class Last:
+                def __del__(self, write=os.write):
+                    write(1, b"torn down")
+            sys.last = Last()
+        _testrefmap.over_decref(sys.old)
+        ''')
+
+    def test_over_decref(self):
+        # Without the references the interpreter might crash in its teardown.
+        code, out, err = self.hunt(self.script(self.OVER))
+        self.assertEqual(code, 1, err)
+        self.assertIn('script.py: error (3 runs', err)
+        self.assertIn('object: -1 a run\n', err)
+        self.assertRegex(err, r'containers hold \d+ references, 6 more than '
+                              r'are counted')
+        self.assertEqual(out, 'bye\n')
+        # Nor does it crash when something else goes wrong.
+        code, _, err = self.hunt('--json', '/dev/full', self.script(self.OVER))
+        self.assertEqual(code, 2, err)
+        self.assertIn('the findings cannot be written', err.splitlines()[-1])
+
     def test_strict(self):
         script = self.script(
-            'import _testrefmap, sys\n'
-            'if not hasattr(sys, "old"):\n'
-            '    sys.old = object()\n'
-            '    for _ in range(20):\n'
-            '        _testrefmap.leak_reference(sys.old)\n'
-            '_testrefmap.over_decref(sys.old)\n')
-        code, _, err = self.hunt(script)
+            'import sys\n'
+            'sys.kept = getattr(sys, "kept", [])\n'
+            'sys.runs = getattr(sys, "runs", 0) + 1\n'
+            'if sys.runs % 2: sys.kept.append({sys.runs})\n')
+        code, _, err = self.hunt('-R', '3:4', script)
         self.assertEqual(code, 0)
         self.assertIn('suspicious', err)
-        code, _, _ = self.hunt('--strict', script)
+        code, _, _ = self.hunt('-R', '3:4', '--strict', script)
         self.assertEqual(code, 1)
 
     def test_module(self):
@@ -564,12 +746,140 @@ class CommandLineTests(unittest.TestCase):
         code, _, err = self.hunt(self.script('raise SystemExit(3)'))
         self.assertEqual(code, 0)
         self.assertIn('the program exited with 3', err)
+        for status in '0', 'False', 'None', 'E.OK':
+            code, _, err = self.hunt(self.script(
+                'import enum\n'
+                'class E(enum.IntEnum):\n'
+                '    OK = 0\n'
+                f'raise SystemExit({status})'))
+            self.assertEqual(code, 0)
+            self.assertNotIn('exited', err)
+
+    def test_exit_status_that_misbehaves(self):
+        script = self.script('''if True:
+            class Status:
+                def fail(self, *args): raise SystemExit(1)
+                __eq__ = __str__ = __repr__ = __bool__ = fail
+            raise SystemExit(Status())
+            ''')
+        code, _, err = self.hunt(script)
+        self.assertEqual(code, 0, err)
+        self.assertIn('exited with <__main__.Status object>', err)
+        code, _, err = self.hunt(self.script('exit("a\\nrefmap: x: leak")'))
+        self.assertIn('exited with a\\nrefmap: x: leak\n', err)
+
+    def test_no_verdict(self):
+        # Exit code 1 is for leaks only, whatever happens.
+        for text, sentence in [
+            ('raise KeyboardInterrupt', 'the program failed: KeyboardInterrupt'),
+            ('raise GeneratorExit', 'the program failed: GeneratorExit'),
+            ('raise BaseException("x\\ny")', 'the program failed: '),
+            ('1 / 0', 'the program failed: ZeroDivisionError: division by zero'),
+            ('raise MemoryError', 'the program failed: MemoryError'),
+            ('def f(): f()\nf()', 'the program failed: RecursionError'),
+            ('import sys; print(1); sys.stdout.close(); print(2)',
+             'the program failed: ValueError'),
+            ('# -*- coding: nope -*-', 'unknown encoding: nope'),
+            ('a b', 'invalid syntax'),
+            ('(' * 5000, 'too many nested parentheses'),
+            ('import sys\nclass S:\n flush = write = sys.exit\nsys.stdout = S()',
+             'the hunt failed: <SystemExit'),
+        ]:
+            with self.subTest(text=text[:50]):
+                code, _, err = self.hunt(self.script(text))
+                self.assertEqual(code, 2, err)
+                self.assertIn(f'refmap: {sentence}', err)
+                if not sentence.startswith('the program'):
+                    self.assertNotIn('Traceback', err)
+
+    def test_streams_that_are_gone(self):
+        for text in ('import sys; sys.stderr = None',
+                     'import sys; sys.stdout = sys.stderr = object()',
+                     'import sys; sys.stdout = None',
+                     'import sys; sys.argv[0]; sys.argv = None'):
+            with self.subTest(text=text):
+                script = self.script('import _testrefmap\n'
+                                     '_testrefmap.leak_reference([1])\n' + text)
+                code, _, err = self.hunt(script)
+                self.assertEqual(code, 1, err)
+                self.assertIn('list: 1 a run', err)
+
+    def shell(self, redirection, text):
+        """Return the exit code of a hunt with redirected output, and stderr."""
+        process = subprocess.run(
+            ['/bin/sh', '-c', f'exec "$0" -I -m refmap hunt "$1" {redirection}',
+             sys.executable, self.script(text)], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return process.returncode, process.stderr
+
+    def test_output_that_cannot_be_written(self):
+        leak = 'import _testrefmap; _testrefmap.leak_reference([1])'
+        for redirection in '2>/dev/full', '2>&-', '>&- 2>&- <&-':
+            with self.subTest(redirection=redirection):
+                self.assertEqual(self.shell(redirection, leak)[0], 1)
+                self.assertEqual(self.shell(redirection, 'pass')[0], 0)
+        code, err = self.shell('>/dev/full', 'print(1)')
+        self.assertEqual(code, 2)
+        self.assertIn('No space left on device', err.splitlines()[-1])
+        # What is printed at the end only.
+        code, err = self.shell('>/dev/full', 'import sys; sys.stdout = None')
+        self.assertEqual(code, 0)
+        # What waits in a buffer that nobody flushed, and no descriptor left.
+        code, err = self.shell('>/dev/full', textwrap.dedent('''
+            import os, resource, sys
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+            sys.__stdout__.write("x")
+            sys.stdout = None
+            '''))
+        self.assertEqual(code, 2, err)
+        self.assertEqual(err.splitlines()[-1],
+                         'refmap: the output of the program cannot be written: '
+                         "<OSError(28, 'No space left on device')>")
+
+    def test_fork_without_exec(self):
+        script = self.script('import os\n'
+                             'pid = os.fork()\n'
+                             'if pid: os.waitpid(pid, 0)\n')
+        code, _, err = self.hunt(script)
+        self.assertEqual(code, 0)
+        self.assertEqual(err.count('clean (3 runs'), 1)
+
+    def test_json_is_opened_first(self):
+        script = self.script('print("run")')
+        for path in os.path.join(script, 'no', 'where'), os.path.dirname(script):
+            code, out, err = self.hunt('--json', path, script)
+            self.assertEqual((code, out), (2, ''), err)
+            self.assertEqual(len(err.splitlines()), 1)
+            self.assertIn(path, err)
+
+    def test_json_on_a_full_disk(self):
+        script = self.script('import _testrefmap, os\n'
+                             '_testrefmap.leak_reference([1])\n')
+        code, _, err = self.hunt('--json', '/dev/full', script)
+        self.assertEqual(code, 2)
+        # The report is there all the same.
+        self.assertIn('list: 1 a run', err)
+        self.assertEqual(err.splitlines()[-1],
+                         'refmap: the findings cannot be written: '
+                         '[Errno 28] No space left on device')
+        self.assertNotIn('Traceback', err)
+
+    def test_json_of_a_relative_path(self):
+        script = self.script('import os; os.chdir("/")')
+        directory = os.path.dirname(script)
+        process = subprocess.run(
+            [sys.executable, '-I', '-m', 'refmap', 'hunt', '-q', '--json',
+             'here.json', script], cwd=directory)
+        self.assertEqual(process.returncode, 0)
+        with open(os.path.join(directory, 'here.json')) as file:
+            self.assertEqual(json.load(file)['verdict'], 'clean')
 
     def test_bad_usage(self):
         missing = os.path.join(os.path.dirname(self.script('1')), 'missing.py')
         for args in [], ['-R', 'x', 'y'], ['-R', '3:0', 'y'], [missing], \
-                ['-m'], [self.script('a b')], [self.script('1 / 0')], \
-                ['-m', 'no_such_module'], ['--suppress', missing, 'x']:
+                ['-m'], ['-m', 'no_such_module'], \
+                ['-R', '99999999999:3', 'y'], ['-R', f'{"9" * 5000}:3', 'y'], \
+                ['--suppress', missing, 'x'], ['--suppress', '/dev/zero', 'x']:
             with self.subTest(args=args):
                 code, _, err = self.hunt(*args)
                 self.assertEqual(code, 2, err)

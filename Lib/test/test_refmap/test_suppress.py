@@ -48,6 +48,56 @@ class ParseTests(unittest.TestCase):
                 suppress.read(path + '.missing')
 
 
+class FileTests(unittest.TestCase):
+    """Files that are no text, or none at all."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = os.path.join(directory.name, 'rules')
+
+    def write(self, data):
+        with open(self.path, 'wb') as file:
+            file.write(data)
+
+    def test_byte_order_mark_and_line_ends(self):
+        for end in b'\n', b'\r\n', b'\r':
+            for mark in b'', b'\xef\xbb\xbf':
+                self.write(mark + end.join([b'list # one', b'', b'# no rule',
+                                            b'dict in t # two']))
+                self.assertEqual(suppress.read(self.path),
+                                 [['list', '*', 'one'], ['dict', 't', 'two']])
+
+    def test_not_utf_8(self):
+        for data in b'list # \xff', 'list # x\n'.encode('utf-16'):
+            self.write(data)
+            with self.assertRaisesRegex(suppress.Error, 'rules: not UTF-8'):
+                suppress.read(self.path)
+
+    def test_size(self):
+        line = b'list # ' + b'x' * 56 + b'\n'
+        self.write(line * (suppress.MAX_SIZE // len(line)))
+        self.assertEqual(len(suppress.read(self.path)), 16384)
+        self.write(line * (suppress.MAX_SIZE // len(line)) + b'#')
+        with self.assertRaisesRegex(suppress.Error, 'rules: larger than 1 MiB'):
+            suppress.read(self.path)
+
+    @unittest.skipUnless(hasattr(os, 'mkfifo'), 'needs FIFOs')
+    def test_no_regular_file(self):
+        os.mkfifo(self.path)
+        for path in self.path, os.path.dirname(self.path):
+            with self.subTest(path=path):
+                with self.assertRaisesRegex(suppress.Error, 'not a regular file'):
+                    suppress.read(path)
+
+    @unittest.skipUnless(os.path.exists('/dev/full'), 'needs devices of Linux')
+    def test_devices(self):
+        for path in '/dev/zero', '/dev/full':
+            with self.assertRaisesRegex(suppress.Error, 'larger than 1 MiB'):
+                suppress.read(path)
+        self.assertEqual(suppress.read('/dev/null'), [])
+
+
 class ApplyTests(unittest.TestCase):
     RULES = suppress.parse(['list in test_a # one', 'l* in test_* # two',
                             'dict # three'])

@@ -18,6 +18,7 @@ import machine
 import plot
 import report
 import sections
+import visiting
 from process import Failure
 
 ROOT = os.path.normpath(os.path.join(sections.HERE, '..', '..', '..'))
@@ -34,7 +35,10 @@ class Run:
     workload_scale = 10
     sizes = (10**4, 10**5, 10**6, 10**7)
     memory_objects = 10**6
-    worst_objects = 4 * 10**6
+    block_objects = 3 * 10**5
+    heap_sizes = visiting.SIZES
+    heap_rounds = 3
+    heap_passes = 2
     retained_objects = 10**6
     retained = (0, 1, 3, 10, 30, 100, 300, 1000)
 
@@ -60,7 +64,10 @@ class Run:
         self.workload_scale = 1
         self.suite_tests = ('test_bisect', 'test_list')
         self.sizes = (10**4, 10**5)
-        self.memory_objects = self.worst_objects = 10**5
+        self.memory_objects = 10**5
+        self.block_objects = 10**4
+        self.heap_sizes = (10**4,)
+        self.heap_rounds = self.heap_passes = 1
         self.retained_objects = 10**4
         self.retained = (0, 1, 10, 30)
 
@@ -179,16 +186,11 @@ def is_whole(options):
             and set(options.variants) >= set(sections.VARIANTS))
 
 
-def notes():
-    """What people wrote about the numbers, or ''."""
-    return machine.read(os.path.join(sections.HERE, 'notes.md'))
-
-
 def write_report(results, directory):
     """Write benchmarks.md and benchmarks.svg."""
     os.makedirs(directory, exist_ok=True)
     for name, text in (('benchmarks.svg', plot.figure(results)),
-                       ('benchmarks.md', report.document(results, notes()))):
+                       ('benchmarks.md', report.document(results))):
         path = os.path.join(directory, name)
         with open(path, 'w', encoding='utf-8') as file:
             file.write(text)

@@ -4,12 +4,13 @@ usage: heap.py memory N
        heap.py visit N REPEAT
        heap.py collect N REPEAT CHANGED...     (needs a refcount map)
        heap.py retain N CHANGED COUNT...       (needs a refcount map)
+       heap.py blocks N REPEAT                 (needs a refcount map)
 
 One line of JSON is printed. Half of the objects are instances, which the cyclic
-collector knows, and half the floats that they hold, which it does not. Times are
-CPU seconds of this process, except those of snapshots and diffs, which are too
-short for that clock and are elapsed seconds. The collector runs only when it is
-measured.
+collector knows, and half the floats that they hold, which it does not; those of
+'blocks' are bytes. Times are CPU seconds of this process, except those of snapshots
+and diffs, which are too short for that clock and are elapsed seconds. The collector
+runs only when it is measured.
 """
 
 import gc
@@ -171,6 +172,24 @@ def collect(n, repeat, *changed):
     return result
 
 
+def blocks(n, repeat):
+    """Snapshots of n objects of 3 kB, nearly each of which is on a page of its
+    own: the time of one that replaces the baseline, with and without a pass over
+    all objects since that was taken. {'objects': n, 'touched': [s], ...}
+    """
+    objects = [bytes(3000) for _ in range(n)]
+    result = {'objects': n, 'touched': [], 'untouched': []}
+    sys.refmap_snapshot()
+    for _ in range(repeat):
+        iterate(objects)
+        for name in ('touched', 'untouched'):
+            start = time.perf_counter()
+            # Not kept: the baseline holds the only reference to each.
+            sys.refmap_snapshot()
+            result[name].append(time.perf_counter() - start)
+    return result
+
+
 def newest_snapshot(objects, kept):
     """Take the newest snapshot in kept three times: the least seconds.
 
@@ -211,7 +230,7 @@ def retain(n, changed, *counts):
     return {'counts': result, 'drop all': timed(kept.clear)}
 
 
-COMMANDS = {f.__name__: f for f in (memory, visit, collect, retain)}
+COMMANDS = {f.__name__: f for f in (memory, visit, collect, retain, blocks)}
 
 
 def main(argv):

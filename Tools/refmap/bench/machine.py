@@ -33,6 +33,16 @@ def memory(name):
     return int(value.split()[0]) * 1024 if value else None
 
 
+def shortage(what, needed, available=None):
+    """A sentence, if needed bytes are more than are available now (by default
+    what the system says), else None."""
+    available = available or memory('MemAvailable')
+    if available is None or needed <= available:
+        return None
+    return (f'{what}: {needed >> 20:,} MiB may be needed, '
+            f'{available >> 20:,} MiB are free')
+
+
 def caches():
     """{'L2': bytes} of the first core, instruction caches left aside."""
     sizes = {}

@@ -1,10 +1,12 @@
-"""The plot of Doc/benchmarks.md: an SVG of up to four panels, made of raw
+"""The plot of Doc/benchmarks.md: an SVG of up to five panels, made of raw
 results without a library. A panel whose numbers are missing is left out."""
 
 import math
+from statistics import geometric_mean
 from xml.sax.saxutils import escape
 
 import stats
+import visiting
 
 WIDTH, HEIGHT = 480, 340                # of a panel, in pixels
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 92
@@ -111,7 +113,7 @@ def curves(title, x_name, series, y_label, log_y):
 
 def bars(title, values):
     """A panel of bars; values is {name: (value, low, high)}."""
-    left = 130
+    left = 165
     ends = [end for value in values.values() for end in value] + [0]
     x_axis = Axis(ends, left, WIDTH - RIGHT - 30, False)
     parts = [text(WIDTH / 2, 20, title, size=13, extra=' font-weight="bold"')]
@@ -146,7 +148,7 @@ def peers_panel(results):
 
 
 def snapshot_panel(results):
-    section = results.get('c')
+    section = (results.get('c') or {}).get('heaps')
     if not section:
         return []
     series = {'gc.collect()': [], 'snapshot': []}
@@ -158,6 +160,20 @@ def snapshot_panel(results):
                 series.setdefault(f'diff, {int(k):,} changed', []).append(
                     (int(n), min(times)))
     return curves('Snapshot and diff', 'live objects', series, time_label, True)
+
+
+def heaps_panel(results):
+    section = results.get('f')
+    if not section:
+        return []
+    series = {}
+    for one, other in section['pairs']:
+        for n, ratios in visiting.by_size(section['heaps'], one, other).items():
+            for what, value in (('mean', geometric_mean(ratios)),
+                                ('worst', max(ratios))):
+                series.setdefault(f'{one}, {what}', []).append((n, value))
+    return curves('Heaps of all kinds: time, its stock one = 1', 'live objects',
+                  series, lambda tick: f'{tick:g}', False) if series else []
 
 
 def live_panel(results):
@@ -190,7 +206,7 @@ def retained_panel(results):
                   'retained snapshots', series, time_label, False)
 
 
-PANELS = (peers_panel, snapshot_panel, live_panel, retained_panel)
+PANELS = (peers_panel, heaps_panel, snapshot_panel, live_panel, retained_panel)
 
 
 def figure(results):

@@ -1,4 +1,4 @@
-"""Run commands and learn what they used. POSIX only."""
+"""Run commands, in turns, and learn what they used. POSIX only."""
 
 import contextlib
 import os
@@ -23,6 +23,13 @@ def environment():
            if not name.startswith('PYTHON')}
     env['PYTHONHASHSEED'] = '0'
     return env
+
+
+def rotated(items, i):
+    """The items in their order, beginning with number i."""
+    items = list(items)
+    i %= len(items)
+    return items[i:] + items[:i]
 
 
 class Command:

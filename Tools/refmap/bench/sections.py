@@ -11,15 +11,16 @@ import json
 import os
 
 import machine
+import visiting
 import workloads
-from process import check, run_together
+from process import check, rotated, run_together
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-VARIANTS = ('stock-release', 'release', 'stock-debug', 'debug',
-            'stock-trace-refs')
+VARIANTS = ('stock-release', 'stock-release-tuned', 'release', 'stock-debug',
+            'debug', 'stock-trace-refs')
 # Measured when they are named: they take half an hour to build.
-MORE_VARIANTS = ('stock-release-lto', 'release-lto')
+MORE_VARIANTS = ('stock-release-lto', 'stock-release-lto-tuned', 'release-lto')
 # Peers that are an option of stock-release.
 TRACEMALLOC = {'tracemalloc-1': '-Xtracemalloc=1',
                'tracemalloc-25': '-Xtracemalloc=25'}
@@ -34,13 +35,8 @@ STARTUP = {
 CHANGED = (0, 10, 1000, 1_000_000)
 # An upper limit of the memory that heap.py needs per object, with snapshots.
 BYTES_PER_OBJECT = 300
-
-
-def rotated(items, i):
-    """The items in their order, beginning with number i."""
-    items = list(items)
-    i %= len(items)
-    return items[i:] + items[:i]
+# The same of its objects of 3 kB.
+BYTES_PER_BLOCK = 6000
 
 
 def heap(run, variant, *args):
@@ -50,16 +46,23 @@ def heap(run, variant, *args):
     return json.loads(usage.output)
 
 
+def fits(run, what, needed):
+    """Whether there is memory; if not, that is noted."""
+    sentence = machine.shortage(what, needed)
+    if sentence:
+        run.skip(sentence)
+    return not sentence
+
+
 def sizes_that_fit(run, section):
-    """run.sizes without those for which memory is short, which is noted."""
-    available = machine.memory('MemAvailable')
-    fitting = [n for n in run.sizes
-               if available is None or n * BYTES_PER_OBJECT <= available]
-    for n in run.sizes:
-        if n not in fitting:
-            run.skip(f'({section}) {n:,} objects: {n * BYTES_PER_OBJECT >> 20:,}'
-                     f' MiB may be needed, {available >> 20:,} MiB are free')
-    return fitting
+    return [n for n in run.sizes
+            if fits(run, f'({section}) {n:,} objects', n * BYTES_PER_OBJECT)]
+
+
+def untuned(variants):
+    """Those without the variants that differ in the flags of the evaluation loop
+    alone, which are measured where that loop is: in (b)."""
+    return [v for v in variants if not v.endswith('-tuned')]
 
 
 def side_by_side(variants):
@@ -73,8 +76,9 @@ def side_by_side(variants):
 
 def test_suite(run):
     """{variant: {'user', 'rss', 'status': [one per round]}}"""
-    result = {v: {'user': [], 'rss': [], 'status': []} for v in run.variants}
-    groups = side_by_side(run.variants)
+    variants = untuned(run.variants)
+    result = {v: {'user': [], 'rss': [], 'status': []} for v in variants}
+    groups = side_by_side(variants)
     for i, group in itertools.product(range(run.suite_rounds), groups):
         usages = run_together(
             {v: [run.python(v), '-m', 'test', '--pgo', *run.suite_tests]
@@ -114,23 +118,29 @@ def small_workloads(run):
 
 
 def snapshots(run):
-    """{objects: {'collect', 'snapshot', 'drop': [s], 'diff': {changed: [s]}}}"""
-    result = {}
+    """{'heaps': {objects: {'collect', 'snapshot', 'drop': [s],
+    'diff': {changed: [s]}}}, 'blocks': as of heap.py}"""
     if 'release' not in run.variants:
-        return result
+        return {}
+    result = {}
     for n in sizes_that_fit(run, 'c'):
         changed = [k for k in CHANGED if k <= n]
         # The shorter, the more often.
         repeat = max(run.repeat, min(50, 1_000_000 // n))
         result[str(n)] = heap(run, 'release', 'collect', n, repeat, *changed)
         run.say(f'{n:,} objects')
-    return result
+    blocks, n = None, run.block_objects
+    if fits(run, f'(c) {n:,} objects of 3 kB', n * BYTES_PER_BLOCK):
+        blocks = heap(run, 'release', 'blocks', n, run.repeat)
+        run.say(f'{n:,} objects of 3 kB')
+    return {'heaps': result, 'blocks': blocks}
 
 
 def memory(run):
     """{'objects': n, 'variants': {variant: {'rss': [bytes per round], ...}}}"""
     n = run.memory_objects
-    result = {v: {'rss': []} for v in run.variants if v != 'stock-trace-refs'}
+    result = {v: {'rss': []} for v in untuned(run.variants)
+              if v != 'stock-trace-refs'}
     for i in range(run.repeat):
         for variant in rotated(result, i):
             found = heap(run, variant, 'memory', n)
@@ -142,10 +152,11 @@ def memory(run):
 
 def startup(run):
     """{variant: {command: [seconds of user and system CPU]}}"""
-    result = {v: {name: [] for name in STARTUP} for v in run.variants}
+    variants = untuned(run.variants)
+    result = {v: {name: [] for name in STARTUP} for v in variants}
     for i in range(run.startup_rounds + 1):
         for name, args in STARTUP.items():
-            for variant in rotated(run.variants, i):
+            for variant in rotated(variants, i):
                 usage = check([run.python(variant), *args], run.scratch)
                 # The first round fills the caches.
                 if i > 0:
@@ -173,11 +184,18 @@ def optimised(run):
     return [v for v in ('stock-release', 'release') if v in run.variants]
 
 
-def worst_case(run):
-    """{'objects': n, 'variants': as of visits()}"""
-    n = run.worst_objects
-    return {'objects': n,
-            'variants': visits(run, n, optimised(run), run.repeat, 3)}
+def heaps(run):
+    """{'rounds', 'passes', 'pairs': [[variant, its stock one]], 'heaps': as of
+    visiting.measure()}, or {} without a pair"""
+    pairs = visiting.pairs(run.variants)
+    plan = visiting.fitting(visiting.plan(visiting.KINDS, run.heap_sizes),
+                            run.skip)
+    commands = {v: [run.python(v), '-B'] for pair in pairs for v in pair}
+    if not plan or not commands:
+        return {}
+    return {'rounds': run.heap_rounds, 'passes': run.heap_passes, 'pairs': pairs,
+            'heaps': visiting.measure(commands, plan, run.heap_rounds,
+                                      run.heap_passes, run.scratch, run.say)}
 
 
 def scale(run):
@@ -194,4 +212,4 @@ def scale(run):
 
 
 SECTIONS = {'a': test_suite, 'b': small_workloads, 'c': snapshots, 'd': memory,
-            'e': startup, 'f': worst_case, 'scale': scale}
+            'e': startup, 'f': heaps, 'scale': scale}

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
+from unittest import mock
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = os.path.join(HERE, '..')
@@ -26,12 +27,14 @@ sys.path.insert(0, BENCH)
 
 import bench
 import heap
+import kinds
 import machine
 import plot
 import process
 import report
 import sections
 import stats
+import visiting
 from process import Failure
 
 
@@ -50,10 +53,20 @@ def visited(factor):
         'in order', 'random order', 'attributes, random order')}
 
 
+def heap_figures(factor, *values):
+    """The figures of a heap: seconds per object, in two rounds."""
+    return {figure: [factor * value, factor * value * 1.1] for figure, value in
+            zip(('build', 'first pass', 'in order', 'random order', 'rss'),
+                values or (5e-8, 2e-8, 1e-8, 8e-8, 1e9))}
+
+
 def sample(**changes):
     """Raw results of a made-up run; a section can be replaced or left out."""
     factors = {'stock-release': 1, 'release': 1.1, 'stock-debug': 4,
-               'debug': 4.2, 'stock-trace-refs': 6}
+               'debug': 4.2, 'stock-trace-refs': 6, 'stock-release-lto': 0.8,
+               'release-lto': 0.9}
+    pairs = [['release', 'stock-release'], ['debug', 'stock-debug'],
+             ['release-lto', 'stock-release-lto']]
     small = {'calls': 0.2, 'json': 0.4}
     live = {'stock-release': visited(1),
             'release': {**visited(1.4), 'map bytes': 440, 'map objects': 10}}
@@ -68,17 +81,23 @@ def sample(**changes):
         'a': {v: {'user': [f * 70, f * 75], 'rss': [f * 2e8, f * 2e8],
                   'status': [0, 0]} for v, f in factors.items()},
         'b': {v: {w: [f * t, f * t * 1.2] for w, t in small.items()}
-              for v, f in {**factors, 'tracemalloc-1': 2,
-                           'tracemalloc-25': 5}.items()},
-        'c': {n: {'collect': [int(n) * 4e-8], 'snapshot': [int(n) * 1e-10],
-                  'drop': [1e-5], 'diff': {'0': [1e-5], '10': [2e-5]}}
-              for n in ('10000', '1000000')},
+              for v, f in {**factors, 'stock-release-tuned': 0.96,
+                           'tracemalloc-1': 2, 'tracemalloc-25': 5}.items()},
+        'c': {'heaps': {n: {'collect': [int(n) * 4e-8],
+                            'snapshot': [int(n) * 1e-10], 'drop': [1e-5],
+                            'diff': {'0': [1e-5], '10': [2e-5]}}
+                        for n in ('10000', '1000000')},
+              'blocks': {'objects': 300_000, 'untouched': [2e-3, 1.5e-3],
+                         'touched': [0.08, 0.09]}},
         'd': {'objects': 10**6, 'variants': {
             'stock-release': {'rss': [10**8]},
             'release': {'rss': [2 * 10**8], 'map bytes': 440,
                         'map objects': 10}}},
         'e': {v: {'python -c pass': [f * 0.01]} for v, f in factors.items()},
-        'f': {'objects': 4 * 10**6, 'variants': live},
+        'f': {'rounds': 2, 'passes': 3, 'pairs': pairs, 'heaps': {
+            kind: {n: {v: heap_figures(factors[v]) for pair in pairs
+                       for v in pair} for n in ('10000', '4000000')}
+            for kind in ('lists', 'floats')}},
         'scale': {
             'live': {n: live for n in ('10000', '100000', '1000000')},
             'retained': {'objects': 10**6, 'changed': 100, 'drop all': 0.1,
@@ -147,10 +166,20 @@ class BoundTests(unittest.TestCase):
         self.assertAlmostEqual(value, 1 / 400)
         self.assertTrue(met)
 
+    def test_tuned_and_lto(self):
+        judged = {what: (limit, value)
+                  for what, limit, value, _ in report.judged(sample())}
+        for what, limit, value in (
+                ('(b) release / stock-release-tuned', 1.15, 1.1 / 0.96),
+                ('(b) release-lto / stock-release-lto', 1.12, 0.9 / 0.8)):
+            found = judged[what + ', geometric mean']
+            self.assertEqual(found[0], limit)
+            self.assertAlmostEqual(found[1], value)
+
     def test_not_measured(self):
-        judged = self.judge(sample(b=None, c={}))
+        judged = self.judge(sample(b=None, c={}, f=None))
         for what, (value, met) in judged.items():
-            if what.startswith(('(b)', '(c)')):
+            if what.startswith(('(b)', '(c)', '(f)')):
                 with self.subTest(what):
                     self.assertIsNone(value)
                     self.assertFalse(met)
@@ -216,10 +245,33 @@ class ReportTests(unittest.TestCase):
         self.assertIn('| release / stock-release | 1.000 | 1.103 |'
                       ' 1.00 to 1.20 | 1.100 |', report.document(results))
 
-    def test_notes_and_left_out(self):
-        text = report.document(sample(skipped=['no memory']), 'Why it is so.')
-        self.assertIn('* no memory\n', text)
-        self.assertTrue(text.endswith('## Notes\n\nWhy it is so.\n'))
+    def test_left_out(self):
+        self.assertTrue(report.document(sample(skipped=['no memory'])).endswith(
+            '## Left out\n\n* no memory\n'))
+
+    def test_notes_are_linked_not_copied(self):
+        path = '../Tools/refmap/bench/notes.md'
+        self.assertIn(f']({path})', report.document(sample()))
+        self.assertTrue(os.path.exists(os.path.join(BENCH, '../../../Doc', path)))
+
+    def test_document_of_the_repository(self):
+        with open(os.path.join(BENCH, '../../../Doc/benchmarks.md')) as file:
+            text = file.read()
+        self.assertEqual(text[:len(report.INTRODUCTION)], report.INTRODUCTION)
+        with open(os.path.join(BENCH, 'notes.md')) as file:
+            notes = set(re.findall(r'.{60,}', file.read()))
+        self.assertEqual(notes & set(text.splitlines()), set())
+
+    def test_both_stocks(self):
+        text = report.document(sample())
+        self.assertIn('| release / stock-release | 1.100 | 1.100 |', text)
+        self.assertIn('| release / stock-release-tuned | 1.146 | 1.146 |', text)
+
+    def test_blocks(self):
+        self.assertIn('| 300,000 | 1.5 ms | 80 ms |', report.document(sample()))
+        results = sample()
+        results['c']['blocks'] = None
+        self.assertNotIn('3 kB', report.document(results))
 
 
 class PlotTests(unittest.TestCase):
@@ -227,9 +279,9 @@ class PlotTests(unittest.TestCase):
         root = ElementTree.fromstring(plot.figure(results))
         return [e for e in root.iter() if e.tag.endswith('}text')]
 
-    def test_four_panels(self):
+    def test_five_panels(self):
         root = ElementTree.fromstring(plot.figure(sample()))
-        self.assertEqual(len(root.findall('{*}g')), 4)
+        self.assertEqual(len(root.findall('{*}g')), 5)
 
     def test_nothing_measured(self):
         self.assertEqual(self.texts({}), [])
@@ -255,12 +307,263 @@ class PlotTests(unittest.TestCase):
         self.assertEqual(plot.log_ticks(20, 2000), [10, 100, 1000, 10000])
 
 
+class VisitingTests(unittest.TestCase):
+    """Heaps and their ratios, from literal figures."""
+
+    results = {
+        'lists': {'10': {
+            'debug': heap_figures(1, 10, 6, 3, 8, 300),
+            'stock-debug': heap_figures(1, 5, 2, 3, 4, 200)}},
+        'floats': {'20': {
+            'debug': heap_figures(1, 1, 1, 4, 2, 1),
+            'stock-debug': heap_figures(1, 1, 1, 2, 1, 1)}}}
+
+    def test_only_steady_passes_are_judged(self):
+        self.assertEqual(
+            visiting.ratios(self.results, 'debug', 'stock-debug'),
+            {('lists', 10, 'in order'): 1, ('lists', 10, 'random order'): 2,
+             ('floats', 20, 'in order'): 2, ('floats', 20, 'random order'): 2})
+        self.assertAlmostEqual(
+            visiting.geomean(self.results, 'debug', 'stock-debug'), 8 ** 0.25)
+        self.assertEqual(
+            visiting.worst(self.results, 'debug', 'stock-debug'),
+            (('lists', 10, 'random order'), 2))
+
+    def test_by_size(self):
+        results = {**self.results, 'bytes-512': {'100000': self.results[
+            'lists']['10']}}
+        self.assertEqual(visiting.by_size(results, 'debug', 'stock-debug'),
+                         {10: [1, 2], 20: [2, 2]})
+
+    def test_minimum_of_the_rounds(self):
+        results = {'lists': {'10': {
+            'a': {'in order': [9, 3]}, 'b': {'in order': [2, 4]}}}}
+        self.assertEqual(visiting.ratios(results, 'a', 'b', ['in order']),
+                         {('lists', 10, 'in order'): 1.5})
+
+    def test_lines(self):
+        lines = report.heap_lines({
+            'rounds': 1, 'passes': 3, 'pairs': [['debug', 'stock-debug']],
+            'heaps': self.results})
+        self.assertIn('debug / stock-debug: geometric mean 1.682, worst 2.000 '
+                      '(10 lists, random order), 3 of 4 above 1.5.', lines)
+        self.assertIn('| 10 lists | 3 s | 1.000 | 4 s | **2.000** | 3.000 | 2.000 '
+                      '| 1.500 |', lines)
+
+    def test_a_missing_variant_is_not_judged(self):
+        with self.assertRaises(KeyError):
+            visiting.worst(self.results, 'release', 'stock-release')
+
+    def test_pairs(self):
+        self.assertEqual(
+            visiting.pairs(['release', 'stock-debug', 'debug', 'release-lto',
+                            'stock-release-tuned', 'stock-release']),
+            [('release', 'stock-release'), ('debug', 'stock-debug')])
+
+    def test_plan(self):
+        self.assertEqual(visiting.plan(['lists', 'bytes-512', 'slots'], [7, 9]),
+                         [('lists', 7), ('lists', 9), ('bytes-512', 100_000),
+                          ('slots', 7), ('slots', 9)])
+
+    def test_shortage_of_memory(self):
+        skipped = []
+        self.assertEqual(
+            visiting.fitting([('lists', 10), ('lists', 10**15)], skipped.append),
+            [('lists', 10)])
+        self.assertEqual(len(skipped), 1)
+        self.assertIn('1,000,000,000,000,000 lists', skipped[0])
+        self.assertIsNone(machine.shortage('a heap', 1 << 30, 1 << 30))
+        self.assertEqual(machine.shortage('a heap', 3 << 30, 1 << 30),
+                         'a heap: 3,072 MiB may be needed, 1,024 MiB are free')
+
+    def test_order_is_a_permutation(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = visiting.write_order(directory, 1000)
+            order = list(kinds.read_order(path, 1000))
+        self.assertNotEqual(order, sorted(order))
+        self.assertEqual(sorted(order), list(range(1000)))
+
+    def test_rounds_are_interleaved(self):
+        calls = []
+
+        def visit(command, kind, n, passes, directory):
+            calls.append((*command, kind))
+            return {'in order': len(calls)}
+        with mock.patch.object(visiting, 'visit', visit):
+            results = visiting.measure(
+                {'one': ['1'], 'other': ['2']}, [('lists', 5), ('slots', 5)],
+                2, 3, None, lambda text: None)
+        self.assertEqual(calls, [
+            ('1', 'lists'), ('2', 'lists'), ('1', 'slots'), ('2', 'slots'),
+            ('2', 'lists'), ('1', 'lists'), ('2', 'slots'), ('1', 'slots')])
+        self.assertEqual(results['lists'], {'5': {'one': {'in order': [1, 6]},
+                                                  'other': {'in order': [2, 5]}}})
+
+    def test_large_heaps_have_one_round_less_but_one(self):
+        with mock.patch.object(visiting, 'LARGE', 5), \
+                mock.patch.object(visiting, 'visit',
+                                  lambda *args: {'in order': 1}):
+            for rounds, small, large in (1, 1, 1), (2, 2, 1), (3, 3, 2):
+                results = visiting.measure(
+                    {'one': []}, [('lists', 5), ('lists', 6)], rounds, 2, None,
+                    lambda text: None)['lists']
+                self.assertEqual([len(results[n]['one']['in order'])
+                                  for n in ('5', '6')], [small, large])
+
+    def test_every_kind(self):
+        """Objects of their own each, which their pass can read."""
+        for name, kind in kinds.KINDS.items():
+            with self.subTest(name):
+                objects = kind.build(5)
+                self.assertEqual(len({id(o) for o in objects}), 5)
+                kind.visit(objects)
+
+    def test_a_heap_in_a_process(self):
+        with tempfile.TemporaryDirectory() as directory:
+            found = visiting.visit([sys.executable], 'dicts', 100, 1, directory)
+        self.assertEqual(list(found), ['build', 'first pass', 'in order',
+                                       'random order', 'rss'])
+        self.assertTrue(all(value > 0 for value in found.values()))
+
+    def test_size_of_the_order_is_checked(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = visiting.write_order(directory, 10)
+            with self.assertRaises(EOFError):
+                kinds.read_order(path, 11)
+
+    def test_passes(self):
+        """Short passes are repeated, and the result is of one."""
+        passes = []
+        with mock.patch.object(kinds, 'VISITS', 50), \
+                mock.patch.object(kinds.time, 'process_time',
+                                  side_effect=[1.0, 11.0, 2.0, 8.0]):
+            self.assertEqual(kinds.steady(passes.append, [None] * 10, 3), 2.0)
+            self.assertEqual(len(passes), 5)
+            self.assertEqual(kinds.steady(passes.append, [None] * 100, 3), 2.0)
+            self.assertEqual(len(passes), 8)
+
+
+class HeapsScriptTests(unittest.TestCase):
+    def setUp(self):
+        self.script = load_script('heaps')
+
+    def parse(self, *args):
+        return self.script.parse_arguments(list(args))
+
+    def test_defaults(self):
+        options = self.parse()
+        self.assertEqual((options.kinds, options.sizes, options.rounds),
+                         (list(kinds.KINDS), visiting.SIZES, 3))
+        options = self.parse('--quick')
+        self.assertEqual((options.sizes, options.rounds), ((10**5, 10**6), 2))
+
+    def test_lists(self):
+        options = self.parse('--kinds', 'slots,lists', '--sizes', '1e4,300',
+                             '--quick', '--rounds', '7')
+        self.assertEqual((options.kinds, options.sizes, options.rounds),
+                         (['slots', 'lists'], [10_000, 300], 7))
+
+    def test_bad_values(self):
+        for args in (['--kinds', 'lists,nonsense'], ['--sizes', '0'],
+                     ['--sizes', '-1'], ['--sizes', 'x'], ['--sizes', 'inf'],
+                     ['--sizes', ''], ['--rounds', '0'], ['--passes', '0'],
+                     ['--python', 'a'], ['--vs', 'a'], ['nonsense']):
+            with self.subTest(args), self.assertRaises(SystemExit) as caught, \
+                    contextlib.redirect_stderr(io.StringIO()):
+                self.parse(*args)
+            self.assertEqual(caught.exception.code, 2)
+
+    def fails(self, *args):
+        """What the script says when it ends with status 1."""
+        with contextlib.redirect_stderr(io.StringIO()) as error:
+            self.assertEqual(self.script.main(list(args)), 1)
+        return error.getvalue()
+
+    def test_no_interpreter(self):
+        for path in ('/nonexistent/python', '/', '/dev/null'):
+            with self.subTest(path):
+                self.assertEqual(
+                    self.fails('--python', sys.executable, '--vs', path),
+                    f'heaps: {path} is no interpreter\n')
+
+    def test_no_memory(self):
+        with mock.patch.object(visiting, 'measure', side_effect=AssertionError):
+            self.assertIn('heaps: there is memory for none', self.fails(
+                '--python', sys.executable, '--vs', sys.executable,
+                '--kinds', 'lists', '--sizes', '1e15'))
+
+    def test_an_unwritable_file_shows_before_the_measurement(self):
+        with mock.patch.object(visiting, 'measure') as measure:
+            self.assertIn('heaps: [Errno', self.fails(
+                '--python', sys.executable, '--vs', sys.executable,
+                '--json', '/nonexistent/file'))
+        measure.assert_not_called()
+
+    def test_a_full_disk_loses_no_table(self):
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            self.assertIn('heaps: [Errno 28]', self.fails(
+                '--python', sys.executable, '--vs', sys.executable, '--kinds',
+                'lists', '--sizes', '10', '--rounds', '1', '--json', '/dev/full'))
+        self.assertIn('| 10 lists |', output.getvalue())
+
+    def test_two_interpreters(self):
+        with contextlib.redirect_stderr(io.StringIO()), \
+                contextlib.redirect_stdout(io.StringIO()) as output, \
+                tempfile.TemporaryDirectory() as directory:
+            raw = os.path.join(directory, 'raw.json')
+            self.assertEqual(self.script.main([
+                '--python', sys.executable, '--vs', sys.executable, '--kinds',
+                'lists', '--sizes', '100', '--rounds', '2', '--json', raw]), 0)
+            with open(raw) as file:
+                section = json.load(file)
+        self.assertRegex(output.getvalue(), r'(?m)^one / other: geometric mean ')
+        self.assertRegex(output.getvalue(), r'(?m)^\| 100 lists \| ')
+        found = section['heaps']['lists']['100']
+        self.assertEqual([len(found[name]['rss']) for name in ('one', 'other')],
+                         [2, 2])
+
+
+class TunedTests(unittest.TestCase):
+    def test_same_flags(self):
+        """The tuned stock variants have the evaluation loop's flags of ours."""
+        root = os.path.join(TOOLS, '..', '..')
+        script = os.path.join(TOOLS, 'build')
+        if os.path.isdir(script):
+            script = os.path.join(script, 'build')
+        with open(script) as file:
+            tuned, = re.findall(r'ceval_flags="(.+)"', file.read())
+        with open(os.path.join(root, 'configure-overlay/refcount_map.m4')) as file:
+            text = file.read()
+        ours = (re.findall(r'\[REFMAP_CEVAL_CFLAGS=([^\s\]]+)', text)
+                + re.findall(r'AS_VAR_APPEND\(\[REFMAP_CEVAL_CFLAGS\], '
+                             r'\[" ([^"]+)"\]', text))
+        self.assertEqual(tuned.split(), ours)
+
+    def test_measured_in_b_only(self):
+        self.assertEqual(
+            sections.untuned(['stock-release', 'stock-release-tuned', 'debug']),
+            ['stock-release', 'debug'])
+
+
 class HeapTests(unittest.TestCase):
     def test_number_of_objects(self):
         for n in (1, 2, 7, 10):
             objects = heap.build(n)
             self.assertEqual(len({id(o) for o in objects}), n)
             self.assertNotIn(None, objects)
+
+    def test_blocks(self):
+        """Each snapshot but every second one follows a pass over all objects."""
+        calls = []
+        with mock.patch.object(heap.sys, 'refmap_snapshot', create=True,
+                               side_effect=lambda: calls.append('snapshot')), \
+                mock.patch.object(heap, 'iterate', lambda objects: calls.append(
+                    f'pass over {len(objects)}')):
+            found = heap.blocks(7, 2)
+        self.assertEqual(calls, ['snapshot'] + 2 * [
+            'pass over 7', 'snapshot', 'snapshot'])
+        self.assertEqual([len(found[name]) for name in ('touched', 'untouched')],
+                         [2, 2])
 
     def test_spaced(self):
         for n, k in ((10, 0), (10, 3), (10, 10), (1000, 999)):
@@ -329,15 +632,15 @@ class CommandLineTests(unittest.TestCase):
     def test_side_by_side(self):
         variants = sections.VARIANTS + sections.MORE_VARIANTS
         self.assertEqual(
-            sections.side_by_side(variants),
+            sections.side_by_side(sections.untuned(variants)),
             [['stock-release', 'release'], ['stock-debug', 'debug'],
              ['stock-trace-refs'], ['stock-release-lto', 'release-lto']])
         self.assertEqual(sections.side_by_side(['debug', 'release']),
                          [['debug'], ['release']])
 
     def test_rotation(self):
-        self.assertEqual(sections.rotated('abc', 1), ['b', 'c', 'a'])
-        self.assertEqual(sections.rotated('abc', 3), ['a', 'b', 'c'])
+        self.assertEqual(process.rotated('abc', 1), ['b', 'c', 'a'])
+        self.assertEqual(process.rotated('abc', 3), ['a', 'b', 'c'])
 
 
 class ProcessTests(unittest.TestCase):

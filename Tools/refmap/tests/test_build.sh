@@ -12,13 +12,16 @@ me=test_build
 
 # --- the copy ---------------------------------------------------------------
 
+overlay="Include/internal/pycore_refmap.h Lib/refmap/__init__.py
+         Lib/refmap/deep/er.py Objects/refmap.c"
+
 make_repository() {
     mkdir -p "$repo/patches/$version" "$repo/Tools"
     cp -R "$refmap_root/Tools/refmap" "$repo/Tools/refmap"
+    rm -f "$repo/Tools/refmap/tests/check-layers" "$repo/Tools/refmap/patches/check-series"
     cp -R "$refmap_root/configure-overlay" "$refmap_root/Makefile.pre.in.diff" "$repo"
     cp "$refmap_root/patches/$version/upstream" "$repo/patches/$version"
-    for file in Include/internal/pycore_refmap.h Lib/refmap/__init__.py \
-                Lib/refmap/deep/er.py Objects/refmap.c; do
+    for file in $overlay; do
         mkdir -p "$repo/$(dirname "$file")"
         echo "a new file" >"$repo/$file"
     done
@@ -151,7 +154,7 @@ prepared_tree() {
     grep -q 'Objects/refmap.o' "$tree/Makefile.pre.in"
     grep -q 'with-refcount-map' "$tree/configure"
     grep -q 'Py_REFCOUNT_MAP' "$tree/pyconfig.h.in"
-    [ -f "$tree/Lib/refmap/deep/er.py" ]
+    for file in $overlay; do cmp "$repo/$file" "$tree/$file"; done
     [ ! -e "$tree/Tools/refmap" ]
     [ -z "$(find "$tree" -name '*.orig' -o -name '*.rej')" ]
 }
@@ -268,11 +271,11 @@ fuzz_is_refused() {
     refuses "0010-first.patch does not apply" run build/prepare "$version"
 }
 
-# with_copy TEST...: the patches are put back afterwards. By a trap of the shell
+# with_copy TEST...: the patches are put back afterwards, a git is taken away. By a trap of the shell
 # that 'check' made: behind 'TEST ||' set -e would have no effect.
 with_copy() {
     cp -R "$repo/patches" "$work/patches.saved"
-    trap 'rm -rf "$repo/patches"; mv "$work/patches.saved" "$repo/patches"' EXIT
+    trap 'rm -rf "$repo/.git" "$repo/patches"; mv "$work/patches.saved" "$repo/patches"' EXIT
     "$@"
 }
 
@@ -505,7 +508,7 @@ lint_machine() {
     echo "see /ro""ot/notes" >"$repo/notes"
     git add notes
     finds "notes:1: names a machine"
-    rm -rf "$repo/.git" "$repo/notes"
+    rm "$repo/notes"
 }
 
 # --- counting ---------------------------------------------------------------
@@ -513,7 +516,7 @@ lint_machine() {
 # counts STATUS EXPECTED TEXT
 counts() {
     printf "$3" >"$work/log"
-    found=$(run tests/count-results "$work/log" "$1")
+    found=$(run tests/count-results "$work/log" "$1" | sed -n 1p)
     [ "$found" = "$2" ] || { echo "found $found, expected $2"; return 1; }
 }
 
@@ -529,6 +532,62 @@ counting() {
     counts 0 "1 0"    'built\n'
     counts 1 "0 1"    'not built\n'
 }
+
+reasons_are_listed() {
+    cat >"$work/log" <<'LOG'
+test_a (test.test_x.T.test_a) ... skipped 'no gdb'
+test_b (test.test_x.T.test_b) ... ok
+test_c (test.test_x.T.test_c) ... a warning
+skipped "it isn't there"
+test_d (test.test_x.T.test_d) ... skipped "it isn't there"
+test_y skipped -- No module named 'y'
+OK (skipped=3)
+LOG
+    run tests/count-results "$work/log" 0 >"$work/counted"
+    sed 1d "$work/counted" | diff - /dev/fd/3 3<<'EXPECTED'
+2 skipped: it isn't there
+1 skipped: all of test_y: No module named 'y'
+1 skipped: no gdb
+EXPECTED
+}
+
+# check_steps STEP...: prints the last lines; all of them are in $work/said.
+check_steps() {
+    run check "$version" "$@" >"$work/said" 2>&1 || echo "exit status $?" >>"$work/said"
+    tail -n 3 "$work/said"
+}
+
+# A step that cannot run says why; when it was the only one, nothing was checked.
+all_skipped_is_failure() {
+    [ "$(check_steps layers gdb | tail -n 2)" = "0 passed, 0 failed
+exit status 1" ]
+    grep -q "^layers: skipped, there is no Tools/refmap/tests/check-layers" "$work/said"
+    grep -q "^gdb: skipped, there is no Lib/test/test_gdb/test_refmap.py" "$work/said"
+}
+
+# Not looked at without git, nor when no patch changed.
+series_wants_a_change() {
+    cd "$repo"
+    cat >Tools/refmap/patches/check-series <<SCRIPT
+#!/bin/sh
+echo "\$*" >"$work/series"
+SCRIPT
+    chmod +x Tools/refmap/patches/check-series
+    check_steps series >/dev/null
+    grep -q "^series: skipped, there is no commit HEAD~1" "$work/said"
+    git init -q
+    git add patches Makefile.pre.in.diff
+    git -c user.name=t -c user.email=t@localhost commit -q -m one
+    REFMAP_BASE=HEAD check_steps series >/dev/null
+    grep -q "^series: skipped, no patch changed since HEAD" "$work/said"
+    [ ! -e "$work/series" ]
+    echo "# more" >>"patches/$version/series"
+    REFMAP_BASE=HEAD check_steps series >/dev/null
+    [ "$(cat "$work/series")" = "$version --since HEAD" ]
+    rm Tools/refmap/patches/check-series
+}
+
+one_default_version() { grep -x "VERSION = $default_version" "$refmap_root/Makefile"; }
 
 # ----------------------------------------------------------------------------
 
@@ -562,6 +621,10 @@ check "a missing PYTHON_TARBALL" missing_tarball
 check "unknown versions, variants and an empty prefix" unknown_names
 check "without root: one command to run, nothing installed" no_root
 check "results are counted" counting
+check "what was skipped is listed" reasons_are_listed
+check "a check of which all was skipped fails" all_skipped_is_failure
+check "the patches are compiled one by one when one changed" with_copy series_wants_a_change
+check "Makefile and scripts have the same default version" one_default_version
 check "prepare patches and adds files" prepared_tree
 check "prepare changes no file when nothing changed" nothing_changed_keeps_times
 check "a bad tarball leaves both trees alone" bad_tarball_keeps_trees
@@ -595,4 +658,5 @@ check "an edit of the overlay touches one file" overlay_edit_touches_one_file
 check "an edit of a patch touches one file" patch_edit_touches_one_file
 check "removed files and hooks vanish from the tree" removed_files_vanish
 check "the numbers of bench and hunt-suite" python3 "$scripts/tests/test_bench.py"
+check "what judge-hooks takes for a hook" python3 "$scripts/tests/test_judge.py"
 summary

@@ -1,11 +1,40 @@
 """`python -m test -R`: from the snapshots of a test file to its report."""
 
-import importlib
+import array
+import functools
+import importlib.machinery
+import importlib.util
+import os.path
 import sys
 import time
+import unittest
 
+
+def load_package():
+    """Import the package refmap, that of this standard library.
+
+    Tests run with other directories before it in sys.path, and there may be a
+    refmap.py in one of them.
+    """
+    stdlib = os.path.dirname(os.__file__)
+    found = getattr(sys.modules.get('refmap'), '__file__', None) or ''
+    if os.path.dirname(os.path.dirname(found)) == stdlib:
+        return
+    spec = importlib.machinery.PathFinder.find_spec('refmap', [stdlib])
+    sys.modules['refmap'] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+
+
+load_package()
 from refmap import hunting, judge, measure, report
-from refmap import regrtest as options_of
+
+# The search for leaking methods may take as long as the hunt did, times this,
+# or MIN_SEARCH seconds if that is more; but not more than a part of the timeout
+# of the test file.
+SEARCH_FACTOR = 3.0
+MIN_SEARCH = 30.0
+SEARCH_PART_OF_TIMEOUT = 0.4
+MAX_SEARCH_WITH_TIMEOUT = 240.0
 
 # The status line is only for a terminal: save the cursor, leave room for the
 # next symbol, print, and go back.
@@ -13,19 +42,32 @@ _SHOW = '\x1b7  \x1b[2m{}\x1b[0m\x1b8'
 _CLEAR = '\x1b[K'
 
 
-def make_stats(tests_run, failures, skipped):
-    """Return the numbers of a test run as libregrtest wants them."""
-    from test.libregrtest.result import TestStats
-    return TestStats(tests_run, failures, skipped)
-
-
 class RegrtestRecorder(measure.Recorder):
-    """Records the runs of a test file in libregrtest.refleak."""
+    """Records the runs of a test file in libregrtest.refleak.
+
+    warmups, runs -- how many
+    quiet -- do not show which run it is
+    """
 
     def __init__(self, warmups, runs, quiet):
         self.show = not quiet and sys.stderr.isatty()
         self.start = time.monotonic()
+        self._stats = array.array('q', [0, 0, 0, 0])
         super().__init__(warmups, runs)
+
+    def keep(self, result):
+        """Take what a run returned and give back what the loop may hold.
+
+        The result of a unittest run is made anew in each run. Its numbers are
+        kept where no object is needed for them; see finish().
+        """
+        if not isinstance(result, unittest.TestResult):
+            return result
+        self._stats[0] = 1
+        self._stats[1] = result.testsRun
+        self._stats[2] = len(result.failures)
+        self._stats[3] = len(result.skipped)
+        return None
 
     def snapshot(self, i, own0=None, own1=None, own2=None, own3=None):
         super().snapshot(i, own0, own1, own2, own3)
@@ -47,17 +89,26 @@ class RegrtestRecorder(measure.Recorder):
         result -- what keep() gave back for the last run
         failed -- the verdict of libregrtest, by the sums
         sums -- {what was counted: [change in each run, ...]}
-        cleanup -- called without arguments: restores what libregrtest does
+        cleanup -- a function that restores what libregrtest does, and its
+                   arguments
         Return the result of the last run.
         """
-        super().finish()
+        global _last
+        _last = self
         self.seconds = time.monotonic() - self.start
         self.failed = failed
         # Copies: these lists are not in the snapshots.
         self.sums = {name: list(deltas) for name, deltas in sums.items()}
         self.pooled = [delta for deltas in sums.values() for delta in deltas]
-        self.restore = cleanup
-        return self.result(result, make_stats)
+        self.restore = functools.partial(*cleanup)
+        if not self._stats[0]:
+            return result
+        from .result import TestStats
+        return TestStats(*self._stats[1:])
+
+
+# The recorder whose runs were the last to be finished, until report_last().
+_last = None
 
 
 def clock(seconds):
@@ -74,7 +125,9 @@ def examine(recorder, name, options):
                       for what, deltas in recorder.sums.items()}
     result['sums_failed'] = recorder.failed
     result['seconds'] = round(recorder.seconds, 3)
-    if recorder.failed:
+    if result['verdict'] == judge.ERROR:
+        pass                    # whatever the sums say
+    elif recorder.failed:
         result['verdict'] = judge.LEAK
     elif result['verdict'] == judge.LEAK:
         # The sums are libregrtest's verdict; they missed this.
@@ -90,6 +143,15 @@ def is_suppressed(result):
             and all('suppressed' in finding for finding in result['types'])
             and not result['freed']
             and not any(result['sums'].get('file descriptors', ())))
+
+
+def report_last(result, runtests):
+    """Report what the last test file leaked, unless its runs ended early; see
+    report_test()."""
+    global _last
+    recorder, _last = _last, None
+    if recorder is not None:
+        report_test(recorder, result, runtests)
 
 
 def report_test(recorder, result, runtests):
@@ -114,15 +176,18 @@ def report_test(recorder, result, runtests):
         print_lines(more)
         text += more
     if result.xml_data:
-        add_system_err(result.xml_data, '\n'.join(text))
+        add_report(result.xml_data, '\n'.join(text),
+                   result.test_name if result.state == 'REFLEAK' else None)
 
 
 def settle_state(result, findings, options):
-    """Let the test file pass or fail: --refmap-strict, and suppressions."""
-    if findings['sums_failed'] and findings['verdict'] == judge.CLEAN:
+    """Let the test file pass or fail: errors, --refmap-strict, suppressions."""
+    verdict = findings['verdict']
+    if findings['sums_failed'] and verdict == judge.CLEAN:
         if result.state == 'REFLEAK':
             result.state = 'PASSED'
-    elif findings['verdict'] == judge.SUSPICIOUS and options.get('strict'):
+    elif (verdict == judge.ERROR
+          or verdict == judge.SUSPICIOUS and options.get('strict')):
         if result.state in ('PASSED', 'ENV_CHANGED'):
             result.state = 'REFLEAK'
 
@@ -140,27 +205,27 @@ def seconds_for_search(recorder, timeout):
 
     timeout -- of the test file in seconds, or None
     """
-    seconds = max(options_of.MIN_SEARCH,
-                  options_of.SEARCH_FACTOR * recorder.seconds)
+    seconds = max(MIN_SEARCH,
+                  SEARCH_FACTOR * recorder.seconds)
     if timeout:
-        seconds = min(seconds, options_of.SEARCH_PART_OF_TIMEOUT * timeout,
-                      options_of.MAX_SEARCH_WITH_TIMEOUT)
+        seconds = min(seconds, SEARCH_PART_OF_TIMEOUT * timeout,
+                      MAX_SEARCH_WITH_TIMEOUT)
     return seconds
 
 
 def leaking_types(findings):
     """Return the names of the types that a search can go by, as a set."""
     return {finding['type'] for finding in findings['types']
-            if finding['pattern'] == judge.EVERY_RUN
+            if finding['pattern'] in judge.FAILING
             and 'suppressed' not in finding}
 
 
 def search_methods(recorder, result, runtests, types):
     """Find the methods that leak such types; store them in result.refmap."""
-    from test.libregrtest.filter import match_test
-    from test.libregrtest.utils import abs_module_name
     from test.support import refleak_helper
-    from refmap import methods
+    from . import refmap_methods as methods
+    from .filter import match_test
+    from .utils import abs_module_name
 
     findings = result.refmap
     runs = methods.WARMUPS + methods.RUNS
@@ -201,14 +266,25 @@ def progress_of(recorder, name):
 
 # --- JUnit -------------------------------------------------------------------
 
-def add_system_err(xml_data, text):
+def add_report(xml_data, text, failed):
     """Add a report to the last of the test suites, in place.
 
     xml_data -- a list of strings, one <testsuite> each
+    failed -- the name of the test file if it fails for what the report says
     """
     import xml.etree.ElementTree as ET
-    from test.libregrtest.utils import sanitize_xml
+    from .utils import sanitize_xml
 
+    text = sanitize_xml(text)
     suite = ET.fromstring(xml_data[-1])
-    ET.SubElement(suite, 'system-err').text = sanitize_xml(text)
+    if failed:
+        case = ET.SubElement(suite, 'testcase', name=f'{failed} (refmap)',
+                             status='run', result='completed')
+        message = text.partition('\n')[0]
+        ET.SubElement(case, 'failure', type='reference leak',
+                      message=message).text = text
+        for name in 'tests', 'failures':
+            suite.set(name, str(int(suite.get(name, 0)) + 1))
+    else:
+        ET.SubElement(suite, 'system-err').text = text
     xml_data[-1] = ET.tostring(suite, encoding='unicode')

@@ -5,33 +5,46 @@
    give less of that back, and objects would be spread over more pages, each of
    which needs slots.
 
-   A *span* is 64 KiB, mapped at a multiple of its size, and has *pieces* of one
-   size only; the address of a piece leads to its span, and who frees it knows its
-   size.  What is too large for a piece is mapped on its own; some of these mappings
-   are kept when they are given back, as the kernel takes longer to clear the pages
-   of a new one than a snapshot takes to fill them. */
+   A *span* is mapped at a multiple of its size, and has *pieces* of one size only;
+   the address of a piece leads to its span, and who frees it knows its size.  Small
+   pieces have spans of 64 KiB, large ones, as the lists of blocks of snapshots are,
+   spans of 2 MiB: a process may have only some 65,000 mappings.  What is still
+   larger is mapped on its own.  Some mappings are kept when they are given back, as
+   the kernel takes longer to clear the pages of a new one than a snapshot takes to
+   fill them. */
 
 #include "Python.h"
 
 #ifdef Py_REFCOUNT_MAP
 
-#include "refmap_state.h"
+#include "layers.h"
+#include "pycore_refmap_test.h"   // _PyRefMap_LimitAllocations()
 
 #include <pthread.h>
 #include <sys/mman.h>             // mmap()
 
-#define SPAN_SIZE ((size_t)64 << 10)
-/* Sizes are rounded up to a multiple of this, which is also how pieces are
-   aligned. */
+/* Sizes of small pieces are rounded up to a multiple of this, which is also how they
+   are aligned. */
 #define PIECE_UNIT 32
-#define PIECE_MAX ((size_t)4160)
-/* Empty spans that are kept. */
+#define SMALL_MAX ((size_t)4160)
+#define SMALL_SPAN ((size_t)64 << 10)
+/* Those of large ones have eight steps between a power of two and the next. */
+#define LARGE_MIN_BITS 12
+#define LARGE_MAX_BITS 17
+#define LARGE_MAX ((size_t)1 << LARGE_MAX_BITS)
+#define LARGE_SPAN ((size_t)2 << 20)
+#define STEPS 8
+/* Empty small spans that are kept. */
 #define SPARE_SPANS 8
 /* Other mappings that are kept, and their largest size. */
 #define SPARE_MAPPINGS 4
 #define SPARE_MAPPING_MAX ((size_t)1 << 20)
 
-static_assert(sizeof(refmap_group_t) <= PIECE_MAX, "a group is a piece");
+static_assert(sizeof(refmap_group_t) <= SMALL_MAX, "a group is a piece");
+
+/* Of large pieces the classes come after those of small ones. */
+#define SMALL_CLASSES (SMALL_MAX / PIECE_UNIT + 1)
+#define LARGE_CLASSES ((LARGE_MAX_BITS - LARGE_MIN_BITS + 1) * STEPS)
 
 /* A piece that is free. */
 typedef struct _piece {
@@ -50,8 +63,8 @@ typedef struct _span {
    fork() knows nothing of Python. */
 static pthread_mutex_t memory_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t memory_once = PTHREAD_ONCE_INIT;
-/* By size, in units: the spans with a piece that is not in use. */
-static span_t *partial[PIECE_MAX / PIECE_UNIT + 1];
+/* By class: the spans with a piece that is not in use. */
+static span_t *partial[SMALL_CLASSES + LARGE_CLASSES];
 static span_t *spares;
 static size_t nspares;
 /* The last ones given back, in a ring, without those that were taken again. */
@@ -111,39 +124,68 @@ memory_map(size_t size)
     return ptr == MAP_FAILED ? NULL : ptr;
 }
 
+/* Where the kernel refuses, because there are too many mappings, the memory stays
+   mapped and unused, but its pages go. */
+static void
+memory_unmap(void *ptr, size_t size)
+{
+    if (munmap(ptr, size) < 0) {
+        (void)madvise(ptr, size, MADV_DONTNEED);
+    }
+}
+
 /* A new span, or NULL. */
 static span_t *
-span_map(void)
+span_map(size_t size)
 {
-    char *ptr = memory_map(SPAN_SIZE);
-    if (ptr == NULL || (uintptr_t)ptr % SPAN_SIZE == 0) {
+    char *ptr = memory_map(size);
+    if (ptr == NULL || (uintptr_t)ptr % size == 0) {
         return (span_t *)ptr;
     }
     // Those to come will most likely lie next to this one.
-    munmap(ptr, SPAN_SIZE);
-    ptr = memory_map(2 * SPAN_SIZE);
+    memory_unmap(ptr, size);
+    ptr = memory_map(2 * size);
     if (ptr == NULL) {
         return NULL;
     }
-    size_t before = SPAN_SIZE - (uintptr_t)ptr % SPAN_SIZE;
-    munmap(ptr, before);
-    if (before < SPAN_SIZE) {
-        munmap(ptr + before + SPAN_SIZE, SPAN_SIZE - before);
+    size_t before = size - (uintptr_t)ptr % size;
+    memory_unmap(ptr, before);
+    if (before < size) {
+        memory_unmap(ptr + before + size, size - before);
     }
     return (span_t *)(ptr + before);
 }
 
+/* The size of the spans that have pieces of `size` bytes. */
+static size_t
+span_size(size_t size)
+{
+    return size <= SMALL_MAX ? SMALL_SPAN : LARGE_SPAN;
+}
+
+/* The spans with pieces of `size` bytes, which is rounded, that are not full. */
+static span_t **
+span_list(size_t size)
+{
+    if (size <= SMALL_MAX) {
+        return &partial[size / PIECE_UNIT];
+    }
+    unsigned bits = 63 - (unsigned)__builtin_clzll(size);
+    unsigned step = (unsigned)(size >> (bits - 3)) % STEPS;
+    return &partial[SMALL_CLASSES + (bits - LARGE_MIN_BITS) * STEPS + step];
+}
+
 /* A span without pieces in use, or NULL. */
 static span_t *
-span_new_locked(void)
+span_new_locked(size_t size)
 {
     span_t *span = spares;
-    if (span != NULL) {
+    if (span != NULL && size == SMALL_SPAN) {
         spares = span->next;
         nspares--;
     }
     else {
-        span = span_map();
+        span = span_map(size);
     }
     if (span != NULL) {
         memset(span, 0, sizeof(*span));
@@ -153,10 +195,10 @@ span_new_locked(void)
 }
 
 static void
-span_free_locked(span_t *span)
+span_free_locked(span_t *span, size_t size)
 {
-    if (nspares >= SPARE_SPANS) {
-        munmap(span, SPAN_SIZE);
+    if (size != SMALL_SPAN || nspares >= SPARE_SPANS) {
+        memory_unmap(span, size);
         return;
     }
     span->next = spares;
@@ -168,17 +210,17 @@ static int
 span_is_full(const span_t *span, size_t size)
 {
     return span->free == NULL
-           && span->untouched + size > (const char *)span + SPAN_SIZE;
+           && span->untouched + size > (const char *)span + span_size(size);
 }
 
-/* A piece of `size` bytes, a multiple of PIECE_UNIT; NULL on out of memory. */
+/* A piece of `size` bytes, which is rounded; NULL on out of memory. */
 static void *
 piece_new(size_t size)
 {
     memory_lock();
-    span_t **list = &partial[size / PIECE_UNIT];
+    span_t **list = span_list(size);
     if (*list == NULL) {
-        span_t *span = span_new_locked();
+        span_t *span = span_new_locked(span_size(size));
         if (span == NULL) {
             memory_unlock();
             return NULL;
@@ -205,17 +247,19 @@ piece_new(size_t size)
 static void
 piece_free(piece_t *piece, size_t size)
 {
-    span_t *span = (span_t *)((uintptr_t)piece & ~(SPAN_SIZE - 1));
+    span_t *span = (span_t *)((uintptr_t)piece & ~(span_size(size) - 1));
     memory_lock();
-    span_t **list = &partial[size / PIECE_UNIT];
+    span_t **list = span_list(size);
     if (span_is_full(span, size)) {
         DL_PREPEND(*list, span);
     }
     piece->next = span->free;
     span->free = piece;
-    if (--span->nused == 0) {
+    // One large span stays: the next snapshot would only map it again.
+    int is_last = size > SMALL_MAX && *list == span && span->next == NULL;
+    if (--span->nused == 0 && !is_last) {
         DL_DELETE(*list, span);
-        span_free_locked(span);
+        span_free_locked(span, span_size(size));
     }
     memory_unlock();
 }
@@ -251,20 +295,20 @@ mapping_free(void *ptr, size_t size)
         size = oldest_size;
     }
     if (ptr != NULL) {
-        munmap(ptr, size);
+        memory_unmap(ptr, size);
     }
 }
 
-/* A multiple of PIECE_UNIT for pieces. Mappings have few sizes, eight between
+/* A multiple of PIECE_UNIT for small pieces. All else has few sizes, eight between
    a power of two and the next, so that one that is kept serves an array that grew
    a little. */
 static size_t
 memory_round(size_t size)
 {
     size_t unit = PIECE_UNIT;
-    if (size > PIECE_MAX) {
-        unit = (size_t)1 << REFMAP_PAGE_BITS;
-        while (unit < size / 16) {
+    if (size > SMALL_MAX) {
+        unit = ((size_t)1 << LARGE_MIN_BITS) / STEPS;
+        while (unit * 2 * STEPS <= size) {
             unit *= 2;
         }
     }
@@ -279,7 +323,7 @@ _PyRefMap_Malloc(size_t size)
     }
     pthread_once(&memory_once, memory_init);
     size = memory_round(size);
-    void *ptr = size > PIECE_MAX ? mapping_new(size) : piece_new(size);
+    void *ptr = size > LARGE_MAX ? mapping_new(size) : piece_new(size);
     if (ptr != NULL) {
         _Py_atomic_add_ssize(&used_bytes, (Py_ssize_t)size);
     }
@@ -294,7 +338,7 @@ _PyRefMap_RawFree(void *ptr, size_t size)
     }
     size = memory_round(size);
     _Py_atomic_add_ssize(&used_bytes, -(Py_ssize_t)size);
-    if (size > PIECE_MAX) {
+    if (size > LARGE_MAX) {
         mapping_free(ptr, size);
     }
     else {

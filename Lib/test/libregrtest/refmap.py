@@ -1,33 +1,24 @@
 """What `python -m test` does with the map: the --refmap-* options and -R.
 
-libregrtest calls
+libregrtest imports this module only where there is a map, and calls
 
     add_arguments(), check_arguments()  when it parses its command line
-    recorder()                          around the runs of one test file (-R)
     after_test()                        in the process that ran a test file
     collect(), conclude()               in the main process, for each test file
                                         and at the end
 
-The options travel to worker processes as the dict RunTests.refmap, and the
-findings of a test file come back as the dict TestResult.refmap.
+Only -R needs refmap_hunt.py, which records the runs of a test file, and the
+package refmap. The options travel to worker processes as the dict
+RunTests.refmap, and the findings of a test file come back as the dict
+TestResult.refmap.
 """
 
 import json
 import os.path
 import sys
 
-import refmap
-
 # How many differing objects a message names.
 MAX_SHOWN = 20
-
-# The search for leaking methods may take as long as the hunt did, times this,
-# or MIN_SEARCH seconds if that is more; but not more than a part of the timeout
-# of the test file.
-SEARCH_FACTOR = 3.0
-MIN_SEARCH = 30.0
-SEARCH_PART_OF_TIMEOUT = 0.4
-MAX_SEARCH_WITH_TIMEOUT = 240.0
 
 
 # --- options ---------------------------------------------------------------
@@ -62,72 +53,34 @@ def add_arguments(parser):
 def check_arguments(parser, ns):
     """Set ns.refmap to the options in force, or to None if there are none."""
     options = {name: True for name in ('verify', 'raw', 'no_bisect', 'strict')
-               if getattr(ns, f'refmap_{name}', False)}
-    if getattr(ns, 'refmap_json', None):
+               if getattr(ns, f'refmap_{name}')}
+    if ns.refmap_json is not None:
         options['json'] = os.path.abspath(ns.refmap_json)
-    if getattr(ns, 'refmap_suppress', None):
+    if ns.refmap_suppress is not None:
         options['suppress'] = ns.refmap_suppress
-    if options and not refmap.available():
-        parser.error('the --refmap-* options need an interpreter that was '
-                     'configured --with-refcount-map')
-    if set(options) - {'verify'} and not ns.huntrleaks:
+    # test.bisect_cmd gives --refmap-no-bisect to all of its runs.
+    if set(options) - {'verify', 'no_bisect'} and not ns.huntrleaks:
         parser.error('the --refmap-* options other than --refmap-verify '
                      'need -R')
-    if ns.huntrleaks and refmap.available():
+    if ns.huntrleaks:
         options['hunt'] = True
-        read_files(parser, options)
+        check_hunt(parser, ns.huntrleaks, options)
     ns.refmap = options or None
 
 
-def read_files(parser, options):
+def check_hunt(parser, huntrleaks, options):
     """Read the rules, and make sure that the findings can be written."""
-    from refmap import suppress
+    from .refmap_hunt import load_package
+    load_package()
+    from refmap import hunting, report, suppress
     try:
+        hunting.check_counts(*huntrleaks[:2])
         if 'suppress' in options:
             options['rules'] = suppress.read(options.pop('suppress'))
         if 'json' in options:
             open(options['json'], 'w', encoding='utf-8').close()
-    except (OSError, UnicodeError, suppress.Error) as exc:
-        parser.error(f'refmap: {exc}')
-
-
-def bisect_arguments():
-    """Return the options that test.bisect_cmd gives to each of its runs."""
-    return ['--refmap-no-bisect'] if refmap.available() else []
-
-
-# --- the runs of one test file -----------------------------------------------
-
-class NoRecorder:
-    """Stands in for the Recorder below when there is no map."""
-
-    def keep(self, result):
-        return result
-
-    def snapshot(self, i, *own):
-        pass
-
-    def finish(self, result, failed, sums, cleanup):
-        return result
-
-
-# The recorder of the last test file, until after_test() takes it.
-_last = None
-
-
-def recorder(hunt_refleak, quiet):
-    """Return what records the runs of a test file.
-
-    hunt_refleak -- libregrtest.runtests.HuntRefleak
-    quiet -- do not show which run it is
-    """
-    global _last
-    if not refmap.available():
-        return NoRecorder()
-    # Imported late: no test but those of -R needs it.
-    from refmap.regrtest_hunt import RegrtestRecorder
-    _last = RegrtestRecorder(hunt_refleak.warmups, hunt_refleak.runs, quiet)
-    return _last
+    except (OSError, ValueError, suppress.Error) as exc:
+        parser.error(report.escape(f'refmap: {exc}'))
 
 
 # --- after a test file -------------------------------------------------------
@@ -139,15 +92,13 @@ def after_test(result, runtests):
               passed fails if the map is wrong after it; the findings of a hunt
               are stored in it
     """
-    global _last
-    last, _last = _last, None
     if runtests.refmap.get('verify'):
         problems = verification_problems()
         if problems:
             fail(result, problems)
-    if last is not None and last.complete:
-        from refmap import regrtest_hunt
-        regrtest_hunt.report_test(last, result, runtests)
+    if 'hunt' in runtests.refmap:
+        from . import refmap_hunt
+        refmap_hunt.report_last(result, runtests)
 
 
 def verification_problems():
@@ -171,8 +122,10 @@ def verification_problems():
 
 def fail(result, problems):
     """Print the problems, and let the test fail because of them."""
+    from .refmap_hunt import report
     for problem in problems:
-        print(f'{result.test_name}: refmap: {problem}', file=sys.stderr)
+        print(report.escape(f'{result.test_name}: refmap: {problem}'),
+              file=sys.stderr)
     sys.stderr.flush()
     if not result.state or not result.is_failed(fail_env_changed=False):
         result.state = 'FAILED'
@@ -187,7 +140,10 @@ class Collected:
 
     def __init__(self):
         self.used = set()           # indexes of rules
-        self.suspicious = []        # names of test files
+        self.errors = []            # names of test files
+        self.suspicious = []
+        self.lost = []              # those whose findings were not written
+        self.reason = None          # why
 
 
 _collected = Collected()
@@ -196,15 +152,20 @@ _collected = Collected()
 def collect(result, runtests):
     """Take the findings of one test file; write them to --refmap-json FILE."""
     findings = result.refmap
-    if not runtests.refmap or not findings:
-        return
     _collected.used.update(findings['rules'])
-    if findings['verdict'] == 'suspicious':
+    if findings['verdict'] == 'error':
+        _collected.errors.append(result.test_name)
+    elif findings['verdict'] == 'suspicious':
         _collected.suspicious.append(result.test_name)
     if 'json' in runtests.refmap:
         line = json.dumps({**findings, 'rerun': runtests.rerun})
-        with open(runtests.refmap['json'], 'a', encoding='utf-8') as file:
-            file.write(line + '\n')
+        try:
+            with open(runtests.refmap['json'], 'a', encoding='utf-8') as file:
+                file.write(line + '\n')
+        except OSError as exc:
+            # The tests go on, and conclude() tells.
+            _collected.lost.append(result.test_name)
+            _collected.reason = exc
 
 
 def conclude(options):
@@ -212,14 +173,24 @@ def conclude(options):
 
     options -- RunTests.refmap
     """
-    if not options or 'hunt' not in options:
+    if 'hunt' not in options:
         return
-    from refmap import suppress
-    names = sorted(set(_collected.suspicious))
-    if names:
-        print(f'\nrefmap: suspicious: {" ".join(names)}')
+    from refmap import report, suppress
+    lines = []
+    for title in 'errors', 'suspicious':
+        names = sorted(set(getattr(_collected, title)))
+        if names:
+            lines.append(f'refmap: {title}: {" ".join(names)}')
     unused = suppress.unused(options.get('rules', ()), _collected.used)
     if unused:
-        print('\nrefmap: suppressions that matched nothing:')
-        for line in unused:
-            print(f'    {line}')
+        lines.append('refmap: suppressions that matched nothing:')
+        lines += ['    ' + line for line in unused]
+    if _collected.lost:
+        lines.append(f'refmap: cannot write {options["json"]}: '
+                     f'{_collected.reason.strerror}; the findings of '
+                     f'{report.plural(len(_collected.lost), "test file")} '
+                     f'are lost')
+    if lines:
+        print()
+    for line in lines:
+        print(report.escape(line))

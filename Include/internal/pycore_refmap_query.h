@@ -1,0 +1,135 @@
+/* What the refcount map tells: counts, sums, snapshots, diffs. Results are plain C
+   records in raw memory; no Python object is created. */
+#ifndef Py_INTERNAL_REFMAP_QUERY_H
+#define Py_INTERNAL_REFMAP_QUERY_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Py_BUILD_CORE
+#  error "this header requires Py_BUILD_CORE define"
+#endif
+
+#include "pycore_refmap.h"        // refmap_state_t
+
+#ifdef Py_REFCOUNT_MAP
+
+/* The identifier of a type's name in one map; see _PyRefMap_TypeName(). */
+typedef uint32_t refmap_type_t;
+#define REFMAP_TYPE_UNKNOWN 0    // "?": the memory could not be proved alive
+#define REFMAP_TYPE_KEYS 1       // "dict keys"
+
+typedef struct _refmap_snapshot refmap_snapshot_t;
+
+/* --- sums -------------------------------------------------------------------- */
+
+typedef struct {
+    Py_ssize_t mapped;          // sum of all slots
+    Py_ssize_t unattributed;    // references that no object is known for
+    Py_ssize_t total;           // sys.gettotalrefcount() at the same instant
+    Py_ssize_t objects;         // slots with a count
+    Py_ssize_t blocks;          // pages with a block, snapshots left aside
+    Py_ssize_t bytes;           // memory of all maps, snapshots included
+    Py_ssize_t untracked;       // times that memory for a block was missing
+    Py_ssize_t overflowed;      // references that no count had room for
+} refmap_info_t;
+
+/* Sums over all maps of the process. Exact unless an interpreter with a
+   GIL of its own runs meanwhile: then they are of instants that differ. */
+extern void _PyRefMap_GetInfo(refmap_info_t *info);
+/* The map of the current interpreter alone; `total` is that of the interpreters
+   that use it. Always exact. */
+extern void _PyRefMap_GetOwnInfo(refmap_info_t *info);
+/* The count of `op` in the current interpreter's map, 0 if it has none. */
+extern Py_ssize_t _PyRefMap_Count(void *op);
+/* The name behind an identifier, printable UTF-8. Lives as long as the map. */
+extern const char *_PyRefMap_TypeName(refmap_state_t *map, refmap_type_t type);
+/* The map of the main GIL, which lives as long as the process. */
+extern refmap_state_t *_PyRefMap_Main(void);
+
+/* --- records ------------------------------------------------------------------- */
+
+/* An object as a diff, a verification or a dump speaks of it. */
+typedef struct {
+    uintptr_t address;
+    const char *type;           // borrowed from the map
+    Py_ssize_t before;          // verification: the map's count
+    Py_ssize_t after;           // verification: ob_refcnt
+} refmap_record_t;
+
+/* A growing array of records in raw memory. Zero-initialise, then
+   _PyRefMap_ClearRecords(). */
+typedef struct {
+    refmap_record_t *items;
+    size_t len;
+    size_t allocated;
+} refmap_records_t;
+
+extern void _PyRefMap_ClearRecords(refmap_records_t *records);
+
+/* --- snapshots ------------------------------------------------------------------- */
+
+/* Take a snapshot of the current interpreter's map.
+   A new reference, or NULL on out of memory; no exception is set. */
+extern refmap_snapshot_t *_PyRefMap_Snapshot(void);
+extern refmap_snapshot_t *_PyRefMap_SnapshotIncref(refmap_snapshot_t *);
+/* NULL is allowed. The last reference frees the snapshot; most of what only it
+   had is freed later, a little whenever a page is touched. The caller runs in
+   an interpreter that uses the snapshot's map. */
+extern void _PyRefMap_SnapshotDecref(refmap_snapshot_t *);
+
+/* The snapshot that sys.refmap_diff() compares with: borrowed, NULL if none. */
+extern refmap_snapshot_t *_PyRefMap_Baseline(void);
+/* Keep `snapshot` as the baseline; NULL forgets it. Takes a reference. */
+extern void _PyRefMap_SetBaseline(refmap_snapshot_t *snapshot);
+
+/* --- diffs -------------------------------------------------------------------------- */
+
+typedef struct {
+    refmap_records_t living;    // alive in `after`, with another count before
+    refmap_records_t died;      // alive in `before`, gone in `after`
+    refmap_records_t freed;     // findings in between; .before references
+    Py_ssize_t unattributed;    // change of the unattributed references
+    Py_ssize_t own;             // change of the references to refmap's objects
+    Py_ssize_t total;           // change of the total, `own` left aside
+    Py_ssize_t lost;            // pages that an out of memory tore from a snapshot
+} refmap_diff_t;
+
+/* Fill `diff` with what changed between two snapshots of one map, in either
+   order; the records are sorted by size of the change, type and address.
+   Return -1 on out of memory, -2 if they are of different maps.
+   Zero-initialise, then _PyRefMap_ClearDiff(). */
+extern int _PyRefMap_Diff(refmap_snapshot_t *before, refmap_snapshot_t *after,
+                          refmap_diff_t *diff);
+extern void _PyRefMap_ClearDiff(refmap_diff_t *diff);
+
+/* --- the whole map --------------------------------------------------------------------- */
+
+/* Append the live mortal objects whose count differs from their ob_refcnt.
+   Return -1 on out of memory. */
+extern int _PyRefMap_Verify(refmap_state_t *map, refmap_records_t *records);
+/* Append all objects that have a count. Return -1 on out of memory. */
+extern int _PyRefMap_List(refmap_state_t *map, refmap_records_t *records);
+/* The living object at `address`, borrowed; NULL unless the map and the memory
+   agree that there is one. */
+extern PyObject *_PyRefMap_ObjectAt(uintptr_t address);
+/* Read the names of the types of all objects, and believe them from now on: at
+   exit, the strings go before the types that leaked. */
+extern void _PyRefMap_KeepTypes(refmap_state_t *map);
+
+/* --- refmap's own objects ---------------------------------------------------------------- */
+
+/* Mark a just created object as one of refmap's own: its birth is no part of
+   the total, and no diff shows it. */
+extern void _PyRefMap_Own(PyObject *op);
+/* To be called when that object is deallocated. */
+extern void _PyRefMap_Disown(PyObject *op);
+/* Let no diff show further references to `op`. */
+extern void _PyRefMap_Hide(PyObject *op);
+
+#endif  // Py_REFCOUNT_MAP
+
+#ifdef __cplusplus
+}
+#endif
+#endif  // !Py_INTERNAL_REFMAP_QUERY_H

@@ -1,0 +1,239 @@
+/* The blocks of a refcount map: their lanes, how they are packed, their table. */
+
+#include "Python.h"
+
+#ifdef Py_REFCOUNT_MAP
+
+#include "layers.h"
+
+
+/* --- lanes --------------------------------------------------------------- */
+
+int
+_PyRefMap_TakeLane_lock_held(refmap_state_t *map, refmap_block_t *block)
+{
+    Py_BUILD_ASSERT(REFMAP_LANES == 2);
+    refmap_group_t *group = map->halves;
+    if (group != NULL) {
+        DL_DELETE(map->halves, group);
+    }
+    else {
+        group = _PyRefMap_Malloc(sizeof(*group));
+        if (group == NULL) {
+            return -1;
+        }
+        memset(group, 0, sizeof(*group));
+        DL_PREPEND(map->halves, group);
+    }
+    block->group = group;
+    block->lane = group->blocks[0] != NULL;
+    group->blocks[block->lane] = block;
+    return 0;
+}
+
+static void
+refmap_leave_lane_lock_held(refmap_state_t *map, refmap_block_t *block)
+{
+    refmap_group_t *group = block->group;
+    group->blocks[block->lane] = NULL;
+    if (group->blocks[!block->lane] != NULL) {
+        for (size_t i = 0; i < REFMAP_SLOTS; i++) {
+            uint32_t *words = refmap_loose_words(block, i);
+            words[0] = words[REFMAP_LANES] = 0;
+        }
+        DL_PREPEND(map->halves, group);
+    }
+    else {
+        DL_DELETE(map->halves, group);
+        _PyRefMap_RawFree(group, sizeof(*group));
+    }
+    block->group = NULL;
+}
+
+
+/* --- blocks -------------------------------------------------------------- */
+
+refmap_block_t *
+_PyRefMap_NewBlock(refmap_state_t *map, uintptr_t page)
+{
+    refmap_block_t *block = _PyRefMap_Malloc(sizeof(*block));
+    if (block != NULL) {
+        memset(block, 0, sizeof(*block));
+        block->page = page;
+        block->epoch = map->epoch;
+    }
+    return block;
+}
+
+static void
+refmap_free_packed(refmap_packed_t *packed)
+{
+    if (packed != NULL) {
+        size_t n = refmap_packed_before(packed, REFMAP_SLOTS);
+        _PyRefMap_RawFree(packed, refmap_packed_size(n));
+    }
+}
+
+void
+_PyRefMap_FreeBlock_lock_held(refmap_state_t *map, refmap_block_t *block)
+{
+    if (block->group != NULL) {
+        refmap_leave_lane_lock_held(map, block);
+    }
+    refmap_free_packed(block->packed);
+    _PyRefMap_RawFree(block->types, REFMAP_SLOTS * sizeof(*block->types));
+    _PyRefMap_RawFree(block, sizeof(*block));
+}
+
+int
+_PyRefMap_IsEmpty(const refmap_block_t *block)
+{
+    // Births of dead objects are not worth a block.
+    for (size_t i = 0; i < REFMAP_SLOTS; i++) {
+        if (refmap_is_living(refmap_get(block, i))) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+void
+_PyRefMap_AddLoose_lock_held(refmap_state_t *map, refmap_block_t *block)
+{
+    CDL_APPEND(map->loose, block);
+    map->nloose++;
+}
+
+void
+_PyRefMap_RemoveLoose_lock_held(refmap_state_t *map, refmap_block_t *block)
+{
+    CDL_DELETE(map->loose, block);
+    map->nloose--;
+}
+
+
+/* --- packing ------------------------------------------------------------- */
+
+/* Note which slots are in use, and return how many; `limit` + 1 if that is
+   exceeded. What is left of the birth of a dead object stays: it may resurrect. */
+static size_t
+refmap_note_used(const refmap_block_t *block, size_t limit,
+                 uint64_t used[REFMAP_SLOTS / 64])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < REFMAP_SLOTS; i++) {
+        const uint32_t *words = refmap_loose_words(block, i);
+        uint64_t is_used = (words[0] | words[REFMAP_LANES]) != 0;
+        used[i / 64] |= is_used << i % 64;
+        n += is_used;
+        if (n > limit) {
+            break;
+        }
+    }
+    return n;
+}
+
+/* The slots of `block`, which is loose, packed; NULL on out of memory, or if more
+   than `limit` are in use. */
+static refmap_packed_t *
+refmap_packed_slots(const refmap_block_t *block, size_t limit)
+{
+    uint64_t used[REFMAP_SLOTS / 64] = {0};
+    size_t n = refmap_note_used(block, limit, used);
+    refmap_packed_t *packed = n <= limit
+                              ? _PyRefMap_Malloc(refmap_packed_size(n)) : NULL;
+    if (packed == NULL) {
+        return NULL;
+    }
+    memcpy(packed->used, used, sizeof(used));
+    refmap_words_t *slot = packed->slots;
+    for (size_t i = refmap_next_used(used, 0); i < REFMAP_SLOTS;
+         i = refmap_next_used(used, i + 1))
+    {
+        *slot++ = refmap_get_words(block, i);
+    }
+    return packed;
+}
+
+int
+_PyRefMap_Pack_lock_held(refmap_state_t *map, refmap_block_t *block, size_t limit)
+{
+    block->packed = refmap_packed_slots(block, limit);
+    if (block->packed == NULL) {
+        return 0;
+    }
+    _PyRefMap_RemoveLoose_lock_held(map, block);
+    refmap_leave_lane_lock_held(map, block);
+    return 1;
+}
+
+int
+_PyRefMap_Unpack_lock_held(refmap_state_t *map, refmap_block_t *to,
+                           refmap_block_t *from)
+{
+    refmap_packed_t *packed = from->packed;
+    if (_PyRefMap_TakeLane_lock_held(map, to) < 0) {
+        return -1;
+    }
+    to->packed = NULL;
+    const refmap_words_t *slot = packed->slots;
+    for (size_t i = refmap_next_used(packed->used, 0); i < REFMAP_SLOTS;
+         i = refmap_next_used(packed->used, i + 1))
+    {
+        refmap_set_words(to, i, *slot++);
+    }
+    if (to == from) {
+        refmap_free_packed(packed);
+    }
+    _PyRefMap_AddLoose_lock_held(map, to);
+    return 0;
+}
+
+int
+_PyRefMap_CopySlots_lock_held(refmap_state_t *map, refmap_block_t *from,
+                              refmap_block_t *to)
+{
+    if (from->packed != NULL) {
+        return _PyRefMap_Unpack_lock_held(map, to, from);
+    }
+    // The lane changes hands, so that no time is needed to copy it.
+    from->packed = refmap_packed_slots(from, REFMAP_SLOTS);
+    if (from->packed == NULL) {
+        return -1;
+    }
+    _PyRefMap_RemoveLoose_lock_held(map, from);
+    to->group = from->group;
+    to->lane = from->lane;
+    to->group->blocks[to->lane] = to;
+    from->group = NULL;
+    _PyRefMap_AddLoose_lock_held(map, to);
+    return 0;
+}
+
+
+/* --- the table ------------------------------------------------------------ */
+
+refmap_block_t *
+_PyRefMap_Find(refmap_state_t *map, uintptr_t page)
+{
+    refmap_block_t *block = _PyRefMap_Lookaside(map, page);
+    if (block == NULL) {
+        HASH_FIND(hh, map->table, &page, sizeof(page), block);
+    }
+    return block;
+}
+
+int
+_PyRefMap_AddToTable_lock_held(refmap_state_t *map, refmap_block_t *block)
+{
+    HASH_ADD(hh, map->table, page, sizeof(block->page), block);
+    return block->hh.tbl == NULL ? -1 : 0;
+}
+
+void
+_PyRefMap_RemoveFromTable_lock_held(refmap_state_t *map, refmap_block_t *block)
+{
+    HASH_DELETE(hh, map->table, block);
+}
+
+#endif  // Py_REFCOUNT_MAP

@@ -1,0 +1,405 @@
+/* The hooks of the refcount map: what the rest of the interpreter does to references
+   moves the total and the count of an object by the same amount. No Python object is
+   created or touched here, and nothing is allocated through Python's allocators.
+
+   A slot is *opened*, looked at, and *stored*. What does not fit into a slot, or has
+   none because memory is short, is unattributed, so that the sum stays exact. */
+
+#include "Python.h"
+
+#ifdef Py_REFCOUNT_MAP
+
+#include "layers.h"
+#include "pycore_object.h"        // _Py_RefTotal
+
+#include <errno.h>
+#include <unistd.h>               // write()
+
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+
+/* --- one slot --------------------------------------------------------------- */
+
+static void
+refmap_say(const char *message)
+{
+    (void)!write(STDERR_FILENO, message, strlen(message));
+}
+
+static void
+refmap_warn_untracked(refmap_state_t *map)
+{
+    if (map->untracked++ == 0) {
+        refmap_say("refmap: out of memory: "
+                   "references are counted as unattributed\n");
+    }
+}
+
+static void
+refmap_warn_overflow(refmap_state_t *map, Py_ssize_t n)
+{
+    if (map->overflowed == 0) {
+        refmap_say("refmap: more references to one object than the map can count: "
+                   "some are unattributed\n");
+    }
+    map->overflowed += Py_ABS(n);
+}
+
+/* A slot that is to be changed. Where `block` is NULL, for lack of memory, its
+   references are unattributed. */
+typedef struct {
+    refmap_block_t *block;
+    size_t i;
+    refmap_slot_t slot;         // as it was
+} refmap_place_t;
+
+/* Can this slot be changed? Where memory is short, `block` may be NULL, or be
+   packed without it. */
+static int
+refmap_has_slot(refmap_block_t *block, size_t i)
+{
+    return block != NULL
+           && (block->packed == NULL
+               || refmap_packed_slot(block->packed, i) != NULL);
+}
+
+/* Out of line: gdb's py-refmap-break-negative stops here. */
+static Py_NO_INLINE void
+refmap_finding(refmap_state_t *map, uintptr_t address, Py_ssize_t count,
+               refmap_type_t type)
+{
+    map->findings[map->nfindings++ % REFMAP_FINDINGS] =
+        (refmap_finding_t){address, type, count};
+}
+
+/* The object in a slot was freed behind our back, by free() perhaps, as another one
+   lies across it now. Its references become unattributed. */
+static void
+refmap_close_stale(refmap_state_t *map, refmap_place_t *place)
+{
+    if (place->slot.count != 0) {
+        refmap_finding(map,
+                       refmap_slot_address(place->block, place->i, place->slot),
+                       place->slot.count, REFMAP_TYPE_UNKNOWN);
+        map->unattributed += place->slot.count;
+    }
+    place->slot.count = 0;
+    place->slot.birth = 0;
+}
+
+static Py_NO_INLINE refmap_place_t
+refmap_open(refmap_state_t *map, uintptr_t address)
+{
+    // Nobody expects Py_INCREF() to change it.
+    int saved_errno = errno;
+    refmap_place_t place = {.i = refmap_slot_index(address)};
+    refmap_block_t *block = _PyRefMap_WritableBlock(map, address);
+    int is_odd = (address & 8) != 0;
+    if (refmap_has_slot(block, place.i)) {
+        place.block = block;
+        place.slot = refmap_get(block, place.i);
+        if (place.slot.is_odd != is_odd) {
+            refmap_close_stale(map, &place);
+        }
+    }
+    else {
+        refmap_warn_untracked(map);
+    }
+    place.slot.is_odd = is_odd;
+    errno = saved_errno;
+    return place;
+}
+
+/* Store a slot. `count` and `birth` are the new ones; the count may be any number. */
+static inline void
+refmap_store(refmap_state_t *map, const refmap_place_t *place, Py_ssize_t count,
+             uint32_t birth)
+{
+    if (UNLIKELY(place->block == NULL)) {
+        map->unattributed += count;
+        return;
+    }
+    Py_ssize_t fits = Py_MAX(Py_MIN(count, REFMAP_COUNT_MAX), REFMAP_COUNT_MIN);
+    if (UNLIKELY(fits != count)) {
+        refmap_warn_overflow(map, count - fits);
+        map->unattributed += count - fits;
+    }
+    refmap_slot_t slot = {(int32_t)fits, birth, place->slot.is_odd};
+    refmap_set(place->block, place->i, slot);
+}
+
+/* The slot of an address as it is now; nothing if there is none. `map` may be
+   NULL. */
+static refmap_slot_t
+refmap_look(refmap_state_t *map, uintptr_t address)
+{
+    refmap_slot_t nothing = {0};
+    refmap_block_t *block = map != NULL
+                            ? _PyRefMap_Find(map, refmap_page(address)) : NULL;
+    if (block == NULL) {
+        return nothing;
+    }
+    refmap_slot_t slot = refmap_get(block, refmap_slot_index(address));
+    return slot.is_odd == ((address & 8) != 0) ? slot : nothing;
+}
+
+Py_ssize_t
+_PyRefMap_Count(void *op)
+{
+    return refmap_look(refmap_current_map(), (uintptr_t)op).count;
+}
+
+
+/* --- references ---------------------------------------------------------------- */
+
+/* Add `n` to the total and to the count of `op`. */
+static Py_NO_INLINE void
+refmap_add(const void *op, Py_ssize_t n)
+{
+    refmap_state_t *map = refmap_current_map();
+    if (map == NULL) {
+        // The legacy total belongs to no interpreter; it is unattributed.
+        _Py_atomic_add_ssize(&_Py_RefTotal, n);
+        return;
+    }
+    refmap_place_t place = refmap_open(map, (uintptr_t)op);
+    refmap_store(map, &place, place.slot.count + n, place.slot.birth);
+    map->hot->totals[REFMAP_PART_SLOW] += n;
+}
+
+/* The hot path ended: take back what it did, and do it properly. */
+static void
+refmap_move_slow(const void *op, int n)
+{
+    uintptr_t entry = _PyRefMap_Entry(_PyRefMap_current, op);
+    if (entry != 0) {
+        int32_t *count = _PyRefMap_CountIn(entry, op);
+        *count = (int32_t)((uint32_t)*count - (uint32_t)n);
+    }
+    refmap_add(op, n);
+}
+
+void
+_PyRefMap_IncrefSlow(PyObject *op)
+{
+    refmap_move_slow(op, 1);
+}
+
+void
+_PyRefMap_DecrefSlow(PyObject *op)
+{
+    refmap_move_slow(op, -1);
+}
+
+void
+_PyRefMap_Incref(PyObject *op)
+{
+    if (UNLIKELY(_PyRefMap_current == NULL)) {
+        refmap_add(op, 1);
+    }
+    else if (UNLIKELY(!_PyRefMap_TryMove(op, 1))) {
+        refmap_move_slow(op, 1);
+    }
+}
+
+void
+_PyRefMap_Decref(PyObject *op)
+{
+    if (UNLIKELY(_PyRefMap_current == NULL)) {
+        refmap_add(op, -1);
+    }
+    else if (UNLIKELY(!_PyRefMap_TryMove(op, -1))) {
+        refmap_move_slow(op, -1);
+    }
+}
+
+void
+_PyRefMap_Add(PyThreadState *Py_UNUSED(tstate), void *op, Py_ssize_t n)
+{
+    refmap_add(op, n);
+}
+
+void
+_PyRefMap_Unattributed(PyThreadState *Py_UNUSED(tstate), Py_ssize_t n)
+{
+    refmap_current_map()->unattributed += n;
+}
+
+/* Set the count of a slot; the total does not move. */
+static Py_NO_INLINE void
+refmap_settle(refmap_state_t *map, uintptr_t address, Py_ssize_t count)
+{
+    refmap_place_t place = refmap_open(map, address);
+    map->unattributed += place.slot.count - count;
+    refmap_store(map, &place, count, place.slot.birth);
+}
+
+void
+_PyRefMap_SetMortal(PyObject *op, Py_ssize_t refcnt)
+{
+    refmap_settle(refmap_current_map(), (uintptr_t)op, refcnt);
+}
+
+
+/* --- births -------------------------------------------------------------------- */
+
+static void
+refmap_new(void *op, uint32_t flags)
+{
+    uintptr_t address = (uintptr_t)op;
+    refmap_state_t *map = refmap_current_map();
+    if (UNLIKELY(map == NULL)) {
+        refmap_add(op, 1);
+        return;
+    }
+    refmap_place_t place = refmap_open(map, address);
+    if (place.block != NULL) {
+        refmap_close_stale(map, &place);
+    }
+    _PyRefMap_hot *hot = map->hot;
+    if (hot->births == (REFMAP_BIRTH_BORN | REFMAP_BIRTH_SERIAL)) {
+        hot->births = REFMAP_BIRTH_BORN;
+    }
+    refmap_store(map, &place, 1, ++hot->births | flags);
+    hot->totals[REFMAP_PART_SLOW]++;
+}
+
+void
+_PyRefMap_New(PyObject *op)
+{
+    refmap_new(op, 0);
+}
+
+void
+_PyRefMap_NewKeys(PyThreadState *Py_UNUSED(tstate), void *keys)
+{
+    if (UNLIKELY(!_PyRefMap_TryNew(keys, REFMAP_BIRTH_KEYS))) {
+        refmap_new(keys, REFMAP_BIRTH_KEYS);
+    }
+}
+
+
+/* --- deaths -------------------------------------------------------------------- */
+
+/* Nothing is counted at `address` any more; `birth` is what is left of a birth. */
+static Py_NO_INLINE void
+refmap_close(refmap_state_t *map, uintptr_t address, uint32_t birth)
+{
+    refmap_place_t place = refmap_open(map, address);
+    map->unattributed += place.slot.count;
+    refmap_store(map, &place, 0, birth);
+}
+
+void
+_PyRefMap_DeallocSlow(void *op)
+{
+    refmap_state_t *map = refmap_current_map();
+    refmap_slot_t slot = refmap_look(map, (uintptr_t)op);
+    if (refmap_is_living(slot)) {
+        refmap_close(map, (uintptr_t)op, refmap_dead(slot.birth));
+    }
+}
+
+static Py_NO_INLINE void
+refmap_last_slow(PyObject *op)
+{
+    _PyRefMap_Decref(op);
+    _PyRefMap_DeallocSlow(op);
+}
+
+void
+_PyRefMap_Last(PyObject *op)
+{
+    if (UNLIKELY(!_PyRefMap_TryLast(op))) {
+        refmap_last_slow(op);
+    }
+}
+
+static Py_NO_INLINE void
+refmap_free_counted(refmap_state_t *map, uintptr_t address)
+{
+    int saved_errno = errno;
+    refmap_block_t *block = _PyRefMap_Find(map, refmap_page(address));
+    size_t i = refmap_slot_index(address);
+    refmap_slot_t slot = refmap_get(block, i);
+    refmap_copy_t copy;
+    refmap_object_t object;
+    _PyRefMap_ReadPage(block, &copy);
+    _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
+    refmap_finding(map, object.address, slot.count, object.type);
+    errno = saved_errno;
+}
+
+void
+_PyRefMap_FreeSlow(void *ptr)
+{
+    refmap_state_t *map = refmap_current_map();
+    refmap_slot_t slot = refmap_look(map, (uintptr_t)ptr);
+    if (slot.count != 0) {
+        refmap_free_counted(map, (uintptr_t)ptr);
+    }
+    if (slot.count != 0 || slot.birth != 0) {
+        refmap_close(map, (uintptr_t)ptr, 0);
+    }
+}
+
+
+/* --- moves ---------------------------------------------------------------------- */
+
+refmap_moved_t
+_PyRefMap_Take(void *ptr)
+{
+    refmap_state_t *map = refmap_current_map();
+    refmap_slot_t slot = refmap_look(map, (uintptr_t)ptr);
+    if (!refmap_is_living(slot)) {
+        return (refmap_moved_t){0, 0};
+    }
+    refmap_place_t place = refmap_open(map, (uintptr_t)ptr);
+    refmap_store(map, &place, 0, 0);
+    return (refmap_moved_t){slot.count, slot.birth};
+}
+
+void
+_PyRefMap_Put(void *ptr, refmap_moved_t moved)
+{
+    if (moved.count == 0 && moved.birth == 0) {
+        return;
+    }
+    refmap_state_t *map = refmap_current_map();
+    refmap_place_t place = refmap_open(map, (uintptr_t)ptr);
+    if (place.block != NULL) {
+        refmap_close_stale(map, &place);
+    }
+    refmap_store(map, &place, moved.count, moved.birth);
+}
+
+
+/* --- refmap's own objects ---------------------------------------------------------- */
+
+void
+_PyRefMap_Hide(PyObject *op)
+{
+    refmap_state_t *map = refmap_current_map();
+    refmap_place_t place = refmap_open(map, (uintptr_t)op);
+    if (place.block != NULL) {
+        refmap_store(map, &place, place.slot.count,
+                     place.slot.birth | REFMAP_BIRTH_OWN);
+    }
+}
+
+void
+_PyRefMap_Own(PyObject *op)
+{
+    _PyRefMap_Hide(op);
+    refmap_current_map()->hot->totals[REFMAP_PART_SLOW]--;
+    refmap_current_map()->own++;
+}
+
+void
+_PyRefMap_Disown(PyObject *Py_UNUSED(op))
+{
+    refmap_current_map()->hot->totals[REFMAP_PART_SLOW]++;
+    refmap_current_map()->own--;
+}
+
+#endif  // Py_REFCOUNT_MAP

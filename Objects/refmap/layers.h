@@ -1,0 +1,177 @@
+/* What the files of Objects/refmap/ offer each other, from the bottom to the top.
+   A file calls only what stands above its own part here; the test
+   Tools/refmap/tests/check-layers looks for that in the object files, and takes the
+   order from the headings below.
+
+   `_lock_held`: the caller holds the mutex of the map. */
+#ifndef Py_REFMAP_LAYERS_H
+#define Py_REFMAP_LAYERS_H
+
+#include "state.h"
+#include "slot.h"
+
+/* --- layout.c: what gdb reads --------------------------------------------- */
+
+/* --- memory.c: the memory of the maps -------------------------------------- */
+
+/* Memory that no allocator of Python sees, nor malloc(); aligned to 16 bytes at
+   least. NULL on out of memory. May be called by any thread, attached or not.
+   `size`: in bytes, the same for both. */
+extern void *_PyRefMap_Malloc(size_t size);
+extern void _PyRefMap_RawFree(void *ptr, size_t size);
+/* Make room for `needed` items of `size` bytes in the array at `items`, which is a
+   pointer to a pointer and has room for `*allocated`. Return -1, and change
+   nothing, on out of memory. */
+extern int _PyRefMap_Grow(void *items, size_t *allocated, size_t needed,
+                          size_t size);
+/* Does _PyRefMap_LimitAllocations() allow one more? */
+extern int _PyRefMap_MayAllocate(void);
+/* Bytes in use, rounded as they are allocated. */
+extern Py_ssize_t _PyRefMap_UsedBytes(void);
+
+/* --- lookaside.c: from a page to its block, fast ---------------------------- */
+
+/* Give `map` its hot part. Return -1 if there is no address space. */
+extern int _PyRefMap_ReserveHot(refmap_state_t *map, int want_writable);
+extern void _PyRefMap_ReleaseHot(refmap_state_t *map);
+/* The block of `page` if the lookaside has it, or NULL. `page` may be any
+   number, even of garbage. */
+extern refmap_block_t *_PyRefMap_Lookaside(const refmap_state_t *map,
+                                           uintptr_t page);
+/* Let the hot path find `block`, which is loose and not shared. Out of memory only
+   makes it slower. */
+extern void _PyRefMap_Remember_lock_held(refmap_state_t *map,
+                                         refmap_block_t *block);
+extern void _PyRefMap_Forget(refmap_state_t *map, uintptr_t page);
+/* Empty the lookaside, so that each page's next touch is noticed. */
+extern void _PyRefMap_ForgetAll_lock_held(refmap_state_t *map);
+/* Bytes of the directory that may have been written to. */
+extern Py_ssize_t _PyRefMap_DirectoryBytes(const refmap_state_t *map);
+
+/* --- block.c: blocks, and how they are packed -------------------------------- */
+
+/* A block of `page` that has no slots yet; NULL on out of memory. */
+extern refmap_block_t *_PyRefMap_NewBlock(refmap_state_t *map, uintptr_t page);
+extern void _PyRefMap_FreeBlock_lock_held(refmap_state_t *map,
+                                          refmap_block_t *block);
+/* Give `block` a lane, all zero. Return -1 on out of memory. */
+extern int _PyRefMap_TakeLane_lock_held(refmap_state_t *map,
+                                        refmap_block_t *block);
+extern void _PyRefMap_AddLoose_lock_held(refmap_state_t *map,
+                                         refmap_block_t *block);
+extern void _PyRefMap_RemoveLoose_lock_held(refmap_state_t *map,
+                                            refmap_block_t *block);
+/* Pack `block` if at most `limit` slots are in use. Return 0 if it is not packed
+   then, for lack of memory, too. */
+extern int _PyRefMap_Pack_lock_held(refmap_state_t *map, refmap_block_t *block,
+                                    size_t limit);
+/* Give the packed slots of `from` to `to`, which has none; they may be the same.
+   Return -1, and change nothing, on out of memory. */
+extern int _PyRefMap_Unpack_lock_held(refmap_state_t *map, refmap_block_t *to,
+                                      refmap_block_t *from);
+/* Give the slots of `from` to `to`, which has none; `from` keeps them packed.
+   Return -1, and change nothing, on out of memory. */
+extern int _PyRefMap_CopySlots_lock_held(refmap_state_t *map,
+                                         refmap_block_t *from,
+                                         refmap_block_t *to);
+/* Does no object live there? */
+extern int _PyRefMap_IsEmpty(const refmap_block_t *block);
+/* The current block of `page`, or NULL. */
+extern refmap_block_t *_PyRefMap_Find(refmap_state_t *map, uintptr_t page);
+/* Add a block to the table. Return -1 on out of memory. */
+extern int _PyRefMap_AddToTable_lock_held(refmap_state_t *map,
+                                          refmap_block_t *block);
+extern void _PyRefMap_RemoveFromTable_lock_held(refmap_state_t *map,
+                                                refmap_block_t *block);
+
+/* --- read.c: memory that may be gone ----------------------------------------- */
+
+/* Where the memory of one page is copied to before it is looked at. */
+typedef struct {
+    char bytes[REFMAP_PAGE_SIZE + 8];
+    int readable;
+} refmap_copy_t;
+
+/* Copy `size` bytes from `address`; return 0, or -1 if they can't be read. */
+extern int _PyRefMap_Read(uintptr_t address, void *buffer, size_t size);
+/* Copy the page of a block. */
+extern void _PyRefMap_ReadPage(const refmap_block_t *block, refmap_copy_t *copy);
+/* The word at an address within the page that was copied. */
+extern uintptr_t _PyRefMap_CopiedWord(const refmap_copy_t *copy,
+                                      const refmap_block_t *block,
+                                      uintptr_t address);
+
+/* --- types.c: names of types -------------------------------------------------- */
+
+typedef struct {
+    uintptr_t address;
+    refmap_type_t type;
+    Py_ssize_t refcnt;          // ob_refcnt; -1 if the memory can't be read
+} refmap_object_t;
+
+/* Find out what is in slot `i`, which is `slot` and is living. */
+extern void _PyRefMap_ReadSlot(refmap_state_t *map, const refmap_block_t *block,
+        size_t i, refmap_slot_t slot, const refmap_copy_t *copy,
+        refmap_object_t *object);
+/* Read the names of types anew: one may have been renamed. */
+extern void _PyRefMap_ForgetTypes(refmap_state_t *map);
+extern void _PyRefMap_FreeNames(refmap_state_t *map);
+
+/* --- totals.c: sums of references ---------------------------------------------- */
+
+/* The references of the interpreters that use `map`, and, for the main map,
+   those that no interpreter holds. */
+extern Py_ssize_t _PyRefMap_Total(refmap_state_t *map);
+/* References that belong to no object; refmap's own births left aside. */
+extern Py_ssize_t _PyRefMap_UnattributedOf(refmap_state_t *map);
+/* What was counted in a map that is closed. */
+extern void _PyRefMap_LeaveUnattributed(Py_ssize_t n);
+/* Tests may hold a thread up here; see pycore_refmap_test.h. */
+extern void _PyRefMap_Pause(int where);
+
+/* --- snapshot.c: snapshots, and what they share with the map -------------------- */
+
+/* May `block` not be changed because a snapshot shares it? */
+static inline int
+refmap_is_shared(const refmap_state_t *map, const refmap_block_t *block)
+{
+    return map->newest != NULL && block->epoch <= map->newest->epoch;
+}
+
+/* Take `block` out of the map; snapshots keep what they share. */
+extern void _PyRefMap_Retire_lock_held(refmap_state_t *map,
+                                       refmap_block_t *block);
+/* A block that may be changed in place of one that snapshots share. Out of memory
+   tears the block out of them, and their diffs will say so. */
+extern refmap_block_t *_PyRefMap_Unshare_lock_held(refmap_state_t *map,
+                                                   refmap_block_t *block);
+/* Settle up to `n` orphans. */
+extern void _PyRefMap_SettleOrphans_lock_held(refmap_state_t *map, size_t n);
+/* The map is closed: its snapshots have no blocks any more. */
+extern void _PyRefMap_AbandonSnapshots(refmap_state_t *map);
+
+/* --- workingset.c: which blocks there are, and which are packed ------------------- */
+
+/* The block of `address`, not shared with snapshots and known to the lookaside.
+   On out of memory it is NULL, or still packed. */
+extern refmap_block_t *_PyRefMap_WritableBlock(refmap_state_t *map,
+                                               uintptr_t address);
+/* Give back all blocks in which nothing lives. */
+extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
+
+/* --- hooks.c: what happens to references ------------------------------------------ */
+
+/* --- maps.c: life of the maps ------------------------------------------------------ */
+
+/* --- records.c: what is told of objects --------------------------------------------- */
+
+extern int _PyRefMap_AppendRecord(refmap_records_t *records,
+                                  refmap_record_t record);
+/* By size of the change, type and address. */
+extern void _PyRefMap_SortRecords(refmap_records_t *records);
+
+/* --- diff.c: what changed between two snapshots --------------------------------------- */
+
+/* --- verify.c: the map against the memory --------------------------------------------- */
+
+#endif  // !Py_REFMAP_LAYERS_H

@@ -1,0 +1,122 @@
+/* The whole map: what is in it, and whether the memory agrees. */
+
+#include "Python.h"
+
+#ifdef Py_REFCOUNT_MAP
+
+#include "layers.h"
+#include "pycore_pystate.h"       // _PyInterpreterState_GET()
+
+/* Can this ob_refcnt belong to the object of a slot? An immortal one has 2^31
+   or more, in 32 bits; see _Py_IsImmortal(). The first reference to an object
+   without a birth is there from the start, and nobody counted it. */
+static int
+refcnt_agrees(refmap_slot_t slot, Py_ssize_t refcnt)
+{
+    return refcnt == slot.count
+           || (uint64_t)refcnt >> 31 == 1
+           || (refmap_living_birth(slot) == 0 && refcnt == slot.count + 1);
+}
+
+/* Which slots are listed. */
+typedef enum {
+    COUNTED,            // those with a count
+    DIFFERING,          // those of living objects whose ob_refcnt is another one
+} which_t;
+
+static int
+list_block(refmap_state_t *map, refmap_block_t *block, which_t which,
+           refmap_records_t *records)
+{
+    refmap_copy_t copy;
+    int copied = 0;
+    refmap_words_t words[REFMAP_SLOTS];
+    refmap_get_all(block, words);
+    for (size_t i = 0; i < REFMAP_SLOTS; i++) {
+        refmap_slot_t slot = refmap_decode(words[i]);
+        if (which == COUNTED ? slot.count == 0 : !refmap_is_living(slot)) {
+            continue;
+        }
+        if (!copied) {
+            _PyRefMap_ReadPage(block, &copy);
+            copied = 1;
+        }
+        refmap_object_t object;
+        _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
+        if (which == DIFFERING
+            && (copy.readable ? refcnt_agrees(slot, object.refcnt)
+                              : slot.count == 0))
+        {
+            continue;
+        }
+        refmap_record_t record = {
+            object.address, _PyRefMap_TypeName(map, object.type), slot.count,
+            object.refcnt};
+        if (_PyRefMap_AppendRecord(records, record) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+list_map(refmap_state_t *map, which_t which, refmap_records_t *records)
+{
+    _PyRefMap_ForgetTypes(map);
+    for (size_t i = 0; i < map->len; i++) {
+        if (map->blocks[i] != NULL
+            && list_block(map, map->blocks[i], which, records) < 0)
+        {
+            return -1;
+        }
+    }
+    _PyRefMap_SortRecords(records);
+    return 0;
+}
+
+PyObject *
+_PyRefMap_ObjectAt(uintptr_t address)
+{
+    const uint32_t no_object = REFMAP_BIRTH_KEYS | REFMAP_BIRTH_OWN;
+    refmap_state_t *map = refmap_of(_PyInterpreterState_GET());
+    refmap_block_t *block = _PyRefMap_Find(map, refmap_page(address));
+    size_t i = refmap_slot_index(address);
+    if (block == NULL) {
+        return NULL;
+    }
+    refmap_slot_t slot = refmap_get(block, i);
+    if (slot.count <= 0 || (slot.birth & no_object)) {
+        return NULL;
+    }
+    refmap_copy_t copy;
+    refmap_object_t object;
+    _PyRefMap_ReadPage(block, &copy);
+    _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
+    return object.address == address && copy.readable
+           && refcnt_agrees(slot, object.refcnt)
+           && object.type != REFMAP_TYPE_UNKNOWN ? (PyObject *)address : NULL;
+}
+
+int
+_PyRefMap_Verify(refmap_state_t *map, refmap_records_t *records)
+{
+    return list_map(map, DIFFERING, records);
+}
+
+int
+_PyRefMap_List(refmap_state_t *map, refmap_records_t *records)
+{
+    return list_map(map, COUNTED, records);
+}
+
+void
+_PyRefMap_KeepTypes(refmap_state_t *map)
+{
+    refmap_records_t records = {0};
+    map->keep_types = 0;
+    (void)_PyRefMap_List(map, &records);
+    _PyRefMap_ClearRecords(&records);
+    map->keep_types = 1;
+}
+
+#endif  // Py_REFCOUNT_MAP
