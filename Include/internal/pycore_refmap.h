@@ -63,12 +63,11 @@ _PyRefMap_NewReference(PyThreadState *Py_UNUSED(tstate), PyObject *op)
     }
 }
 
-extern void _PyRefMap_DeallocSlow(void *op);
+extern void _PyRefMap_DeallocSlow(PyObject *op);
 
-/* An object, or a PyDictKeysObject, dies: references still counted become
-   unattributed. */
+/* `op` dies: references still counted become unattributed. */
 static inline REFMAP_INLINE void
-_PyRefMap_Dealloc(void *op)
+_PyRefMap_Dealloc(PyObject *op)
 {
     if (!_PyRefMap_TryDie(op)) {
         _PyRefMap_DeallocSlow(op);
@@ -83,8 +82,8 @@ extern void _PyRefMap_Last(PyObject *op);
 
 extern void _PyRefMap_FreeSlow(void *ptr);
 
-/* The memory at `ptr` (NULL allowed) is given back; references still counted
-   there are a finding and become unattributed. */
+/* The memory at `ptr` (NULL allowed), of an object or a PyDictKeysObject, is given
+   back; references still counted there are a finding and become unattributed. */
 static inline REFMAP_INLINE void
 _PyRefMap_Free(void *ptr)
 {

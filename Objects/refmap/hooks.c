@@ -291,7 +291,7 @@ refmap_close(refmap_state_t *map, uintptr_t address, uint32_t birth)
 }
 
 void
-_PyRefMap_DeallocSlow(void *op)
+_PyRefMap_DeallocSlow(PyObject *op)
 {
     refmap_state_t *map = refmap_current_map();
     refmap_slot_t slot = refmap_look(map, (uintptr_t)op);

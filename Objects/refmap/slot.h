@@ -55,8 +55,8 @@ refmap_living_birth(refmap_slot_t slot)
     return refmap_is_living(slot) ? slot.birth & ~REFMAP_BIRTH_DEAD : 0;
 }
 
-/* What is left of the birth of an object that dies. Tables of dicts can't
-   resurrect. */
+/* What is left of the birth of an object that dies. Tables of dicts are only
+   freed. */
 static inline uint32_t
 refmap_dead(uint32_t birth)
 {
