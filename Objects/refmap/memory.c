@@ -11,7 +11,11 @@
    spans of 2 MiB: a process may have only some 65,000 mappings.  What is still
    larger is mapped on its own.  Some mappings are kept when they are given back, as
    the kernel takes longer to clear the pages of a new one than a snapshot takes to
-   fill them. */
+   fill them.
+
+   Each touch of an object touches the map, too, at a place as far from the last one as
+   the object is.  With pages of 4 KiB that needs half as many entries of the TLB again.
+   So once a map is not small its small spans are cut from *regions* of huge pages. */
 
 #include "Python.h"
 
@@ -34,6 +38,9 @@
 #define LARGE_MAX ((size_t)1 << LARGE_MAX_BITS)
 #define LARGE_SPAN ((size_t)2 << 20)
 #define STEPS 8
+#define REGION ((size_t)2 << 20)
+/* From so many bytes in use on, small spans are from regions. */
+#define REGIONS_FROM ((Py_ssize_t)2 << 20)
 /* Empty small spans that are kept. */
 #define SPARE_SPANS 8
 /* Other mappings that are kept, and their largest size. */
@@ -52,10 +59,11 @@ typedef struct _piece {
 } piece_t;
 
 typedef struct _span {
-    struct _span *prev, *next;      // in `partial`, or next in `spares`
+    struct _span *prev, *next;      // in `partial`; next in `spares`, `returned`
     piece_t *free;
     char *untouched;                // the pieces from here on were never used
     size_t nused;
+    int of_region;
 } __attribute__((aligned(PIECE_UNIT))) span_t;
 
 /* Guards the lists below, for all maps. Held while the process forks, so that a
@@ -67,6 +75,10 @@ static pthread_once_t memory_once = PTHREAD_ONCE_INIT;
 static span_t *partial[SMALL_CLASSES + LARGE_CLASSES];
 static span_t *spares;
 static size_t nspares;
+/* Spans of regions that have no memory but their first page. */
+static span_t *returned;
+/* What is left of the newest region. */
+static char *region, *region_end;
 /* The last ones given back, in a ring, without those that were taken again. */
 static struct {
     void *ptr;                      // or NULL
@@ -134,13 +146,13 @@ memory_unmap(void *ptr, size_t size)
     }
 }
 
-/* A new span, or NULL. */
-static span_t *
-span_map(size_t size)
+/* `size` bytes at a multiple of `size`, or NULL. */
+static void *
+memory_map_aligned(size_t size)
 {
     char *ptr = memory_map(size);
     if (ptr == NULL || (uintptr_t)ptr % size == 0) {
-        return (span_t *)ptr;
+        return ptr;
     }
     // Those to come will most likely lie next to this one.
     memory_unmap(ptr, size);
@@ -153,7 +165,32 @@ span_map(size_t size)
     if (before < size) {
         memory_unmap(ptr + before + size, size - before);
     }
-    return (span_t *)(ptr + before);
+    return ptr + before;
+}
+
+/* A small span of a region, or NULL if there is none, or the map is small. */
+static span_t *
+span_of_region_locked(void)
+{
+    span_t *span = returned;
+    if (span != NULL) {
+        returned = span->next;
+        return span;
+    }
+    if (region == region_end && _PyRefMap_UsedBytes() >= REGIONS_FROM) {
+        region = memory_map_aligned(REGION);
+        region_end = region != NULL ? region + REGION : NULL;
+#ifdef MADV_HUGEPAGE
+        if (region != NULL) {
+            (void)madvise(region, REGION, MADV_HUGEPAGE);
+        }
+#endif
+    }
+    if (region != region_end) {
+        span = (span_t *)region;
+        region += SMALL_SPAN;
+    }
+    return span;
 }
 
 /* The size of the spans that have pieces of `size` bytes. */
@@ -179,17 +216,23 @@ span_list(size_t size)
 static span_t *
 span_new_locked(size_t size)
 {
-    span_t *span = spares;
-    if (span != NULL && size == SMALL_SPAN) {
+    span_t *span = size == SMALL_SPAN ? spares : NULL;
+    int of_region = 0;
+    if (span != NULL) {
         spares = span->next;
         nspares--;
+        of_region = span->of_region;
+    }
+    else if (size == SMALL_SPAN && (span = span_of_region_locked()) != NULL) {
+        of_region = 1;
     }
     else {
-        span = span_map(size);
+        span = memory_map_aligned(size);
     }
     if (span != NULL) {
         memset(span, 0, sizeof(*span));
         span->untouched = (char *)(span + 1);
+        span->of_region = of_region;
     }
     return span;
 }
@@ -197,13 +240,21 @@ span_new_locked(size_t size)
 static void
 span_free_locked(span_t *span, size_t size)
 {
-    if (size != SMALL_SPAN || nspares >= SPARE_SPANS) {
-        memory_unmap(span, size);
-        return;
+    if (size == SMALL_SPAN && nspares < SPARE_SPANS) {
+        span->next = spares;
+        spares = span;
+        nspares++;
     }
-    span->next = spares;
-    spares = span;
-    nspares++;
+    else if (span->of_region) {
+        // The first page is needed to remember the span.
+        (void)madvise((char *)span + REFMAP_PAGE_SIZE, size - REFMAP_PAGE_SIZE,
+                      MADV_DONTNEED);
+        span->next = returned;
+        returned = span;
+    }
+    else {
+        memory_unmap(span, size);
+    }
 }
 
 static int
