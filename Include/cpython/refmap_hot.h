@@ -160,23 +160,6 @@ _PyRefMap_IsNoCount(int32_t word)
     return word == 0 || word < REFMAP_COUNT_MIN;
 }
 
-/* Add `n` to a count, and tell whether it is negative then. */
-static inline REFMAP_INLINE int
-_PyRefMap_AddTo(int32_t *count, int n)
-{
-#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
-    // gcc adds up the address first, where the compiler's own addition and test
-    // become one instruction: one instruction less for each hook.
-    int negative;
-    __asm__("addl %2, %0" : "+m"(*count), "=@ccs"(negative) : "re"(n));
-    return negative;
-#else
-    // Not by `+=`, which must not overflow.
-    *count = (int32_t)((uint32_t)*count + (uint32_t)n);
-    return *count < 0;
-#endif
-}
-
 /* Add `n`, 1 or -1, to the count of `op` and to the total. Return 0 where the hot
    path ends: then _PyRefMap_MoveSlow() has to do it. It also takes back what was
    added to a count that must not be negative. */
@@ -188,7 +171,10 @@ _PyRefMap_TryMove(const void *op, int n)
     if (__builtin_expect(entry == 0, 0)) {
         return 0;
     }
-    if (__builtin_expect(_PyRefMap_AddTo(_PyRefMap_CountIn(entry, op), n), 0)) {
+    // Not by `+=` on a signed number, which must not overflow.
+    int32_t *count = _PyRefMap_CountIn(entry, op);
+    *count = (int32_t)((uint32_t)*count + (uint32_t)n);
+    if (__builtin_expect(*count < 0, 0)) {
         return 0;
     }
     end[-1].totals[n > 0 ? REFMAP_PART_INCREF : REFMAP_PART_DECREF] += n;
@@ -260,6 +246,8 @@ _PyRefMap_TryDie(const void *op)
     if (__builtin_expect(*count != 0 || !_PyRefMap_IsLivingBirth(birth), 0)) {
         return 0;
     }
+    // With both flags it would be a negative count.
+    assert((birth & REFMAP_BIRTH_KEYS) == 0);
     count[REFMAP_LANES] = (int32_t)(birth | REFMAP_BIRTH_DEAD);
     return 1;
 }

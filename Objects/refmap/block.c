@@ -88,9 +88,10 @@ _PyRefMap_FreeBlock_lock_held(refmap_state_t *map, refmap_block_t *block)
 int
 _PyRefMap_IsEmpty(const refmap_block_t *block)
 {
-    // Births of dead objects are not worth a block.
+    // A dead object whose memory was not given back may resurrect.
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
-        if (refmap_is_living(refmap_get(block, i))) {
+        refmap_words_t words = refmap_get_words(block, i);
+        if ((words.even | words.odd) != 0) {
             return 0;
         }
     }

@@ -74,7 +74,7 @@ extern int _PyRefMap_Unpack_lock_held(refmap_state_t *map, refmap_block_t *to,
 extern int _PyRefMap_CopySlots_lock_held(refmap_state_t *map,
                                          refmap_block_t *from,
                                          refmap_block_t *to);
-/* Does no object live there? */
+/* Is nothing known of the page, neither a count nor a birth? */
 extern int _PyRefMap_IsEmpty(const refmap_block_t *block);
 /* The current block of `page`, or NULL. */
 extern refmap_block_t *_PyRefMap_Find(refmap_state_t *map, uintptr_t page);
@@ -156,7 +156,7 @@ extern void _PyRefMap_AbandonSnapshots(refmap_state_t *map);
    On out of memory it is NULL, or still packed. */
 extern refmap_block_t *_PyRefMap_WritableBlock(refmap_state_t *map,
                                                uintptr_t address);
-/* Give back all blocks in which nothing lives. */
+/* Give back all blocks that are empty. */
 extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
 
 /* --- hooks.c: what happens to references ------------------------------------------ */

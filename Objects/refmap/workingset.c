@@ -39,7 +39,7 @@
 
 /* --- saving memory ---------------------------------------------------------- */
 
-/* Give back `block`, in which nothing lives any more. */
+/* Give back `block`, which is empty. */
 static void
 refmap_give_back_lock_held(refmap_state_t *map, refmap_block_t *block)
 {
