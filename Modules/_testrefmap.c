@@ -960,6 +960,20 @@ table_sizes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return Py_BuildValue("nn", (Py_ssize_t)items, (Py_ssize_t)buckets);
 }
 
+PyDoc_STRVAR(memory_doc,
+"memory()\n--\n\n"
+"Return the number of blocks that are not packed, the map's patience, and the bytes\n"
+"that all maps use, without giving any back as sys.refmap_info() does.");
+
+static PyObject *
+memory(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    refmap_memory_t memory;
+    _PyRefMap_GetMemory(&memory);
+    return Py_BuildValue("nnn", (Py_ssize_t)memory.loose,
+                         (Py_ssize_t)memory.patience, memory.bytes);
+}
+
 
 /* --- a map is closed while another thread reads its total ----------------------- */
 
@@ -1397,6 +1411,7 @@ static PyMethodDef methods[] = {
     {"limit_allocations", limit_allocations, METH_O, limit_allocations_doc},
     {"sweep", sweep, METH_NOARGS, sweep_doc},
     {"table_sizes", table_sizes, METH_NOARGS, table_sizes_doc},
+    {"memory", memory, METH_NOARGS, memory_doc},
     {"total_while_closing", total_while_closing, METH_NOARGS,
      total_while_closing_doc},
     {"arena_open", arena_open, METH_O, arena_open_doc},
