@@ -1017,15 +1017,22 @@ race_pause(int where)
 }
 
 PyDoc_STRVAR(total_while_closing_doc,
-"total_while_closing()\n--\n\n"
-"Wait until another thread is about to close the map of an own GIL, which goes on\n"
-"once this one reads the total of that map. Return sys.gettotalrefcount().");
+"total_while_closing(start, /)\n--\n\n"
+"Call start(), and wait until the thread that it started is about to close the map\n"
+"of an own GIL, which goes on once this one reads the total of that map. Return\n"
+"sys.gettotalrefcount().");
 
 static PyObject *
-total_while_closing(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+total_while_closing(PyObject *Py_UNUSED(module), PyObject *start)
 {
     memset(race.reached, 0, sizeof(race.reached));
     _PyRefMap_SetPause(race_pause);
+    PyObject *started = PyObject_CallNoArgs(start);
+    if (started == NULL) {
+        _PyRefMap_SetPause(NULL);
+        return NULL;
+    }
+    Py_DECREF(started);
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&race.mutex);
     race_wait(REFMAP_PAUSE_CLOSING, 10000);
@@ -1412,7 +1419,7 @@ static PyMethodDef methods[] = {
     {"sweep", sweep, METH_NOARGS, sweep_doc},
     {"table_sizes", table_sizes, METH_NOARGS, table_sizes_doc},
     {"memory", memory, METH_NOARGS, memory_doc},
-    {"total_while_closing", total_while_closing, METH_NOARGS,
+    {"total_while_closing", total_while_closing, METH_O,
      total_while_closing_doc},
     {"arena_open", arena_open, METH_O, arena_open_doc},
     {"arena_close", arena_close, METH_NOARGS, arena_close_doc},

@@ -356,8 +356,7 @@ class ConcurrentTest(InterpreterTestCase):
                 assert error is None, error
                 thread = threading.Thread(target=_interpreters.destroy,
                                           args=(interpreter,))
-                thread.start()
-                total = _testrefmap.total_while_closing()
+                total = _testrefmap.total_while_closing(thread.start)
                 thread.join()
                 assert type(total) is int and total > 1000, total
                 check_exact()
