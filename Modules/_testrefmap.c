@@ -31,6 +31,7 @@ typedef struct {
     PyTypeObject *odd;          // in memory of malloc(), 8 bytes into 16
     PyTypeObject *undead;       // comes back to life in tp_dealloc
     PyTypeObject *cell;         // lives in the arena
+    PyTypeObject *embedded;     // 8 bytes into memory of PyObject_Malloc()
     PyObject *survivors;        // list of Undead objects that came back
 } module_state;
 
@@ -373,6 +374,23 @@ incref_often(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(add_references_doc,
+"add_references(object, n, /)\n--\n\n"
+"Count n references, which may be any number, in the map and the total only, by a\n"
+"single addition; ob_refcnt stays.");
+
+static PyObject *
+add_references(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *op;
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "On:add_references", &op, &n)) {
+        return NULL;
+    }
+    _PyRefMap_Add(PyThreadState_Get(), op, n);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(errno_after_touch_doc,
 "errno_after_touch(address, errno, /)\n--\n\n"
 "Set errno, incref and decref in the map only, and return what errno is then.\n"
@@ -613,6 +631,12 @@ static PyType_Spec sized_spec = {
 
 /* --- objects in odd places ------------------------------------------------- */
 
+/* For tp_free of an object whose memory is not given back. */
+static void
+leave_memory(void *Py_UNUSED(ptr))
+{
+}
+
 static void
 plain_dealloc(PyObject *self)
 {
@@ -689,6 +713,73 @@ static_object(PyObject *Py_UNUSED(module), PyObject *odd)
         op->ob_type = &PyBaseObject_Type;
     }
     return Py_NewRef(op);
+}
+
+/* struct { long word; PyObject object; } as C++ classes and pools have it. */
+#define EMBEDDED_OFFSET 8
+#define EMBEDDED_SIZE (EMBEDDED_OFFSET + sizeof(PyObject))
+
+static void
+embedded_dealloc(PyObject *self)
+{
+    // No reference to the type: see init_in_place().
+    PyObject_Free((char *)self - EMBEDDED_OFFSET);
+}
+
+static PyType_Slot embedded_slots[] = {
+    {Py_tp_dealloc, embedded_dealloc},
+    {0, NULL}
+};
+
+static PyType_Spec embedded_spec = {
+    .name = "_testrefmap.Embedded",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = embedded_slots,
+};
+
+/* Let an object be born and die at `ptr`; its memory stays. */
+static void
+live_in_place(void *ptr, PyTypeObject *type)
+{
+    PyObject *op = init_in_place(ptr, type);
+    Py_INCREF(type);            // for plain_dealloc()
+    freefunc tp_free = type->tp_free;
+    type->tp_free = leave_memory;
+    Py_DECREF(op);
+    type->tp_free = tp_free;
+}
+
+PyDoc_STRVAR(embedded_doc,
+"embedded(pooled, /)\n--\n\n"
+"An object is born and dies in memory of PyObject_Malloc(), which is given back\n"
+"unless `pooled` is true. Return one that is made by hand 8 bytes later; nobody\n"
+"counted the reference that is returned.");
+
+static PyObject *
+embedded(PyObject *module, PyObject *pooled)
+{
+    module_state *state = get_state(module);
+    int is_pooled = PyObject_IsTrue(pooled);
+    char *memory = is_pooled < 0 ? NULL : PyObject_Malloc(EMBEDDED_SIZE);
+    if (memory == NULL) {
+        return is_pooled < 0 ? NULL : PyErr_NoMemory();
+    }
+    live_in_place(memory, state->plain);
+    if (!is_pooled) {
+        uintptr_t freed = (uintptr_t)memory;
+        PyObject_Free(memory);
+        memory = PyObject_Malloc(EMBEDDED_SIZE);
+        if ((uintptr_t)memory != freed) {
+            PyObject_Free(memory);
+            PyErr_SetString(PyExc_RuntimeError, "the memory is not used again");
+            return NULL;
+        }
+    }
+    PyObject *op = (PyObject *)(memory + EMBEDDED_OFFSET);
+    op->ob_type = state->embedded;
+    op->ob_refcnt = 1;
+    return op;
 }
 
 
@@ -869,6 +960,20 @@ table_sizes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return Py_BuildValue("nn", (Py_ssize_t)items, (Py_ssize_t)buckets);
 }
 
+PyDoc_STRVAR(memory_doc,
+"memory()\n--\n\n"
+"Return the number of blocks that are not packed, the map's patience, and the bytes\n"
+"that all maps use, without giving any back as sys.refmap_info() does.");
+
+static PyObject *
+memory(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    refmap_memory_t memory;
+    _PyRefMap_GetMemory(&memory);
+    return Py_BuildValue("nnn", (Py_ssize_t)memory.loose,
+                         (Py_ssize_t)memory.patience, memory.bytes);
+}
+
 
 /* --- a map is closed while another thread reads its total ----------------------- */
 
@@ -912,15 +1017,22 @@ race_pause(int where)
 }
 
 PyDoc_STRVAR(total_while_closing_doc,
-"total_while_closing()\n--\n\n"
-"Wait until another thread is about to close the map of an own GIL, which goes on\n"
-"once this one reads the total of that map. Return sys.gettotalrefcount().");
+"total_while_closing(start, /)\n--\n\n"
+"Call start(), and wait until the thread that it started is about to close the map\n"
+"of an own GIL, which goes on once this one reads the total of that map. Return\n"
+"sys.gettotalrefcount().");
 
 static PyObject *
-total_while_closing(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+total_while_closing(PyObject *Py_UNUSED(module), PyObject *start)
 {
     memset(race.reached, 0, sizeof(race.reached));
     _PyRefMap_SetPause(race_pause);
+    PyObject *started = PyObject_CallNoArgs(start);
+    if (started == NULL) {
+        _PyRefMap_SetPause(NULL);
+        return NULL;
+    }
+    Py_DECREF(started);
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&race.mutex);
     race_wait(REFMAP_PAUSE_CLOSING, 10000);
@@ -1030,7 +1142,7 @@ arena_open(PyObject *Py_UNUSED(module), PyObject *arg)
         return NULL;
     }
     void *memory = mmap(NULL, pages * 4096, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
         return PyErr_NoMemory();
     }
@@ -1292,6 +1404,7 @@ static PyMethodDef methods[] = {
     {"incref_without_thread_state", incref_without_thread_state, METH_VARARGS,
      incref_without_thread_state_doc},
     {"incref_often", incref_often, METH_VARARGS, incref_often_doc},
+    {"add_references", add_references, METH_VARARGS, add_references_doc},
     {"errno_after_touch", errno_after_touch, METH_VARARGS,
      errno_after_touch_doc},
     {"free_counted", free_counted, METH_VARARGS, free_counted_doc},
@@ -1300,11 +1413,13 @@ static PyMethodDef methods[] = {
     {"resize_str", resize_str, METH_VARARGS, resize_str_doc},
     {"resize_gc", resize_gc, METH_VARARGS, resize_gc_doc},
     {"static_object", static_object, METH_O, static_object_doc},
+    {"embedded", embedded, METH_O, embedded_doc},
     {"churn", churn, METH_VARARGS, churn_doc},
     {"limit_allocations", limit_allocations, METH_O, limit_allocations_doc},
     {"sweep", sweep, METH_NOARGS, sweep_doc},
     {"table_sizes", table_sizes, METH_NOARGS, table_sizes_doc},
-    {"total_while_closing", total_while_closing, METH_NOARGS,
+    {"memory", memory, METH_NOARGS, memory_doc},
+    {"total_while_closing", total_while_closing, METH_O,
      total_while_closing_doc},
     {"arena_open", arena_open, METH_O, arena_open_doc},
     {"arena_close", arena_close, METH_NOARGS, arena_close_doc},
@@ -1337,7 +1452,8 @@ module_exec(PyObject *module)
         || add_type(module, &sized_spec, &state->sized) < 0
         || add_type(module, &odd_spec, &state->odd) < 0
         || add_type(module, &undead_spec, &state->undead) < 0
-        || add_type(module, &cell_spec, &state->cell) < 0)
+        || add_type(module, &cell_spec, &state->cell) < 0
+        || add_type(module, &embedded_spec, &state->embedded) < 0)
     {
         return -1;
     }
@@ -1353,6 +1469,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->odd);
     Py_VISIT(state->undead);
     Py_VISIT(state->cell);
+    Py_VISIT(state->embedded);
     Py_VISIT(state->survivors);
     return 0;
 }
@@ -1366,6 +1483,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->odd);
     Py_CLEAR(state->undead);
     Py_CLEAR(state->cell);
+    Py_CLEAR(state->embedded);
     Py_CLEAR(state->survivors);
     return 0;
 }

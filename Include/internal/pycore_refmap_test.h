@@ -30,6 +30,14 @@ PyAPI_FUNC(void) _PyRefMap_SetPause(void (*callback)(int where));
 /* The most items of any hash table, and the most buckets, of the current map. */
 PyAPI_FUNC(void) _PyRefMap_TableSizes(size_t *items, size_t *buckets);
 
+/* Of the current map, without settling or giving back anything. */
+typedef struct {
+    size_t loose;               // blocks that are not packed
+    size_t patience;            // see Objects/refmap/workingset.c
+    Py_ssize_t bytes;           // in use by all maps, directories left aside
+} refmap_memory_t;
+PyAPI_FUNC(void) _PyRefMap_GetMemory(refmap_memory_t *memory);
+
 #endif  // Py_REFCOUNT_MAP
 
 #ifdef __cplusplus

@@ -164,6 +164,15 @@ _PyRefMap_TableSizes(size_t *items, size_t *buckets)
     }
 }
 
+void
+_PyRefMap_GetMemory(refmap_memory_t *memory)
+{
+    const refmap_state_t *map = refmap_current_map();
+    memory->loose = map->nloose;
+    memory->patience = map->patience;
+    memory->bytes = _PyRefMap_UsedBytes();
+}
+
 
 /* --- closing --------------------------------------------------------------- */
 

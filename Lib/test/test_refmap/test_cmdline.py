@@ -92,9 +92,11 @@ class DumpTest(unittest.TestCase):
     # An address, the count and the type, like PYTHONDUMPREFS.
     LINE = r'0x[0-9a-f]+ \[(-?\d+)\] (.+)'
 
+    HEADER = r'^Remaining objects of the refcount map of process \d+:$'
+
     def parse(self, text):
         header, *lines = text.splitlines()
-        self.assertEqual(header, 'Remaining objects of the refcount map:')
+        self.assertRegex(header, self.HEADER)
         return [(match[2], int(match[1])) for line in lines
                 for match in [re.fullmatch(self.LINE, line)]]
 
@@ -127,13 +129,66 @@ class DumpTest(unittest.TestCase):
                     with open(path, encoding='utf-8') as file:
                         self.check_leak(file.read())
 
-    def test_file_is_replaced(self):
+    # Prints its number, and that of a child with the same environment.
+    PARENT = LEAK + textwrap.dedent('''
+        import os, subprocess, sys
+        child = subprocess.Popen([sys.executable, '-c', 'pass'])
+        assert child.wait() == 0
+        print(os.getpid(), child.pid)
+        ''')
+
+    def test_file_is_appended_to(self):
+        # A child does not overwrite what its parent has written, nor the other
+        # way round, nor does the next run.
         path = os_helper.TESTFN
         self.addCleanup(os_helper.unlink, path)
-        for code in LEAK, 'pass':
-            run('-X', f'refmap=dump:{path}', '-c', code)
+        expected = []
+        for _ in range(2):
+            out, err = run('-c', self.PARENT, PYTHONREFMAPDUMP=f'dump:{path}')
+            self.assertEqual(err, '')
+            parent, child = out.split()
+            expected += [child, parent]     # in the order of their ends
         with open(path, encoding='utf-8') as file:
-            self.assertEqual(self.parse(file.read()), [])
+            text = file.read()
+        self.assertEqual(re.findall(r'map of process (\d+):\n', text), expected)
+        _, _, first, _, second = re.split(r'(?m)^(?=Remaining objects)', text)
+        for dump in first, second:
+            self.check_leak(dump)
+
+    def test_process_number_in_the_name(self):
+        with os_helper.temp_dir() as directory:
+            pattern = os.path.join(directory, '%p-%%p-%d%-%p%')
+            out, err = run('-c', self.PARENT, PYTHONREFMAPDUMP=f'dump:{pattern}')
+            self.assertEqual(err, '')
+            parent, child = out.split()
+            dumps = {}
+            for name in os.listdir(directory):
+                with open(os.path.join(directory, name), encoding='utf-8') as file:
+                    dumps[name] = file.read()
+        names = {pid: f'{pid}-%p-%d%-{pid}%' for pid in (parent, child)}
+        self.assertEqual(set(dumps), set(names.values()))
+        self.check_leak(dumps[names[parent]])
+        self.assertEqual(self.parse(dumps[names[child]]), [])
+        for pid, name in names.items():
+            self.assertIn(f'process {pid}:', dumps[name])
+
+    def test_process_number_after_fork(self):
+        support.requires_fork()
+        with os_helper.temp_dir() as directory:
+            pattern = os.path.join(directory, '%p')
+            out, err = run('-X', f'refmap=dump:{pattern}', '-c',
+                           LEAK + textwrap.dedent('''
+                import os
+                pid = os.fork()
+                if pid:
+                    assert os.waitpid(pid, 0)[1] == 0
+                    print(os.getpid(), pid)
+                '''))
+            self.assertEqual(err, '')
+            self.assertEqual(set(os.listdir(directory)), set(out.split()))
+            for name in out.split():
+                with open(os.path.join(directory, name), encoding='utf-8') as file:
+                    self.check_leak(file.read())
 
     def test_variable(self):
         for value in '1', 'dump':
@@ -227,6 +282,7 @@ class DumpTest(unittest.TestCase):
                     PYTHONMALLOC=name)
                 with open(path, encoding='utf-8') as file:
                     self.check_leak(file.read())
+                os_helper.unlink(path)
 
     def test_after_fork(self):
         support.requires_fork()
@@ -254,6 +310,10 @@ class BadValueTest(unittest.TestCase):
         err = err.decode()
         self.assertRegex(err, message)
         self.assertNotIn('Traceback', err)
+        # One sentence, and what Py_ExitStatusException() adds to each.
+        lines = [line for line in err.splitlines()
+                 if line and not line.startswith('Python runtime state:')]
+        self.assertEqual(len(lines), 1, err)
 
     def test_option(self):
         for value in ('refmap', 'refmap=', 'refmap=1', 'refmap=dump:',
@@ -287,7 +347,7 @@ class BadValueTest(unittest.TestCase):
     @unittest.skipUnless(os.path.exists('/dev/full'), 'there is no /dev/full')
     def test_full_disk(self):
         _, err = run('-X', 'refmap=dump:/dev/full', '-c', LEAK)
-        self.assertIn('refmap', err)
+        self.assertEqual(err, 'refmap: cannot write to file: /dev/full\n')
 
 
 class EmbeddingTest(unittest.TestCase):

@@ -350,7 +350,7 @@ class ExactTest(MapTestCase):
 class InfoTest(MapTestCase):
 
     FIELDS = ('mapped', 'unattributed', 'total', 'objects', 'blocks', 'bytes',
-              'untracked')
+              'untracked', 'overflowed')
 
     def test_fields(self):
         info = sys.refmap_info()
@@ -364,6 +364,21 @@ class InfoTest(MapTestCase):
         for value in info:
             self.assertIs(type(value), int)
         self.assertRegex(repr(info), r'^sys\.refmap_info\(mapped=\d+, ')
+
+    def test_own(self):
+        # With one map in the process it is the same.
+        run_script('''
+            info = sys.refmap_info(True)
+            assert type(info) is type(sys.refmap_info()), info
+            assert info.mapped + info.unattributed == info.total, info
+            assert info.objects > 1000, info
+            ''')
+
+    @support.requires_docstrings
+    def test_docstring_says_what_is_exact(self):
+        doc = ' '.join(sys.refmap_info.__doc__.split())
+        self.assertIn('unless an interpreter with a GIL of its own runs meanwhile',
+                      doc)
 
     def test_plausible(self):
         info = sys.refmap_info()
@@ -473,15 +488,56 @@ class CountTest(MapTestCase):
         y.clear()
         self.assertEqual(sys.refmap_count(x), before)
 
+    def test_more_than_a_count_can_hold(self):
+        # By additions, as of a list times a number, and by single steps.
+        for limit, edge in (2**31 - 1, 1), (-2**29, -1):
+            with self.subTest(limit):
+                _, err = run_script(f'''
+                    limit, edge = {limit}, {edge}
+                    ''' + '''
+                    op = object()
+                    start = sys.refmap_count(op)
+                    before = sys.refmap_info()
+                    snapshot = sys.refmap_snapshot()
+                    _testrefmap.add_references(op, limit - start)
+                    check_exact()
+                    assert sys.refmap_info().overflowed in (0, 1)
+                    first = sys.refmap_info().overflowed
+                    for n in 3, 1000:
+                        _testrefmap.incref_often(op, edge * n)
+                        check_exact()
+                    _testrefmap.add_references(op, edge * 2**33)
+                    check_exact()
+                    info = sys.refmap_info()
+                    more = info.unattributed - before.unattributed
+                    assert abs(info.overflowed - first - 2**33 - 1003) < 50, info
+                    assert abs(more * edge - 2**33 - 1003) < 50, (before, info)
+                    diff = sys.refmap_diff(snapshot, file=None)
+                    check_diff(diff)
+                    assert abs(diff.total - limit - edge * 2**33) < 2000, diff
+                    # And back: what went to the unattributed stays there.
+                    _testrefmap.add_references(op, -limit)
+                    check_exact()
+                    ''')
+                # Said once.
+                self.assertEqual(err, 'refmap: more references to one object than '
+                                      'the map can count: some are unattributed\n')
+
     def test_immortal_objects_have_none(self):
         for op in (None, True, 7, '', (), ..., int, object):
             self.assertEqual(sys.refmap_count(op), 0, op)
 
 
+class NoBool:
+
+    def __bool__(self):
+        1 / 0
+
+
 class SignatureTest(MapTestCase):
 
     SIGNATURES = {
-        'refmap_info': '()',
+        'refmap_info': '(own=False, /)',
         'refmap_count': '(object, /)',
         'refmap_verify': '()',
         'refmap_snapshot': '()',
@@ -508,9 +564,15 @@ class SignatureTest(MapTestCase):
             self.assertIn(name, sys.refmap_info.__doc__)
 
     def test_argument_errors(self):
-        for name in 'refmap_info', 'refmap_verify', 'refmap_snapshot':
+        for name in 'refmap_verify', 'refmap_snapshot':
             with self.subTest(name), self.assertRaises(TypeError):
                 getattr(sys, name)(1)
+        with self.assertRaises(TypeError):
+            sys.refmap_info(True, True)
+        with self.assertRaises(TypeError):
+            sys.refmap_info(own=True)
+        with self.assertRaises(ZeroDivisionError):
+            sys.refmap_info(NoBool())
         with self.assertRaises(TypeError):
             sys.refmap_count()
         with self.assertRaises(TypeError):
@@ -567,6 +629,44 @@ class VerifyTest(MapTestCase):
             assert refcnt == mapped + 5, found
             check_exact()
             check_true()
+            ''')
+
+    def test_nothing_counted_but_alive(self):
+        # An inlined incref of a stock binary, and a decref that is counted.
+        run_script('''
+            class Victim: pass
+            victim = Victim()
+            address = id(victim)
+            _testrefmap.foreign_incref(victim)
+            del victim
+            found = sys.refmap_verify()
+            assert found == [(address, 'Victim', 0, 1)], found
+            check_exact()
+            _testrefmap.release(address)
+            check_exact()
+            check_true()
+            ''')
+
+    def test_free_lists(self):
+        # What lies there is dead, though its memory is not given back.
+        run_script('''
+            def floats(): return [i + 0.5 for i in range(1000)]
+            def lists(): return [[i] for i in range(1000)]
+            def tuples(): return [(i, i) for i in range(1000)]
+            def dicts(): return [{i: i} for i in range(1000)]
+            def ranges(): return [iter(range(i)) for i in range(1000)]
+            def methods(): return [[].append for i in range(1000)]
+            async def coroutine(): pass
+            def slices(): return [slice(i) for i in range(1000)]
+            for make in floats, lists, tuples, dicts, ranges, methods, slices:
+                make()
+                check_exact()
+                check_true()
+                before = sys.refmap_snapshot()
+                kept = make()
+                check_diff(sys.refmap_diff(before, file=None))
+                check_true()
+                del kept
             ''')
 
     def test_findings_are_ordered(self):

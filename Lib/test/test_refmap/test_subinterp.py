@@ -308,6 +308,61 @@ class ConcurrentTest(InterpreterTestCase):
             sys.refmap_info()
         self.finish(threads)
 
+    @threading_helper.reap_threads
+    def test_own_info_meanwhile(self):
+        # That of the caller's map is exact, whatever others do.
+        threads = self.start(3)
+        samples = 0
+        while any(thread.is_alive() for thread in threads):
+            data = [[object()] for _ in range(samples % 100)]
+            info = sys.refmap_info(True)
+            self.assertEqual(info.mapped + info.unattributed, info.total, info)
+            data.clear()
+            samples += 1
+        self.assertGreater(samples, 20)
+        self.finish(threads)
+
+    @threading_helper.reap_threads
+    def test_own_info_of_the_other(self):
+        # In an interpreter with a GIL of its own, while the main one works.
+        errors = []
+
+        def run():
+            interpreter = _interpreters.create(OWN)
+            errors.append(_interpreters.exec(interpreter, textwrap.dedent('''
+                import sys
+                for i in range(300):
+                    data = [[object()] for _ in range(i)]
+                    info = sys.refmap_info(True)
+                    assert info.mapped + info.unattributed == info.total, info
+                ''')))
+            _interpreters.destroy(interpreter)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        while thread.is_alive():
+            [[object()] for _ in range(1000)]
+        thread.join()
+        self.assertEqual(errors, [None])
+
+    def test_total_while_closing(self):
+        # The window between finding a map and reading its total is held open.
+        run_script('''
+            import threading, _interpreters
+            for _ in range(3):
+                interpreter = _interpreters.create('isolated')
+                error = _interpreters.exec(interpreter,
+                                           'data = [[i] for i in range(1000)]')
+                assert error is None, error
+                thread = threading.Thread(target=_interpreters.destroy,
+                                          args=(interpreter,))
+                total = _testrefmap.total_while_closing(thread.start)
+                thread.join()
+                assert type(total) is int and total > 1000, total
+                check_exact()
+                check_true()
+            ''')
+
     def test_at_exit(self):
         # Daemon threads of other interpreters are none of our business, but
         # interpreters that nobody destroyed are.

@@ -197,6 +197,32 @@ class ForkTest(MapTestCase):
         check_true()
         ''')
 
+    def test_fork_of_what_is_packed(self):
+        # Packed pages, and snapshots that are dropped, in both processes.
+        self.run_forks('''
+        data = [bytes(1000) for _ in range(4000)]
+        snapshots = [sys.refmap_snapshot() for _ in range(20)]
+        _testrefmap.sweep()
+        _testrefmap.sweep()
+        check_child_alone = check_child
+        def check_child(before):
+            del snapshots[::2]
+            more = data[:]
+            diff = sys.refmap_diff(before, file=None)
+            check_diff(diff)
+            changed = {x[0]: x[3] - x[2] for x in diff.living}
+            assert {changed.get(id(x)) for x in data} == {1}
+            check_child_alone(before)
+            more.clear()
+            snapshots.clear()
+            check_exact()
+            check_true()
+        before = snapshots[0]
+        fork_and_check(before)
+        # Now the parent, which has touched nothing yet.
+        check_child(before)
+        ''')
+
     def test_fork_of_a_fork(self):
         self.run_forks('''
         before = sys.refmap_snapshot()

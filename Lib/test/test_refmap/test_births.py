@@ -1,0 +1,219 @@
+"""Objects without a birth, where others were born before.
+
+A static object, or one that was made by hand, is counted from its first incref
+on. What was born, and died, in its memory must not be taken for it, whichever
+half of the 16 bytes of a slot either of them starts at.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import unittest
+
+from test import support
+from test.support import import_helper
+
+from .helpers import MapTestCase, PREAMBLE, run_script
+
+_testrefmap = import_helper.import_module('_testrefmap')
+
+HALVES = {'even': 0, 'odd': 8}
+
+
+class ArenaTest(MapTestCase):
+
+    def setUp(self):
+        self.leaves_unattributed()
+        self.base = _testrefmap.arena_open(2)
+        self.addCleanup(_testrefmap.arena_close)
+
+    def live(self, address):
+        """An object is born, used, and dies, and its memory is given back."""
+        _testrefmap.arena_birth(address)
+        _testrefmap.arena_add(address, 2)
+        self.assert_healthy()
+        _testrefmap.arena_add(address, -3)
+        self.assert_healthy()
+        _testrefmap.arena_object_free(address)
+        self.assert_healthy()
+
+    def use_by_hand(self, address):
+        """The same for one that is made by hand, with each of its references."""
+        before = sys.refmap_info().unattributed
+        _testrefmap.arena_by_hand(address)
+        for n in 1, 1, -1, 5, -6, 3, -3:
+            _testrefmap.arena_add(address, n)
+            self.assert_healthy()
+        many = _testrefmap.arena_repeat(address, 10)
+        self.assertEqual(sys.refmap_count(many[0]), sys.getrefcount(many[0]) - 1)
+        self.assert_healthy()
+        many.clear()
+        # It dies, of the reference that nobody counted.
+        _testrefmap.arena_add(address, -1)
+        self.assert_healthy()
+        self.assertEqual(sys.refmap_info().unattributed, before - 1)
+
+    def test_after_births(self):
+        lives = ('even',), ('odd',), ('even', 'odd'), ('odd', 'even')
+        for slot, born in enumerate(lives):
+            for name, half in HALVES.items():
+                with self.subTest(born=born, by_hand=name):
+                    # Each slot has but one history.
+                    place = self.base + 64 * slot + (1024 if half else 0)
+                    for other in born:
+                        self.live(place + HALVES[other])
+                    self.use_by_hand(place + half)
+                    for other in born:
+                        self.live(place + HALVES[other])
+
+    def test_in_diffs(self):
+        # It is another object than the one that was born there.
+        for name, half in HALVES.items():
+            with self.subTest(by_hand=name):
+                address = self.base + 2048 + half
+                _testrefmap.arena_birth(address)
+                before = sys.refmap_snapshot()
+                _testrefmap.arena_add(address, -1)
+                _testrefmap.arena_by_hand(address)
+                _testrefmap.arena_add(address, 4)
+                diff = sys.refmap_diff(before, file=None)
+                self.assert_adds_up(diff)
+                self.assertIn((address, '_testrefmap.Cell', 1), diff.died)
+                self.assertIn((address, '_testrefmap.Cell', 0, 4), diff.living)
+                _testrefmap.arena_add(address, -5)
+                self.assert_healthy()
+
+
+class EmbeddedTest(MapTestCase):
+
+    def test_made_by_hand(self):
+        # PyObject_Malloc(24) + 8: pools and C++ classes have such objects.
+        for pooled in False, True:
+            with self.subTest(pooled=pooled):
+                run_script(f'pooled = {pooled}\n' + '''
+for i in range(1000):
+    op = _testrefmap.embedded(pooled)
+    assert id(op) % 16 == 8, hex(id(op))
+    check_exact()
+    if i % 100 == 0:
+        check_true()
+    many = [op] * 5
+    assert sys.refmap_count(op) == sys.getrefcount(op) - 1
+    check_exact()
+    if i % 100 == 0:
+        check_true()
+    many.clear()
+    check_exact()
+check_true()
+''')
+
+
+EXTENSION = r'''
+#include <Python.h>
+
+/* Mortal, as extensions older than Python 3.12 initialise them. */
+static struct {
+    void *before;
+    PyObject odd __attribute__((aligned(8)));
+    void *after[3];
+    PyObject even __attribute__((aligned(16)));
+} __attribute__((aligned(16))) objects;
+
+static PyObject *
+get(PyObject *Py_UNUSED(self), PyObject *arg)
+{
+    PyObject *op = PyObject_IsTrue(arg) ? &objects.odd : &objects.even;
+    if (op->ob_type == NULL) {
+        op->ob_refcnt = 1;
+        op->ob_type = &PyBaseObject_Type;
+    }
+    Py_INCREF(op);
+    return op;
+}
+
+static PyMethodDef methods[] = {
+    {"get", get, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+/* Large enough to be mapped where memory of objects was. */
+char static_births_room[1 << 20] = {1};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "static_births", NULL, -1, methods, NULL, NULL, NULL,
+    NULL,
+};
+
+PyMODINIT_FUNC
+PyInit_static_births(void)
+{
+    return PyModule_Create(&module);
+}
+'''
+
+LOAD = PREAMBLE + r'''
+import importlib.machinery, importlib.util
+objects = [object() for _ in range(600_000)]
+low, high = min(map(id, objects)), max(map(id, objects))
+del objects
+check_exact()
+loader = importlib.machinery.ExtensionFileLoader('static_births', sys.argv[1])
+spec = importlib.util.spec_from_loader('static_births', loader)
+module = importlib.util.module_from_spec(spec)
+loader.exec_module(module)
+for odd in True, False:
+    op = module.get(odd)
+    assert id(op) % 16 == (8 if odd else 0), hex(id(op))
+    for n in 1, 7, 100:
+        many = [op] * n
+        check_exact()
+        check_true()
+        assert sys.refmap_count(op) == sys.getrefcount(op) - 1
+        many.clear()
+        check_exact()
+    del op
+    check_exact()
+    check_true()
+print('used')
+'''
+
+
+def compiler():
+    command = shlex.split(sysconfig.get_config_var('CC') or '')
+    return command if command and shutil.which(command[0]) else None
+
+
+@unittest.skipUnless(compiler(), 'there is no C compiler')
+@support.requires_subprocess()
+class ExtensionTest(unittest.TestCase):
+
+    def build(self, directory):
+        source = os.path.join(directory, 'static_births.c')
+        path = source[:-1] + 'so'
+        with open(source, 'w', encoding='utf-8') as file:
+            file.write(EXTENSION)
+        include = {sysconfig.get_path('include'), sysconfig.get_path('platinclude'),
+                   os.path.dirname(sysconfig.get_config_h_filename())}
+        done = subprocess.run(
+            [*compiler(), '-shared', '-fPIC', *(f'-I{name}' for name in include),
+             source, '-o', path],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return path
+
+    def test_static_objects(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = self.build(directory)
+            done = subprocess.run(
+                [sys.executable, '-E', '-s', '-c', LOAD, path], text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                timeout=support.LONG_TIMEOUT)
+        self.assertEqual((done.returncode, done.stdout), (0, 'used\n'))
+
+
+if __name__ == '__main__':
+    unittest.main()
