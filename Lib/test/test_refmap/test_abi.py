@@ -1,7 +1,8 @@
 """This interpreter is what its ABI says, for binaries and for the library.
 
-What is built for it runs in a stock one of its kind, and back. REFMAP_STOCK names the executable of a stock CPython that is a debug build if this
-one is. Without it only what concerns this interpreter is tested.
+What is built for it runs in a stock one of its kind, and back. The environment
+variable STOCK_VARIABLE names the executable of a stock CPython that is a debug
+build if this one is. Without it only what concerns this interpreter is tested.
 """
 
 import json
@@ -20,7 +21,9 @@ from test import pythoninfo, support
 from test.libregrtest import utils
 from test.support.script_helper import assert_python_ok
 
-STOCK = os.environ.get('REFMAP_STOCK')
+STOCK_VARIABLE = ('REFMAP_STOCK_DEBUG' if 'd' in sys.abiflags
+                  else 'REFMAP_STOCK_RELEASE')
+STOCK = os.environ.get(STOCK_VARIABLE)
 
 SOURCE = r'''
 #include "Python.h"
@@ -319,7 +322,7 @@ class OwnTest(AbiTestCase):
         self.assert_overdecref_is_told(self.ours, self.ours.build('plain'))
 
 
-@unittest.skipUnless(STOCK, 'REFMAP_STOCK names no stock interpreter')
+@unittest.skipUnless(STOCK, f'{STOCK_VARIABLE} names no stock interpreter')
 class StockTest(AbiTestCase):
 
     def test_same_kind(self):

@@ -151,7 +151,7 @@ prepared_tree() {
     run build/prepare "$version"
     grep -q '/\* first \*/' "$tree/Objects/object.c"
     grep -q '/\* second \*/' "$tree/Objects/object.c"
-    grep -q 'Objects/refmap.o' "$tree/Makefile.pre.in"
+    grep -q 'Objects/refmap/hooks.o' "$tree/Makefile.pre.in"
     grep -q 'with-refcount-map' "$tree/configure"
     grep -q 'Py_REFCOUNT_MAP' "$tree/pyconfig.h.in"
     for file in $overlay; do cmp "$repo/$file" "$tree/$file"; done
@@ -562,7 +562,7 @@ all_skipped_is_failure() {
     [ "$(check_steps layers gdb | tail -n 2)" = "0 passed, 0 failed
 exit status 1" ]
     grep -q "^layers: skipped, there is no Tools/refmap/tests/check-layers" "$work/said"
-    grep -q "^gdb: skipped, there is no Lib/test/test_gdb/test_refmap.py" "$work/said"
+    grep -q "^gdb: skipped, there is no Lib/test/test_gdb/test_refmap/__init__.py" "$work/said"
 }
 
 # Not looked at without git, nor when no patch changed.
