@@ -991,6 +991,10 @@ _PyRefMap_AtExit(int per_type)
         }
     }
     _PyRefMap_ClearRecords(&records);
+    // Python may start once more, without the option.
+    PyMem_RawFree(dump_file);
+    dump_file = NULL;
+    dump_wanted = 0;
 }
 
 #endif  // Py_REFCOUNT_MAP

@@ -116,9 +116,9 @@ extern PyStatus _PyRefMap_InitInterp(PyInterpreterState *interp);
 /* Give `interp` a map of its own. An error if there is no memory, or no address
    space for it. */
 extern PyStatus _PyRefMap_InitOwnGIL(PyInterpreterState *interp);
-/* `interp` goes away: what the map counts of its total is added to
-   object_state.reftotal. A map of its own is closed, and what is counted in it
-   becomes unattributed in the main one. */
+/* `interp` goes away: its total is added to _PyRuntime's interpreter_leaks. A map of
+   its own is closed, and what is counted in it becomes unattributed in the main
+   one. */
 extern void _PyRefMap_FiniInterp(PyInterpreterState *interp);
 /* What the map adds to the total of `interp`. All interpreters that use
    the map of the main GIL count on behalf of the main interpreter. The caller holds
@@ -153,7 +153,6 @@ extern void _PyRefMap_AtExit(int per_type);
 #  define _PyRefMap_HotTotal(interp) 0
 #  define _PyRefMap_SetMortal(op, refcnt) ((void)0)
 #  define _PyRefMap_Unattributed(tstate, n) ((void)0)
-#  define _PyRefMap_FiniInterp(interp) ((void)0)
 #  define _PyRefMap_FinalizeTotal(legacy) ((void)0)
 #  define _PyRefMap_AfterFork() ((void)0)
 #  define _PyRefMap_FiniSys(interp) ((void)0)

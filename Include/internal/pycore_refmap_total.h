@@ -91,6 +91,8 @@ _Py_DecRefDetached(PyObject *op)
     if (op != NULL && !_Py_IsImmortal(op)) {
         _PyRefMap_Decref(op);
         if (--op->ob_refcnt == 0) {
+            // What is called from here counts in line.
+            _PyRefMap_Attach(NULL);
             _Py_Dealloc(op);
         }
     }

@@ -124,7 +124,7 @@ refmap_store(refmap_state_t *map, const refmap_place_t *place, Py_ssize_t count,
         refmap_warn_overflow(map, count - fits);
         map->unattributed += count - fits;
     }
-    refmap_slot_t slot = {(int32_t)fits, birth, place->slot.is_odd};
+    refmap_slot_t slot = {fits, birth, place->slot.is_odd};
     refmap_set(place->block, place->i, slot);
 }
 
@@ -381,9 +381,11 @@ _PyRefMap_Hide(PyObject *op)
 {
     refmap_state_t *map = refmap_current_map();
     refmap_place_t place = refmap_open(map, (uintptr_t)op);
+    uint32_t birth = place.slot.birth;
     if (place.block != NULL) {
+        // Without a birth, for lack of memory, there is nothing to be marked.
         refmap_store(map, &place, place.slot.count,
-                     place.slot.birth | REFMAP_BIRTH_OWN);
+                     birth != 0 ? birth | REFMAP_BIRTH_OWN : 0);
     }
 }
 

@@ -119,11 +119,13 @@ extern void _PyRefMap_FreeNames(refmap_state_t *map);
 
 /* --- totals.c: sums of references ---------------------------------------------- */
 
-/* The references of the interpreters that use `map`, and, for the main map,
-   those that no interpreter holds. */
-extern Py_ssize_t _PyRefMap_Total(refmap_state_t *map);
-/* References that belong to no object; refmap's own births left aside. */
-extern Py_ssize_t _PyRefMap_UnattributedOf(refmap_state_t *map);
+/* At one instant: the references of the interpreters that use `map`, and those that
+   belong to no object, refmap's own births left aside; with what is left of closed
+   interpreters if it is the main map. */
+extern void _PyRefMap_Sums(refmap_state_t *map, Py_ssize_t *total,
+                           Py_ssize_t *unattributed);
+/* References that belong to no object, nor to a map that is open. */
+extern Py_ssize_t _PyRefMap_LeftUnattributed(void);
 /* What was counted in a map that is closed. */
 extern void _PyRefMap_LeaveUnattributed(Py_ssize_t n);
 /* Tests may hold a thread up here; see pycore_refmap_test.h. */

@@ -49,6 +49,8 @@ _PyRefMap_InitInterp(PyInterpreterState *interp)
     }
     interp->object_state.refmap = map;
     if (map->hot->owner == NULL) {
+        // Python starts, perhaps not for the first time.
+        map->keep_types = 0;
         refmap_own(map, interp);
     }
     return _PyStatus_OK();
@@ -73,7 +75,10 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
     map->next = _PyRefMap_Main()->next;
     _PyRefMap_Main()->next = map;
     PyMutex_Unlock(&maps_mutex);
+    // sys.gettotalrefcount() of another interpreter may be reading.
+    HEAD_LOCK(&_PyRuntime);
     refmap_own(map, interp);
+    HEAD_UNLOCK(&_PyRuntime);
     return _PyStatus_OK();
 }
 
@@ -96,7 +101,7 @@ refmap_add_info(refmap_state_t *map, refmap_info_t *info)
         }
     }
     info->bytes += _PyRefMap_DirectoryBytes(map);
-    info->unattributed += _PyRefMap_UnattributedOf(map) - map->own;
+    info->unattributed += map->unattributed - map->own;
     info->untracked += map->untracked;
     info->overflowed += map->overflowed;
 }
@@ -125,6 +130,7 @@ _PyRefMap_GetInfo(refmap_info_t *info)
         refmap_add_info(map, info);
         refmap_unlock(map);
     }
+    info->unattributed += _PyRefMap_LeftUnattributed();
     info->total = _Py_GetGlobalRefTotal();
     PyMutex_Unlock(&maps_mutex);
     info->bytes += _PyRefMap_UsedBytes();
@@ -141,7 +147,9 @@ _PyRefMap_GetOwnInfo(refmap_info_t *info)
     refmap_lock(map);
     refmap_add_info(map, info);
     refmap_unlock(map);
-    info->total = _PyRefMap_Total(map);
+    Py_ssize_t unattributed;
+    _PyRefMap_Sums(map, &info->total, &unattributed);
+    info->unattributed += unattributed - map->unattributed;
     PyMutex_Unlock(&maps_mutex);
     info->bytes += _PyRefMap_UsedBytes();
 }
@@ -197,13 +205,17 @@ refmap_destroy(refmap_state_t *map)
     _PyRefMap_RawFree(map, sizeof(*map));
 }
 
-/* Let `interp` count without a hot part. With the lock of the list of interpreters,
-   as sys.gettotalrefcount() of another one may be reading the hot part. */
+/* Let go of `interp`: its total is left behind, and `left` references that its map
+   holds. With the lock of the list of interpreters, as another one may be reading
+   the hot part, or both sums. */
 static void
-refmap_leave(refmap_state_t *map, PyInterpreterState *interp)
+refmap_leave(refmap_state_t *map, PyInterpreterState *interp, Py_ssize_t left)
 {
     HEAD_LOCK(&_PyRuntime);
-    interp->object_state.reftotal += _PyRefMap_HotTotal(interp);
+    _PyRefMap_LeaveUnattributed(left);
+    interp->runtime->object_state.interpreter_leaks +=
+        interp->object_state.reftotal + _PyRefMap_HotTotal(interp);
+    interp->object_state.reftotal = 0;
     if (map->hot->owner == interp) {
         map->hot->owner = NULL;
         memset(map->hot->totals, 0, sizeof(map->hot->totals));
@@ -230,16 +242,15 @@ _PyRefMap_FiniInterp(PyInterpreterState *interp)
         return;
     }
     if (map == _PyRefMap_Main()) {
-        refmap_leave(map, interp);
+        refmap_leave(map, interp, 0);
         return;
     }
     _PyRefMap_Pause(REFMAP_PAUSE_CLOSING);
     PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
     refmap_info_t info = {0};
     refmap_add_info(map, &info);
-    _PyRefMap_LeaveUnattributed(info.mapped + info.unattributed);
     refmap_unlink(map);
-    refmap_leave(map, interp);
+    refmap_leave(map, interp, info.mapped + info.unattributed);
     PyMutex_Unlock(&maps_mutex);
     if (_PyRefMap_current == map->hot + 1) {
         _PyRefMap_current = _PyRefMap_Main()->hot + 1;

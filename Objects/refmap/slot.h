@@ -6,7 +6,7 @@
 
 /* A slot, as it is read and written where time does not matter. */
 typedef struct {
-    int32_t count;
+    Py_ssize_t count;   // the sum of two where both words are counts
     uint32_t birth;     // with its flags; 0: there never was one
     int is_odd;         // the object starts 8 bytes into its 16
 } refmap_slot_t;
@@ -28,7 +28,8 @@ refmap_decode(refmap_words_t words)
     }
     // Both are counts. No two objects live in 16 bytes, but one may be left
     // behind by memory that the map did not see go.
-    return (refmap_slot_t){(int32_t)(words.even + words.odd), 0, words.odd != 0};
+    return (refmap_slot_t){(Py_ssize_t)(int32_t)words.even + (int32_t)words.odd,
+                           0, words.odd != 0};
 }
 
 static inline refmap_words_t

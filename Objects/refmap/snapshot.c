@@ -83,8 +83,7 @@ _PyRefMap_Snapshot(void)
         memcpy(snapshot->blocks, map->blocks,
                map->len * sizeof(*map->blocks));
     }
-    snapshot->total = _PyRefMap_Total(map);
-    snapshot->unattributed = _PyRefMap_UnattributedOf(map);
+    _PyRefMap_Sums(map, &snapshot->total, &snapshot->unattributed);
     snapshot->own = map->own;
     snapshot->findings = map->nfindings;
 

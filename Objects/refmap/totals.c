@@ -69,30 +69,30 @@ _PyRefMap_HotTotal(PyInterpreterState *interp)
 }
 
 Py_ssize_t
-_PyRefMap_UnattributedOf(refmap_state_t *map)
+_PyRefMap_LeftUnattributed(void)
 {
-    Py_ssize_t n = map->unattributed;
-    if (map == &main_map) {
-        n += _Py_atomic_load_ssize(&_Py_RefTotal);
-        n += _Py_atomic_load_ssize(&left_unattributed);
-    }
-    return n;
+    return _Py_atomic_load_ssize(&_Py_RefTotal)
+           + _Py_atomic_load_ssize(&left_unattributed);
 }
 
-Py_ssize_t
-_PyRefMap_Total(refmap_state_t *map)
+void
+_PyRefMap_Sums(refmap_state_t *map, Py_ssize_t *total, Py_ssize_t *unattributed)
 {
+    *total = 0;
+    *unattributed = map->unattributed;
     // Other maps are not even read: their interpreters may be running.
-    Py_ssize_t total = map == &main_map ? _PyRefMap_LeftTotal() : 0;
     HEAD_LOCK(&_PyRuntime);
     PyInterpreterState *interp = PyInterpreterState_Head();
     for (; interp != NULL; interp = PyInterpreterState_Next(interp)) {
         if (refmap_of(interp) == map) {
-            total += interp->object_state.reftotal + _PyRefMap_HotTotal(interp);
+            *total += interp->object_state.reftotal + _PyRefMap_HotTotal(interp);
         }
     }
+    if (map == &main_map) {
+        *total += _PyRefMap_LeftTotal();
+        *unattributed += _PyRefMap_LeftUnattributed();
+    }
     HEAD_UNLOCK(&_PyRuntime);
-    return total;
 }
 
 #endif  // Py_REFCOUNT_MAP
