@@ -7,7 +7,7 @@ VARIANT = debug
 
 help:
 	@echo 'make demo                 install what is missing, build, show a leak report'
-	@echo 'make check                build and run all tests'
+	@echo 'make check                build, run our tests and a part of CPython'\''s'
 	@echo 'make python               build/$$VERSION-$$VARIANT/python'
 	@echo '    VERSION=$(VERSION) VARIANT=debug|release|release-lto|off|'
 	@echo '    off-debug|stock-debug|stock-release|stock-release-tuned|'
