@@ -6,12 +6,13 @@
    which is as long as a program works on some fifty objects. So
    - only blocks with few slots in use are packed, since packing others saves
      little and costs as much;
-   - a bound of loose blocks is left alone, and each block that has to be unpacked
+   - a bound of loose blocks is not packed, and each block that has to be unpacked
      raises it by two: what a program comes back to is no memory to be saved. New
      blocks lower it again, but slowly, by an eighth. So of a working set that is
      visited again and again each block is unpacked once, and from then on for a
      sixteenth of the blocks created meanwhile at the most;
-   - looking for blocks to be packed rests when it is in vain.
+   - blocks that are empty go, whatever the bound is;
+   - looking for either rests when it is in vain.
 
    Whether a block was touched is told by the lookaside: a visit takes the block out
    of it, and if it is still out at the next visit, nobody touched it in between. */
@@ -61,10 +62,10 @@ _PyRefMap_Reclaim_lock_held(refmap_state_t *map)
     }
 }
 
-/* Visit the next loose block; return 1 if that saved memory. No packed block goes,
-   which the caller may be about to unpack. */
+/* Visit the next loose block, and pack it if `may_pack`; return 1 if that saved
+   memory. No packed block goes, which the caller may be about to unpack. */
 static int
-refmap_visit_lock_held(refmap_state_t *map)
+refmap_visit_lock_held(refmap_state_t *map, int may_pack)
 {
     refmap_block_t *block = map->loose;
     map->loose = block->next;
@@ -76,14 +77,7 @@ refmap_visit_lock_held(refmap_state_t *map)
         refmap_give_back_lock_held(map, block);
         return 1;
     }
-    return _PyRefMap_Pack_lock_held(map, block, REFMAP_FEW_SLOTS);
-}
-
-/* How many blocks may be loose without anybody asking whether they are used. */
-static size_t
-refmap_few_loose(const refmap_state_t *map)
-{
-    return REFMAP_FEW_LOOSE(map->nblocks) + map->patience / REFMAP_EIGHTHS;
+    return may_pack && _PyRefMap_Pack_lock_held(map, block, REFMAP_FEW_SLOTS);
 }
 
 /* A block is about to need a lane. */
@@ -94,13 +88,16 @@ refmap_make_room_lock_held(refmap_state_t *map)
         map->rest--;
         return;
     }
-    for (int n = 0; n < REFMAP_VISITS && map->nloose > refmap_few_loose(map); n++) {
-        map->fruitless = refmap_visit_lock_held(map) ? 0 : map->fruitless + 1;
+    size_t few = REFMAP_FEW_LOOSE(map->nblocks);
+    for (int n = 0; n < REFMAP_VISITS && map->nloose > few; n++) {
+        int may_pack = map->nloose > few + map->patience / REFMAP_EIGHTHS;
+        map->fruitless = refmap_visit_lock_held(map, may_pack)
+                         ? 0 : map->fruitless + 1;
     }
     // Each was visited twice: once to take it out of the lookaside.
     if (map->fruitless > 2 * map->nloose) {
         map->fruitless = 0;
-        map->rest = map->nloose;
+        map->rest = map->nloose / 2;
     }
 }
 
@@ -110,7 +107,7 @@ _PyRefMap_Sweep(void)
     refmap_state_t *map = refmap_current_map();
     refmap_lock(map);
     for (size_t n = map->nloose; n > 0; n--) {
-        (void)refmap_visit_lock_held(map);
+        (void)refmap_visit_lock_held(map, 1);
     }
     refmap_unlock(map);
 }
