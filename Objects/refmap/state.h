@@ -215,7 +215,7 @@ struct _refmap_state {
     size_t ranges_allocated;
 
     // See workingset.c.
-    size_t patience;            // loose blocks more, in eighths
+    size_t patience;            // loose blocks more, in halves
     size_t fruitless;           // visits since the last that saved memory
     size_t rest;                // new lanes until the next visit
 
