@@ -40,7 +40,8 @@ extern "C" {
    runs, and the slot of that call. */
 enum {
     REFMAP_VOID,        // a record that is none any more
-    // address, n, birth, type, ob_refcnt, token, line, deaths; frames, deaths
+    // address, n, birth, type, ob_refcnt, token, line, deaths; frames, deaths.  Where n
+    // is -1 the token is the one that was given back for sure, or 0
     REFMAP_BIRTH,
     REFMAP_CHANGE,
     // address, birth, type, line; frames

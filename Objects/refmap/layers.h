@@ -189,6 +189,7 @@ extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
 /* Evidence about each reference, while it is wanted: see record.h for what these offer each
    other, and pycore_refmap_record.h for the rest. */
 /* --- record_table.c: a table of addresses ---------------------------------------- */
+/* --- record_mirror.c: the trampoline --------------------------------------------- */
 /* --- record_stack.c: C stacks ------------------------------------------------------ */
 /* --- record_return.c: what functions return ------------------------------------------ */
 /* --- record_tape.c: the records -------------------------------------------------------- */

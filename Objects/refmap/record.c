@@ -26,6 +26,8 @@
    hooks after the token was made. */
 #define PENDING 16
 #define LAST_TRY 64
+/* Searching takes half of the time at the most, but for so many nanoseconds. */
+#define ALLOWANCE INT64_C(20000000)
 /* Of a RETURN record. */
 #define TOKENS_AT_ONCE 16
 
@@ -48,6 +50,9 @@ static struct {
     refmap_table_t types;
     unsigned nthreads;
     int64_t started, searching; // in nanoseconds
+    // The place that no more holds its object was noticed by the current hook.
+    uintptr_t gone_object;
+    uint32_t gone_token;
 } recorder;
 
 
@@ -84,12 +89,6 @@ refmap_new_thread(void)
     }
     refmap_thread = thread;
     return thread;
-}
-
-refmap_thread_t *
-_PyRefMap_RecordThread(void)
-{
-    return refmap_thread;
 }
 
 static void
@@ -183,6 +182,8 @@ static void
 refmap_changed(const refmap_position_t *position, uintptr_t now, void *arg)
 {
     refmap_write_gone(arg, position, now, 0);
+    recorder.gone_object = position->object;
+    recorder.gone_token = position->token;
 }
 
 static void
@@ -199,7 +200,8 @@ refmap_clock(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* Search places; see _PyRefMap_SearchPlaces(). No more than half of the time. */
+/* Search places; see _PyRefMap_SearchPlaces(). No more than half of the time; what is
+   searched in passing leaves half of that to what is searched thoroughly. */
 static int
 refmap_search(const refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
               int thoroughly, refmap_position_t found[REFMAP_FOUND])
@@ -208,7 +210,8 @@ refmap_search(const refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
         return 0;
     }
     int64_t start = refmap_clock();
-    if (recorder.searching > INT64_C(200000000) + (start - recorder.started) / 2) {
+    int64_t most = ALLOWANCE + (start - recorder.started) / 2;
+    if (recorder.searching > (thoroughly ? most : most / 2)) {
         _PyRefMap_tape.lost_tokens++;
         return 0;
     }
@@ -264,7 +267,7 @@ refmap_try_pending(const refmap_event_t *event)
         uintptr_t object = recorder.tokens[token].object;
         uint32_t hooks = ++recorder.pending[i].hooks;
         int is_power = (hooks & (hooks - 1)) == 0;
-        if (object == 0 || hooks > LAST_TRY
+        if (object == 0 || recorder.tokens[token].is_spent || hooks > LAST_TRY
             || (is_power && !refmap_is_outdated(i)
                 && refmap_locate(event, object, token) > 0))
         {
@@ -330,6 +333,7 @@ refmap_begin(refmap_event_t *event, const void *op, void *fp)
                               REFMAP_DEPTH);
     _PyRefMap_PruneActivations(event->thread, event->fp, refmap_abandon);
     refmap_prune_deaths(event);
+    recorder.gone_object = 0;
     _PyRefMap_PollPositions(refmap_changed, event);
     if (recorder.npending > 0) {
         refmap_try_pending(event);
@@ -398,14 +402,47 @@ refmap_note_older(const refmap_thread_t *thread, refmap_token_t *token,
     }
 }
 
-/* Let the innermost function that may hold a reference hold `token`. */
-static void
-refmap_hold(const refmap_event_t *event, uint32_t token)
+/* The innermost frame whose function may hold a reference. */
+static int
+refmap_holding_frame(const refmap_event_t *event)
 {
     int k = 0;
     while (k < event->n - 1 && _PyRefMap_IsTransparent(event->frames[k].pc)) {
         k++;
     }
+    return k;
+}
+
+/* The token that a reference which is given back was for sure: that of the place which
+   was just cleared, or one that the same activation holds. 0: somebody else's. */
+static uint32_t
+refmap_spend(const refmap_event_t *event)
+{
+    uint32_t token = 0;
+    int k = refmap_holding_frame(event);
+    if (recorder.gone_object == event->object) {
+        token = recorder.gone_token;
+    }
+    else if (k < event->n) {
+        const refmap_activation_t *holder = _PyRefMap_FindActivation(
+            event->thread, event->frames[k].slot);
+        token = holder != NULL ? holder->first : 0;
+        while (token != 0 && (recorder.tokens[token].object != event->object
+                              || recorder.tokens[token].is_spent)) {
+            token = recorder.tokens[token].next_of_holder;
+        }
+    }
+    if (token != 0) {
+        recorder.tokens[token].is_spent = 1;
+    }
+    return token;
+}
+
+/* Let the innermost function that may hold a reference hold `token`. */
+static void
+refmap_hold(const refmap_event_t *event, uint32_t token)
+{
+    int k = refmap_holding_frame(event);
     if (!recorder.options.returns || k >= event->n) {
         return;
     }
@@ -475,7 +512,8 @@ refmap_write_change(const refmap_event_t *event, int kind, Py_ssize_t n,
 {
     const refmap_thread_t *thread = event->thread;
     PyObject *op = (PyObject *)event->object;
-    uint32_t token = n > 0 ? refmap_make_tokens(event, n, newest) : 0;
+    uint32_t token = n > 0 ? refmap_make_tokens(event, n, newest)
+                     : n == -1 ? refmap_spend(event) : 0;
     _PyRefMap_TapeType(Py_TYPE(op));
     uint64_t line = _PyRefMap_TapeCode();
     size_t ndeaths = (size_t)thread->ndeaths;
@@ -624,38 +662,56 @@ refmap_write_return(refmap_thread_t *thread, refmap_activation_t activation,
     while (token != 0) {
         refmap_outcomes_t outcomes;
         outcomes.n = outcomes.nplaces = 0;
-        for (; token != 0 && outcomes.n < TOKENS_AT_ONCE; outcomes.n++) {
+        while (token != 0 && outcomes.n < TOKENS_AT_ONCE) {
             // Settling puts it into the list of another holder.
             uint32_t next = recorder.tokens[token].next_of_holder;
+            if (recorder.tokens[token].is_spent) {
+                token = next;
+                continue;
+            }
             outcomes.token[outcomes.n] = token;
             outcomes.to[outcomes.n] = 0;
             outcomes.outcome[outcomes.n] = abandoned ? REFMAP_ABANDONED
                 : refmap_settle_token(thread, token, activation.slot, value,
                                       &outcomes);
+            outcomes.n++;
             token = next;
         }
-        refmap_write_outcomes(thread, activation.slot, value, &outcomes);
+        if (outcomes.n > 0) {
+            refmap_write_outcomes(thread, activation.slot, value, &outcomes);
+        }
     }
 }
 
-void
-_PyRefMap_RecordReturn(refmap_thread_t *thread, refmap_activation_t activation,
-                       uintptr_t value)
+/* The activation at `slot` of the calling thread returns `value`. */
+static void
+refmap_end_activation(refmap_thread_t *thread, uintptr_t slot, uintptr_t value)
 {
     int is_on = refmap_enter() != NULL;
-    _PyRefMap_PruneActivations(thread, activation.slot,
-                               is_on ? refmap_abandon
-                                     : _PyRefMap_DropActivation);
+    _PyRefMap_PruneActivations(thread, slot, is_on ? refmap_abandon
+                                                   : _PyRefMap_DropActivation);
     size_t n = thread->nactivations;
-    if (n > 0 && thread->activations[n - 1].slot == activation.slot) {
-        activation = thread->activations[--thread->nactivations];
+    if (n > 0 && thread->activations[n - 1].slot == slot) {
+        refmap_activation_t ended = thread->activations[--thread->nactivations];
         if (is_on) {
-            refmap_write_return(thread, activation, value, 0);
+            refmap_write_return(thread, ended, value, 0);
         }
     }
     if (is_on) {
         refmap_leave(thread);
     }
+}
+
+uintptr_t
+_PyRefMap_OnReturn(uintptr_t slot, uintptr_t value)
+{
+    int saved_errno = errno;
+    if (refmap_thread != NULL) {
+        refmap_end_activation(refmap_thread, slot, value);
+    }
+    uintptr_t pc = _PyRefMap_TakeReturn(slot);
+    errno = saved_errno;
+    return pc;
 }
 
 
@@ -901,6 +957,18 @@ _PyRefMap_RecordMoveBlock(void *from, void *to, size_t size, int domain, void *f
 
 
 /* --- on and off ---------------------------------------------------------------------------------------- */
+
+void
+_PyRefMap_ClearWatch(refmap_record_options_t *options)
+{
+    for (size_t i = 0; i < options->nnames; i++) {
+        _PyRefMap_RawFree(options->names[i], strlen(options->names[i]) + 1);
+    }
+    _PyRefMap_RawFree(options->names,
+                      options->names_allocated * sizeof(*options->names));
+    _PyRefMap_TableClear(&options->births);
+    memset(options, 0, sizeof(*options));
+}
 
 static void
 refmap_clear(void)

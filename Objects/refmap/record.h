@@ -62,6 +62,7 @@ struct _refmap_thread {
 
 typedef struct {
     uintptr_t object;           // 0: it died
+    int is_spent;               // given back: nobody asks where it is
     uint32_t next_of_object;
     uint32_t next_of_holder;
     uint32_t nolder;
@@ -83,6 +84,25 @@ extern uint64_t *_PyRefMap_TableFind(const refmap_table_t *table, uintptr_t key)
 extern uint64_t *_PyRefMap_TableAdd(refmap_table_t *table, uintptr_t key);
 extern void _PyRefMap_TableRemove(refmap_table_t *table, uintptr_t key);
 extern void _PyRefMap_TableClear(refmap_table_t *table);
+
+/* --- record_mirror.c: the trampoline ------------------------------------------------ */
+
+/* The address by which return addresses are exchanged. */
+extern uintptr_t _PyRefMap_TrampolineAddress(void);
+/* Reserve the memory that the trampoline needs; return -1 if that can't be had.
+   `on_return` is called with the slot and the value when a function returns, and returns
+   the real return address. */
+extern int _PyRefMap_StartReturns(uintptr_t (*on_return)(uintptr_t slot,
+                                                         uintptr_t value));
+/* What the return address in `slot` was before it was exchanged; 0: it was not. */
+extern uintptr_t _PyRefMap_RealReturn(uintptr_t slot);
+/* Exchange a return address. Return -1 where that can't be done. */
+extern int _PyRefMap_Exchange(uintptr_t slot);
+/* The real return address of a slot that is being left; the process ends if there is
+   none. */
+extern uintptr_t _PyRefMap_TakeReturn(uintptr_t slot);
+/* The slot was left in another way. */
+extern void _PyRefMap_ForgetReturn(uintptr_t slot);
 
 /* --- record_stack.c: C stacks ---------------------------------------------------- */
 
@@ -111,12 +131,6 @@ extern int _PyRefMap_StackBounds(refmap_thread_t *thread);
 
 /* --- record_return.c: what functions return ------------------------------------------ */
 
-/* The address by which return addresses are exchanged. */
-extern uintptr_t _PyRefMap_TrampolineAddress(void);
-/* Reserve the memory that the trampoline needs; return -1 if that can't be had. */
-extern int _PyRefMap_StartReturns(void);
-/* What the return address in `slot` was before it was exchanged; 0: it was not. */
-extern uintptr_t _PyRefMap_RealReturn(uintptr_t slot);
 /* Exchange the return addresses of these frames, as far as memory allows. */
 extern void _PyRefMap_ExchangeReturns(refmap_thread_t *thread,
                                       const refmap_frame_t *frames, int n);
@@ -130,12 +144,6 @@ extern void _PyRefMap_DropActivation(refmap_thread_t *thread,
 /* The activation at `slot`, borrowed, or NULL. */
 extern refmap_activation_t *_PyRefMap_FindActivation(refmap_thread_t *thread,
                                                      uintptr_t slot);
-/* In record.c: the activation at activation.slot is returning `value`. */
-extern void _PyRefMap_RecordReturn(refmap_thread_t *thread,
-                                   refmap_activation_t activation,
-                                   uintptr_t value);
-/* In record.c: of the calling thread, NULL if there is none yet. */
-extern refmap_thread_t *_PyRefMap_RecordThread(void);
 
 /* --- record_tape.c: the records ------------------------------------------------------- */
 
@@ -218,13 +226,14 @@ typedef struct {
     int returns, places, blocks;
 } refmap_record_options_t;
 
+/* For _PyRefMap_StartReturns(). */
+extern uintptr_t _PyRefMap_OnReturn(uintptr_t slot, uintptr_t value);
 /* Begin a new recording, which is off so far; `options` become the recorder's. Return -1
    on out of memory. */
 extern int _PyRefMap_PrepareRecording(refmap_record_options_t *options);
 /* Watch the object at `address`. Return -1 on out of memory. */
 extern int _PyRefMap_Watch(uintptr_t address);
 extern void _PyRefMap_SwitchRecording(int on);
-/* In record_switch.c. */
 extern void _PyRefMap_ClearWatch(refmap_record_options_t *options);
 
 /* A block of memory was allocated, was freed, or moved. Domain: 0 raw, 1 mem, 2 obj. */

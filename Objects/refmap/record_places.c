@@ -17,7 +17,9 @@
 #include "pycore_dict.h"          // PyDictKeysObject
 #include "pycore_moduleobject.h"  // PyModuleObject
 
+#include <sys/uio.h>              // process_vm_readv()
 #include <time.h>                 // clock_gettime()
+#include <unistd.h>               // getpid()
 
 /* The newest pieces of memory. */
 #define REGIONS 2048
@@ -45,6 +47,17 @@ static size_t npositions;
 static int64_t thorough_time;
 static char buffer[MAX_SECOND];
 
+/* What is of interest of a type. One that was freed and made anew at its address may be
+   taken for the old one: its objects are read with the wrong size, but carefully. */
+typedef struct {
+    Py_ssize_t basicsize, itemsize;
+    unsigned long flags;
+    int is_module;
+} refmap_shape_t;
+static refmap_table_t shape_at;             // address of the type -> index + 1
+static refmap_shape_t *shapes;
+static size_t nshapes, shapes_allocated;
+
 /* --- young memory ---------------------------------------------------------------- */
 
 int
@@ -62,6 +75,10 @@ _PyRefMap_StopPlaces(void)
 {
     npositions = 0;
     _PyRefMap_TableClear(&region_at);
+    _PyRefMap_TableClear(&shape_at);
+    _PyRefMap_RawFree(shapes, shapes_allocated * sizeof(*shapes));
+    shapes = NULL;
+    nshapes = shapes_allocated = 0;
 }
 
 void
@@ -119,25 +136,41 @@ refmap_is_keys(uintptr_t address)
     return (refmap_slot_at(address).birth & REFMAP_BIRTH_KEYS) != 0;
 }
 
-/* The type of a living object, copied; return -1 if it can't be read. */
-static int
-refmap_read_type(uintptr_t address, PyVarObject *head, PyTypeObject *type)
+/* The shape of a type's objects, borrowed until the next call; NULL if it can't be
+   read. */
+static const refmap_shape_t *
+refmap_shape_of(uintptr_t type)
 {
-    return _PyRefMap_Read(address, head, sizeof(*head)) == 0
-           && _PyRefMap_Read((uintptr_t)Py_TYPE(head), type, sizeof(*type)) == 0
-           ? 0 : -1;
+    PyTypeObject copy;
+    uint64_t *at = type > 1 ? _PyRefMap_TableAdd(&shape_at, type) : NULL;
+    if (at == NULL) {
+        return NULL;
+    }
+    if (*at == 0) {
+        if (_PyRefMap_Read(type, &copy, sizeof(copy)) < 0
+            || _PyRefMap_Grow(&shapes, &shapes_allocated, nshapes + 1,
+                              sizeof(*shapes)) < 0)
+        {
+            return NULL;
+        }
+        shapes[nshapes++] = (refmap_shape_t){
+            copy.tp_basicsize, copy.tp_itemsize, copy.tp_flags,
+            copy.tp_traverse == PyModule_Type.tp_traverse};
+        *at = nshapes;
+    }
+    return &shapes[*at - 1];
 }
 
 /* Bytes of an instance, inline values included; 0 if that is not plausible. */
 static size_t
 refmap_instance_size(uintptr_t address, const PyVarObject *head,
-                     const PyTypeObject *type)
+                     const refmap_shape_t *shape)
 {
-    size_t size = (size_t)type->tp_basicsize;
-    if (type->tp_itemsize > 0 && !(type->tp_flags & Py_TPFLAGS_LONG_SUBCLASS)) {
-        size += (size_t)type->tp_itemsize * (size_t)Py_ABS(Py_SIZE(head));
+    size_t size = (size_t)shape->basicsize;
+    if (shape->itemsize > 0 && !(shape->flags & Py_TPFLAGS_LONG_SUBCLASS)) {
+        size += (size_t)shape->itemsize * (size_t)Py_ABS(Py_SIZE(head));
     }
-    if (type->tp_flags & Py_TPFLAGS_INLINE_VALUES) {
+    if (shape->flags & Py_TPFLAGS_INLINE_VALUES) {
         PyDictValues values;
         if (_PyRefMap_Read(address + size, &values, sizeof(values)) == 0) {
             size += sizeof(values) + values.capacity * sizeof(PyObject *);
@@ -174,10 +207,11 @@ _PyRefMap_AddObjectRegion(uintptr_t address, int is_keys)
         _PyRefMap_AddRegion(address, refmap_keys_size(address));
         return;
     }
-    PyVarObject head;
-    PyTypeObject type;
-    if (refmap_read_type(address, &head, &type) == 0) {
-        _PyRefMap_AddRegion(address, refmap_instance_size(address, &head, &type));
+    // It is just born, so it can be read.
+    const PyVarObject *head = (const PyVarObject *)address;
+    const refmap_shape_t *shape = refmap_shape_of((uintptr_t)Py_TYPE(head));
+    if (shape != NULL) {
+        _PyRefMap_AddRegion(address, refmap_instance_size(address, head, shape));
     }
 }
 
@@ -282,9 +316,9 @@ refmap_search_young(refmap_search_t *search)
 /* Memory that belongs to an object though it is elsewhere. */
 static void
 refmap_search_owned(refmap_search_t *search, uintptr_t address,
-                    const PyTypeObject *type)
+                    const refmap_shape_t *shape)
 {
-    if (type->tp_flags & Py_TPFLAGS_LIST_SUBCLASS) {
+    if (shape->flags & Py_TPFLAGS_LIST_SUBCLASS) {
         PyListObject list;
         if (_PyRefMap_Read(address, &list, sizeof(list)) == 0) {
             refmap_search_memory(search, (uintptr_t)list.ob_item,
@@ -292,14 +326,14 @@ refmap_search_owned(refmap_search_t *search, uintptr_t address,
                                  (uintptr_t)list.ob_item, 0);
         }
     }
-    else if (type->tp_flags & Py_TPFLAGS_DICT_SUBCLASS) {
+    else if (shape->flags & Py_TPFLAGS_DICT_SUBCLASS) {
         PyDictObject dict;
         if (_PyRefMap_Read(address, &dict, sizeof(dict)) == 0) {
             uintptr_t keys = (uintptr_t)dict.ma_keys;
             refmap_search_memory(search, keys, refmap_keys_size(keys), keys, 0);
         }
     }
-    else if (type->tp_traverse == PyModule_Type.tp_traverse) {
+    else if (shape->is_module) {
         PyModuleObject module;
         PyModuleDef def;
         if (_PyRefMap_Read(address, &module, sizeof(module)) == 0
@@ -313,6 +347,8 @@ refmap_search_owned(refmap_search_t *search, uintptr_t address,
     }
 }
 
+#define OBJECT_WORDS 64
+
 static void
 refmap_search_object(refmap_search_t *search, uintptr_t address)
 {
@@ -320,14 +356,27 @@ refmap_search_object(refmap_search_t *search, uintptr_t address)
         refmap_search_memory(search, address, refmap_keys_size(address), address, 0);
         return;
     }
-    PyVarObject head;
-    PyTypeObject type;
-    if (refmap_read_type(address, &head, &type) == 0) {
-        refmap_search_memory(search, address,
-                             refmap_instance_size(address, &head, &type),
-                             address, (uintptr_t)Py_TYPE(&head));
-        refmap_search_owned(search, address, &type);
+    // Most are small: their head and all the rest are read at once.
+    uintptr_t words[OBJECT_WORDS];
+    size_t can = Py_MIN(sizeof(words), REFMAP_PAGE_SIZE
+                                       - (address & (REFMAP_PAGE_SIZE - 1)));
+    if (can < sizeof(PyVarObject) || _PyRefMap_Read(address, words, can) < 0) {
+        return;
     }
+    const PyVarObject *head = (const PyVarObject *)words;
+    uintptr_t type = (uintptr_t)Py_TYPE(head);
+    const refmap_shape_t *shape = refmap_shape_of(type);
+    if (shape == NULL) {
+        return;
+    }
+    size_t size = refmap_instance_size(address, head, shape);
+    if (size <= can) {
+        refmap_search_words(search, words, size, address, address, type);
+    }
+    else {
+        refmap_search_memory(search, address, size, address, type);
+    }
+    refmap_search_owned(search, address, shape);
 }
 
 /* Search the objects that words of the stack lead to. */
@@ -356,6 +405,8 @@ refmap_search_reachable(refmap_search_t *search, const refmap_thread_t *thread,
 
 /* --- searching everywhere --------------------------------------------------------------------- */
 
+#define PAGES ((int)(sizeof(buffer) / REFMAP_PAGE_SIZE))
+
 static int64_t
 refmap_now(void)
 {
@@ -375,28 +426,28 @@ refmap_base_on_page(refmap_block_t *block, uintptr_t location, uintptr_t *type)
         }
         uintptr_t address = refmap_slot_address(block, i, slot);
         PyVarObject head;
-        PyTypeObject copy;
         *type = 0;
         if (slot.birth & REFMAP_BIRTH_KEYS) {
             return location < address + refmap_keys_size(address) ? address : 0;
         }
-        if (refmap_read_type(address, &head, &copy) < 0
-            || location >= address + refmap_instance_size(address, &head, &copy))
-        {
+        if (_PyRefMap_Read(address, &head, sizeof(head)) < 0) {
             return 0;
         }
         *type = (uintptr_t)Py_TYPE(&head);
-        return address;
+        const refmap_shape_t *shape = refmap_shape_of(*type);
+        return shape != NULL
+               && location < address + refmap_instance_size(address, &head, shape)
+               ? address : 0;
     }
     return 0;
 }
 
+/* Of what was found from `before` on, on the page of a block, keep what lies in an
+   object. */
 static void
-refmap_search_page(refmap_search_t *search, refmap_block_t *block)
+refmap_keep_objects(refmap_search_t *search, refmap_block_t *block, int before)
 {
-    uintptr_t start = block->page << REFMAP_PAGE_BITS;
-    int before = search->n, kept = before;
-    refmap_search_memory(search, start, REFMAP_PAGE_SIZE, 0, 0);
+    int kept = before;
     for (int k = before; k < search->n; k++) {
         refmap_position_t position = search->found[k];
         position.base = refmap_base_on_page(block, position.location,
@@ -411,6 +462,32 @@ refmap_search_page(refmap_search_t *search, refmap_block_t *block)
     search->n = kept;
 }
 
+/* Search the pages of blocks, which are copied at once if all can be read. */
+static void
+refmap_search_pages(refmap_search_t *search, refmap_block_t **blocks, int n)
+{
+    struct iovec local = {buffer, (size_t)n * REFMAP_PAGE_SIZE}, remote[PAGES];
+    for (int i = 0; i < n; i++) {
+        remote[i].iov_base = (void *)(blocks[i]->page << REFMAP_PAGE_BITS);
+        remote[i].iov_len = REFMAP_PAGE_SIZE;
+    }
+    int copied = process_vm_readv(getpid(), &local, 1, remote, (unsigned long)n, 0)
+                 == (ssize_t)local.iov_len;
+    for (int i = 0; i < n; i++) {
+        uintptr_t start = blocks[i]->page << REFMAP_PAGE_BITS;
+        int before = search->n;
+        if (copied) {
+            refmap_search_words(search,
+                                (uintptr_t *)(buffer + (size_t)i * REFMAP_PAGE_SIZE),
+                                REFMAP_PAGE_SIZE, start, 0, 0);
+        }
+        else {
+            refmap_search_memory(search, start, REFMAP_PAGE_SIZE, 0, 0);
+        }
+        refmap_keep_objects(search, blocks[i], before);
+    }
+}
+
 static int
 refmap_search_static(const refmap_mapping_t *mapping, void *arg)
 {
@@ -418,8 +495,8 @@ refmap_search_static(const refmap_mapping_t *mapping, void *arg)
     if (!mapping->writable || mapping->path[0] != '/') {
         return 0;
     }
-    for (uintptr_t at = mapping->start; at < mapping->end; at += REFMAP_PAGE_SIZE) {
-        refmap_search_memory(arg, at, REFMAP_PAGE_SIZE, 0, 0);
+    for (uintptr_t at = mapping->start; at < mapping->end; at += MAX_SECOND) {
+        refmap_search_memory(arg, at, Py_MIN(MAX_SECOND, mapping->end - at), 0, 0);
     }
     return 0;
 }
@@ -429,10 +506,16 @@ refmap_search_everywhere(refmap_search_t *search)
 {
     int64_t start = refmap_now();
     refmap_state_t *map = refmap_current_map();
+    refmap_block_t *blocks[PAGES];
+    int n = 0;
     for (size_t i = 0; map != NULL && i < map->len
                        && search->n < REFMAP_FOUND; i++) {
         if (map->blocks[i] != NULL && !_PyRefMap_IsEmpty(map->blocks[i])) {
-            refmap_search_page(search, map->blocks[i]);
+            blocks[n++] = map->blocks[i];
+        }
+        if (n == PAGES || (i + 1 == map->len && n > 0)) {
+            refmap_search_pages(search, blocks, n);
+            n = 0;
         }
     }
     if (search->n == 0) {

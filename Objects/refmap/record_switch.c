@@ -106,18 +106,6 @@ refmap_unhook_allocators(void)
 
 /* --- what is to be recorded --------------------------------------------------------- */
 
-void
-_PyRefMap_ClearWatch(refmap_record_options_t *options)
-{
-    for (size_t i = 0; i < options->nnames; i++) {
-        _PyRefMap_RawFree(options->names[i], strlen(options->names[i]) + 1);
-    }
-    _PyRefMap_RawFree(options->names,
-                      options->names_allocated * sizeof(*options->names));
-    _PyRefMap_TableClear(&options->births);
-    memset(options, 0, sizeof(*options));
-}
-
 static int
 refmap_copy_names(const refmap_watch_t *watch, refmap_record_options_t *options)
 {
@@ -187,7 +175,7 @@ _PyRefMap_StartRecording(const refmap_watch_t *watch, uint32_t *birth)
     if (_PyRefMap_recording) {
         return -2;
     }
-    if (watch->returns && _PyRefMap_StartReturns() < 0) {
+    if (watch->returns && _PyRefMap_StartReturns(_PyRefMap_OnReturn) < 0) {
         return -3;
     }
     if (refmap_prepare(watch, birth) < 0) {
