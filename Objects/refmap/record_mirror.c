@@ -39,24 +39,30 @@ uintptr_t (*_PyRefMap_on_return)(uintptr_t slot, uintptr_t value)
 /* A function returned here instead of to its caller: the stack pointer is that of the
    caller, just above the slot. What may be a returned value is kept.
 
-   DWARF 5, sections 2.5.1 and 6.4.2.3: the canonical frame address (CFA) is the stack
-   pointer; the return address is the value of DW_CFA_val_expression (0x16) for
-   column 16: *(MIRROR_ADDRESS + (((CFA - 8) >> 3 & MIRROR_MASK) << 3)), with the CFA
-   pushed first:
-     lit8 minus  lit3 shr  const4u MASK and  lit3 shl  const8u ADDRESS plus  deref
+   To unwinders the trampoline is a frame of its own, between the function and its
+   caller. It needs a canonical frame address (CFA) that no other frame has: libgcc tells
+   frames apart by it. That of the function is the stack pointer, and a multiple of 16. So
+   it is 8 more here, and the stack pointer of the caller is 8 less.
+
+   The return address is the value of DW_CFA_val_expression (0x16) for column 16; see
+   DWARF 5, sections 2.5.1 and 6.4.2.3. With the CFA pushed first, it is
+   *(MIRROR_ADDRESS + (((CFA - 16) >> 3 & MIRROR_MASK) << 3)):
+     lit16 minus  lit3 shr  const4u MASK and  lit3 shl  const8u ADDRESS plus  deref
    Unwinders look for the call in front of a return address, hence the nop. */
 __asm__(
     ".text\n"
-    ".globl _PyRefMap_Trampoline\n"
-    ".hidden _PyRefMap_Trampoline\n"
-    ".type _PyRefMap_Trampoline, @function\n"
+    ".type refmap_return_recorded, @function\n"
+    "refmap_return_recorded:\n"
     ".cfi_startproc\n"
-    ".cfi_def_cfa rsp, 0\n"
+    ".cfi_def_cfa rsp, 8\n"
+    ".cfi_val_offset rsp, -8\n"
     ".cfi_escape 0x16, 16, 23\n"
-    ".cfi_escape 0x38, 0x1c, 0x33, 0x25, 0x0c, 0xff, 0xff, 0xff, 0x03, 0x1a\n"
+    ".cfi_escape 0x40, 0x1c, 0x33, 0x25, 0x0c, 0xff, 0xff, 0xff, 0x03, 0x1a\n"
     ".cfi_escape 0x33, 0x24, 0x0e, 0x00, 0x00, 0x00, 0x00, 0xaf, 0x1e, 0x00, 0x00\n"
     ".cfi_escape 0x22, 0x06\n"
     "    nop\n"
+    ".globl _PyRefMap_Trampoline\n"
+    ".hidden _PyRefMap_Trampoline\n"
     "_PyRefMap_Trampoline:\n"
     "    sub $8, %rsp\n"            // for the return address
     "    .cfi_adjust_cfa_offset 8\n"
@@ -82,7 +88,7 @@ __asm__(
     "    .cfi_adjust_cfa_offset -8\n"
     "    ret\n"
     ".cfi_endproc\n"
-    ".size _PyRefMap_Trampoline, . - _PyRefMap_Trampoline\n");
+    ".size refmap_return_recorded, . - refmap_return_recorded\n");
 
 static int has_mirror;
 
