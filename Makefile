@@ -9,7 +9,7 @@ help:
 	@echo 'make demo                 install what is missing, build, show a leak report'
 	@echo 'make check                build, run our tests and a part of CPython'\''s'
 	@echo 'make python               build/$$VERSION-$$VARIANT/python'
-	@echo '    VERSION=$(VERSION) VARIANT=debug|release|release-lto|off|'
+	@echo '    VERSION=$(VERSION) VARIANT=debug|release|trace|release-lto|off|'
 	@echo '    off-debug|stock-debug|stock-release|stock-release-tuned|'
 	@echo '    stock-release-lto|stock-release-lto-tuned|stock-trace-refs'
 	@echo '    CONFIGURE_ARGS=...'

@@ -1,19 +1,21 @@
 dnl PY_CHECK_REFCOUNT_MAP
 dnl
-dnl --with-refcount-map: an exact map of every reference count change, by object.
+dnl --with-refcount-map: an exact map of every reference count change, by object;
+dnl =trace: with frame pointers and hooks that are functions, so that an optimised build
+dnl can record who changes counts, too.
 dnl --with-uthash=DIR:   where uthash.h is, when the compiler does not find it.
 dnl
-dnl Sets with_refcount_map to yes or no.  Every refusal comes from here, early,
+dnl Sets with_refcount_map to yes, trace or no.  Every refusal comes from here, early,
 dnl so that nobody waits for a configure run that cannot end well.
 AC_DEFUN([PY_CHECK_REFCOUNT_MAP], [
 AC_MSG_CHECKING([for --with-refcount-map])
 AC_ARG_WITH([refcount-map],
-  [AS_HELP_STRING([--with-refcount-map],
-    [keep an exact map of all reference counts, by object (default is no)])],
+  [AS_HELP_STRING([--with-refcount-map@<:@=trace@:>@],
+    [keep an exact map of all reference counts, by object; trace: optimised, but able to record who changes them (default is no)])],
   [], [with_refcount_map=no])
 AS_CASE([$with_refcount_map],
-  [yes|no], [],
-  [AC_MSG_ERROR([--with-refcount-map takes yes or no, not $with_refcount_map])])
+  [yes|no|trace], [],
+  [AC_MSG_ERROR([--with-refcount-map takes yes, trace or no, not $with_refcount_map])])
 AC_MSG_RESULT([$with_refcount_map])
 
 AC_MSG_CHECKING([for --with-uthash])
@@ -25,12 +27,13 @@ AC_MSG_RESULT([$with_uthash])
 
 REFMAP_CEVAL_CFLAGS=
 AC_SUBST([REFMAP_CEVAL_CFLAGS])
-AS_VAR_IF([with_refcount_map], [yes], [PY_REFCOUNT_MAP_ENABLE],
+AS_VAR_IF([with_refcount_map], [no],
   [dnl Not "disabled": a build without the map says nothing of it.
-   py_cv_module__testrefmap=n/a])
+   py_cv_module__testrefmap=n/a],
+  [PY_REFCOUNT_MAP_ENABLE])
 ])
 
-dnl PY_REFCOUNT_MAP_ENABLE: what --with-refcount-map=yes does.
+dnl PY_REFCOUNT_MAP_ENABLE: what --with-refcount-map does.
 AC_DEFUN([PY_REFCOUNT_MAP_ENABLE], [
 AS_VAR_IF([disable_gil], [yes],
   [AC_MSG_ERROR([--with-refcount-map cannot be used with --disable-gil])])
@@ -63,13 +66,19 @@ AC_DEFINE([Py_REFCOUNT_MAP], [1],
 AC_DEFINE([Py_REF_DEBUG], [1],
   [Define to 1 to count all references: sys.gettotalrefcount().])
 
-dnl Who changed a count will be found by walking the stack, in debug builds by
-dnl frame pointers.  BASECFLAGS, so that extension modules built by this
-dnl interpreter keep theirs, too.  Optimised builds have none, as stock ones: with
-dnl the hooks in it the evaluation loop is short of registers, and frames can be
-dnl walked by .eh_frame. There -O2 also makes a smaller and faster loop than -O3,
+dnl Who changed a count is found by walking the stack by frame pointers, in debug
+dnl builds and with =trace.  BASECFLAGS, so that extension modules built by this
+dnl interpreter keep theirs, too.  Other optimised builds have none, as stock ones:
+dnl with the hooks in it the evaluation loop is short of registers.  A function that ends
+dnl with a jump to another one would not be seen to return.  In the loop -O2 also makes a smaller and faster loop than -O3,
 dnl and GCC's manual advises against -fgcse where gotos are computed
 dnl (Tools/refmap/bench/notes.md).
+AS_VAR_IF([with_refcount_map], [trace],
+  [AC_DEFINE([Py_REFCOUNT_MAP_TRACE], [1],
+     [Define to 1 to be able to record who changes reference counts.])
+   AX_CHECK_COMPILE_FLAG([-fno-optimize-sibling-calls],
+     [AS_VAR_APPEND([BASECFLAGS],
+       [" -fno-omit-frame-pointer -fno-optimize-sibling-calls"])], [], [-Werror])])
 AS_VAR_IF([Py_DEBUG], [true],
   [AX_CHECK_COMPILE_FLAG([-fno-omit-frame-pointer],
     [AS_VAR_APPEND([BASECFLAGS], [" -fno-omit-frame-pointer"])], [], [-Werror])],

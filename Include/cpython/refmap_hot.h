@@ -289,10 +289,11 @@ PyAPI_FUNC(void) _PyRefMap_DecrefNegative(const char *filename, int lineno,
                                           PyObject *op) __attribute__((cold));
 
 #ifndef Py_OBJECT_H
-/* In code of the optimised executable itself the hot path is inlined. Debug
-   builds keep the calls for who steps through them, and shared objects know no
+/* In code of the optimised executable itself the hot path is inlined. Builds that can
+   record keep the calls: a hook is to be found on the stack. And shared objects know no
    faster way to the thread's variable than to call. */
-#  if defined(REFMAP_EXECUTABLE) && !defined(Py_DEBUG)
+#  if defined(REFMAP_EXECUTABLE) && !defined(Py_DEBUG) \
+      && !defined(Py_REFCOUNT_MAP_TRACE)
 extern void _PyRefMap_IncrefSlow(PyObject *op) __attribute__((cold));
 extern void _PyRefMap_DecrefSlow(PyObject *op) __attribute__((cold));
 #    define REFMAP_INLINED 1

@@ -302,6 +302,8 @@ refmap_prune_deaths(const refmap_event_t *event)
         thread->ndeaths--;
         if (_PyRefMap_LivingBirth(address) != birth) {
             _PyRefMap_ForgetBase(address, refmap_died_with, (void *)event);
+            // A free list may keep the memory, with what was in it.
+            _PyRefMap_RemoveObjectRegion(address);
         }
     }
 }
@@ -775,7 +777,7 @@ _PyRefMap_RecordBirth(const void *op, void *fp)
     _PyRefMap_TableRemove(&recorder.watched, event.object);
     if (recorder.options.places) {
         _PyRefMap_ForgetBase(event.object, refmap_died_with, &event);
-        _PyRefMap_AddObjectRegion(event.object, 0);
+        _PyRefMap_AddObjectRegion(event.object);
     }
     if (refmap_is_wanted(event.object)) {
         uint64_t *newest = _PyRefMap_TableAdd(&recorder.watched, event.object);

@@ -192,7 +192,8 @@ extern void _PyRefMap_StopPlaces(void);
 extern void _PyRefMap_AddRegion(uintptr_t start, size_t size);
 extern void _PyRefMap_RemoveRegion(uintptr_t start);
 /* The object was born; its memory may be from a free list. */
-extern void _PyRefMap_AddObjectRegion(uintptr_t address, int is_keys);
+extern void _PyRefMap_AddObjectRegion(uintptr_t address);
+extern void _PyRefMap_RemoveObjectRegion(uintptr_t address);
 /* Search words that hold `object` and are not known yet, in young memory, in objects
    that the stack from `sp` on leads to, and at `thoroughly` everywhere, while there is
    time for it. Return how many were found. */

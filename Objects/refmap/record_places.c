@@ -16,6 +16,7 @@
 
 #include "pycore_dict.h"          // PyDictKeysObject
 #include "pycore_moduleobject.h"  // PyModuleObject
+#include "pycore_runtime.h"       // _PyRuntime
 
 #include <sys/uio.h>              // process_vm_readv()
 #include <time.h>                 // clock_gettime()
@@ -196,22 +197,26 @@ refmap_keys_size(uintptr_t keys)
 }
 
 void
-_PyRefMap_AddObjectRegion(uintptr_t address, int is_keys)
+_PyRefMap_AddObjectRegion(uintptr_t address)
 {
     for (size_t i = 0; i < Py_ARRAY_LENGTH(headers); i++) {
         if (_PyRefMap_TableFind(&region_at, address - headers[i]) != NULL) {
             return;
         }
     }
-    if (is_keys) {
-        _PyRefMap_AddRegion(address, refmap_keys_size(address));
-        return;
-    }
     // It is just born, so it can be read.
     const PyVarObject *head = (const PyVarObject *)address;
     const refmap_shape_t *shape = refmap_shape_of((uintptr_t)Py_TYPE(head));
     if (shape != NULL) {
         _PyRefMap_AddRegion(address, refmap_instance_size(address, head, shape));
+    }
+}
+
+void
+_PyRefMap_RemoveObjectRegion(uintptr_t address)
+{
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(headers); i++) {
+        _PyRefMap_RemoveRegion(address - headers[i]);
     }
 }
 
@@ -495,9 +500,20 @@ refmap_search_static(const refmap_mapping_t *mapping, void *arg)
     if (!mapping->writable || mapping->path[0] != '/') {
         return 0;
     }
+    refmap_search_t *search = arg;
+    int before = search->n, kept = before;
     for (uintptr_t at = mapping->start; at < mapping->end; at += MAX_SECOND) {
-        refmap_search_memory(arg, at, Py_MIN(MAX_SECOND, mapping->end - at), 0, 0);
+        refmap_search_memory(search, at, Py_MIN(MAX_SECOND, mapping->end - at),
+                             0, 0);
     }
+    for (int i = before; i < search->n; i++) {
+        // Its caches and free lists keep addresses of the dead.
+        uintptr_t offset = search->found[i].location - (uintptr_t)&_PyRuntime;
+        if (offset >= sizeof(_PyRuntime)) {
+            search->found[kept++] = search->found[i];
+        }
+    }
+    search->n = kept;
     return 0;
 }
 

@@ -21,7 +21,7 @@ build=${REFMAP_BUILD:-$refmap_root/build}
 overlay_dirs="Include Objects Python Modules Lib Doc Tools/gdb"
 generated="configure pyconfig.h.in"
 default_version=3.13
-variants="debug release release-lto stock-debug stock-release stock-release-tuned stock-release-lto stock-release-lto-tuned stock-trace-refs off off-debug"
+variants="debug release trace release-lto stock-debug stock-release stock-release-tuned stock-release-lto stock-release-lto-tuned stock-trace-refs off off-debug"
 
 say() { echo "$me: $*" >&2; }
 die() { say "$*"; exit 1; }
