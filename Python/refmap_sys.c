@@ -271,8 +271,9 @@ died_line(const refmap_record_t *r)
 static PyObject *
 freed_line(const refmap_record_t *r)
 {
-    return PyUnicode_FromFormat("freed with %zd references %p (%s)\n",
-                                r->before, (void *)r->address, r->type);
+    return PyUnicode_FromFormat("freed with %zd reference%s %p (%s)\n",
+                                r->before, r->before == 1 ? "" : "s",
+                                (void *)r->address, r->type);
 }
 
 static int
