@@ -142,6 +142,20 @@ class SerialTest(MapTestCase):
                 self.assertEqual(sys._refmap_birth(address), 0)
                 _testrefmap.arena_add(address, -2)
 
+    def test_resurrection(self):
+        kept = []
+
+        class Item:
+            def __del__(self):
+                kept.append(self)
+
+        item = Item()
+        address = id(item)
+        birth = sys._refmap_birth(address)
+        del item
+        self.assertEqual(id(kept[0]), address)
+        self.assertEqual(sys._refmap_birth(address), birth)
+
     def test_table_of_a_dict(self):
         before = sys.refmap_snapshot()
         kept = {i: i for i in range(100)}
