@@ -128,8 +128,9 @@ extern void _PyRefMap_KeepTypes(refmap_state_t *map);
 extern void _PyRefMap_Own(PyObject *op);
 /* To be called when that object is deallocated. */
 extern void _PyRefMap_Disown(PyObject *op);
-/* Let no diff show further references to `op`. */
-extern void _PyRefMap_Hide(PyObject *op);
+/* Let no diff show further references to `op`.
+   Exported for the _testrefmap extension. */
+PyAPI_FUNC(void) _PyRefMap_Hide(PyObject *op);
 
 #endif  // Py_REFCOUNT_MAP
 

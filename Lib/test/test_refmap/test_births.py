@@ -156,6 +156,20 @@ class SerialTest(MapTestCase):
         self.assertEqual(id(kept[0]), address)
         self.assertEqual(sys._refmap_birth(address), birth)
 
+    def test_numbers_begin_anew(self):
+        run_script('''
+            _testrefmap.set_last_birth(2**28 - 500)
+            items = [[i] for i in range(1000)]
+            births = [sys._refmap_birth(id(item)) for item in items]
+            low = births.index(min(births))
+            assert 0 < low < 1000 and births[low] < 500, births
+            assert births[:low] == sorted(births[:low]), births
+            assert births[low:] == sorted(births[low:]), births
+            assert births[0] > 2**28 - 500 and max(births) < 2**28, births
+            check_exact()
+            check_true()
+            ''')
+
     def test_table_of_a_dict(self):
         before = sys.refmap_snapshot()
         kept = {i: i for i in range(100)}
@@ -176,6 +190,35 @@ print([sys._refmap_birth(id(item)) for item in items[::100]])
         first, *runs = [run_script(script, PYTHONHASHSEED='0')[0]
                         for _ in range(3)]
         self.assertEqual(*runs)
+
+
+class HiddenTest(MapTestCase):
+    """Objects to which refmap lets no diff show references."""
+
+    def test_born(self):
+        op = object()
+        before = sys.refmap_snapshot()
+        many = [op] * 3
+        _testrefmap.hide(op)
+        diff = sys.refmap_diff(before, file=None)
+        self.assertNotIn(id(op), [record[0] for record in diff.living])
+        self.assert_healthy()
+        del many
+
+    def test_without_a_birth(self):
+        # It can't be marked, whatever the reason is that it has none.
+        for odd in False, True:
+            with self.subTest(odd=odd):
+                op = _testrefmap.static_object(odd)
+                _testrefmap.hide(op)
+                self.assert_healthy()
+                before = sys.refmap_snapshot()
+                many = [op] * 3
+                diff = sys.refmap_diff(before, file=None)
+                self.assertEqual([after - count for address, _, count, after
+                                  in diff.living if address == id(op)], [3])
+                self.assert_adds_up(diff)
+                del many
 
 
 class EmbeddedTest(MapTestCase):

@@ -354,6 +354,22 @@ class ForeignTest(MapTestCase):
                 self.assertEqual(sys.refmap_info().unattributed,
                                  before.unattributed)
 
+    def test_death_without_thread_state(self):
+        self.leaves_unattributed()
+        address = _testrefmap.arena_open(1)
+        self.addCleanup(_testrefmap.arena_close)
+        _testrefmap.arena_birth(address)
+        before = sys.refmap_info().unattributed
+        _testrefmap.arena_decref_detached(address)
+        self.assert_exact()
+        # Where no map is known, neither the reference nor the death is.
+        self.assertEqual(sys.refmap_info().unattributed, before - 1)
+        self.assertEqual([x[0] for x in sys.refmap_verify()], [address])
+        # The next object there is none the worse for it.
+        _testrefmap.arena_birth(address)
+        self.assert_healthy()
+        _testrefmap.arena_add(address, -1)
+
 
 class FreedTest(MapTestCase):
 
