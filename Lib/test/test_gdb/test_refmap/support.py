@@ -212,7 +212,7 @@ class Program:
 
     STOP = ['break builtin_hash', 'run']
     # Facts that gdb knows as $victim and so on; see variables().
-    ADDRESSES = 'victim', 'survivor', 'slots', 'after', 'keep'
+    ADDRESSES = 'victim', 'survivor', 'slots', 'after', 'keep', 'dead'
 
     def __init__(self, source=PROGRAM):
         self.directory = tempfile.mkdtemp(prefix='refmap-gdb-')

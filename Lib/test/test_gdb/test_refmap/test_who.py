@@ -1,0 +1,153 @@
+"""What was recorded of an object, by sys.refmap_record()."""
+
+import re
+import sys
+import unittest
+
+from .support import (Program, RefmapTestCase, Session, State, setUpModule,
+                      tearDownModule)
+
+PROGRAM = '''
+import json, sys
+
+class Victim: pass
+class Other: pass
+
+def make():
+    return Victim()
+
+def hold(victim):
+    return [victim, victim]
+
+sys.refmap_record(types=['Victim'])
+victim = make()
+held = hold(victim)
+del held[0]
+dead = make()
+facts = {'victim': id(victim), 'dead': id(dead), 'keep': id(Other),
+         'birth': sys._refmap_birth(id(victim))}
+del dead
+with open(sys.argv[1], 'w') as file:
+    json.dump(facts, file)
+def stop(argument):
+    hash(argument)
+stop(victim)
+'''
+
+
+class RecordedTests:
+    """py-refmap-who; mixed into test cases."""
+
+    COMMANDS = ['py-refmap-who $victim', 'py-refmap-who $victim --frames 0',
+                'py-refmap-who $victim --from 2 --limit 1 --frames 1',
+                'py-refmap-who $dead', 'py-refmap-who $keep', 'py-refmap-who',
+                'py-refmap-who 5', 'py-refmap-break-birth 5']
+
+    @classmethod
+    def setUpClass(cls):
+        if not hasattr(sys, 'refmap_record'):
+            raise unittest.SkipTest('this interpreter can not record')
+        cls.program = Program(PROGRAM)
+        cls.addClassCleanup(cls.program.remove)
+        try:
+            cls.session = cls.open()
+        except unittest.SkipTest as exc:
+            State.skip(cls.__name__, str(exc))
+            raise
+        cls.facts = cls.program.facts
+
+    def say(self, command):
+        answer = self.session[command]
+        self.assertIsNone(answer.error, command)
+        return answer
+
+    def heads(self, command):
+        """Return the lines about records, by their numbers."""
+        return dict(re.findall(r'(?m)^(\d+): (.*)$', self.say(command).output))
+
+    def test_title(self):
+        title = self.say('py-refmap-who $victim').lines[0]
+        self.assertEqual(
+            re.sub(r'\d+ records$', 'N records', title),
+            f'{self.facts["victim"]:#x} (Victim), birth {self.facts["birth"]}: '
+            f'N records')
+
+    def test_life(self):
+        output = self.say('py-refmap-who $victim').output
+        heads = self.heads('py-refmap-who $victim')
+        self.assertEqual(sorted(map(int, heads)),
+                         list(range(1, len(heads) + 1)))
+        program = re.escape(self.program.script)
+        self.assertRegex(heads['1'], rf'^born: reference 1, ob_refcnt 1, make at '
+                                     rf'{program}:8$')
+        self.assertIn('+1: reference 2, ob_refcnt 2', output)
+        self.assertRegex(output, r'(?m)^\d+: -1, ob_refcnt \d+, <module> at '
+                                 rf'{program}:16$')
+        # The function that took it, and the line, not those of the map.
+        self.assertRegex(output, r'(?m)^  C      PyType_GenericAlloc at .*'
+                                 r'typeobject.c:\d+$')
+        self.assertRegex(output, r'(?m)^  C      _PyEval_EvalFrameDefault at .*:\d+$')
+        self.assertNotRegex(output, r'(?m)^  C      \w*(refmap|RefMap|Py_INCREF)')
+        # Where the references went.
+        self.assertRegex(output, r'(?m)^\d+: reference 1: PyType_GenericAlloc '
+                                 r'returns it to \w+$')
+        self.assertRegex(output, r'bytes inside the list at 0x[0-9a-f]+')
+
+    def test_numbers_of_lines(self):
+        all_heads = self.heads('py-refmap-who $victim')
+        answer = self.say('py-refmap-who $victim --frames 0')
+        self.assertNotIn('  C  ', answer.output)
+        answer = self.say('py-refmap-who $victim --from 2 --limit 1 --frames 1')
+        self.assertEqual(answer.lines[1], f'2: {all_heads["2"]}')
+        self.assertEqual(answer.lines[-1], f'... {len(all_heads) - 2} more (see '
+                                           f'--from and --limit)')
+        self.assertLessEqual(answer.output.count('  C  '), 1)
+
+    def test_dead(self):
+        self.assertRegex(self.say('py-refmap-who $dead').output,
+                         r'(?m)^\d+: dies, <module> at .*:\d+$')
+
+    def test_errors(self):
+        self.assertEqual(
+            self.session['py-refmap-who $keep'].error,
+            f'The recording has nothing of an object at {self.facts["keep"]:#x}: '
+            f'it was not watched.')
+        self.assertIn('Usage: py-refmap-who', self.session['py-refmap-who'].error)
+        self.assertEqual(self.session['py-refmap-who 5'].error,
+                         'No object can be at 0x5.')
+
+
+class LiveTests(RecordedTests, RefmapTestCase):
+
+    @classmethod
+    def open(cls):
+        return cls.program.live(cls.COMMANDS, cls.program.variables())
+
+
+class CoreTests(RecordedTests, RefmapTestCase):
+
+    @classmethod
+    def open(cls):
+        core = cls.program.path('gcore')
+        Session([*Program.STOP, f'gcore {core}'], [], '--args', sys.executable,
+                '-S', '-E', *cls.program.args)
+        return cls.program.core(core, cls.COMMANDS, cls.program.variables())
+
+    def test_does_not_run(self):
+        self.assertEqual(self.session['py-refmap-break-birth 5'].error,
+                         'A core dump does not run: this needs a process.')
+
+
+class NothingTests(RefmapTestCase):
+
+    def test_no_recording(self):
+        program = Program('hash(print)\n')
+        self.addCleanup(program.remove)
+        command = 'py-refmap-who obj'
+        session = Session(Program.STOP, [command], '--args', sys.executable, '-S',
+                          '-E', program.script)
+        self.assertIn('see sys.refmap_record().', session[command].error)
+
+
+if __name__ == '__main__':
+    unittest.main()
