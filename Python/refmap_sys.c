@@ -750,19 +750,13 @@ static int dump_wanted;
 static wchar_t *dump_file;      // with %p; from PyMem_RawMalloc(); NULL: stderr
 
 int
-_PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod)
+_PyRefMap_AddSysFunctions(PyObject *sysmod, PyMethodDef *methods)
 {
-    if (_PyStaticType_InitBuiltin(interp, &Snapshot_Type) < 0
-        || _PyStaticType_InitBuiltin(interp, &Diff_Type) < 0
-        || _PyStructSequence_InitBuiltin(interp, &Info_Type, &info_desc) < 0)
-    {
-        return -1;
-    }
-    if (PyModule_AddFunctions(sysmod, refmap_methods) < 0) {
+    if (PyModule_AddFunctions(sysmod, methods) < 0) {
         return -1;
     }
     // A function that is being called is on the stack: no diff is to show it.
-    for (const PyMethodDef *method = refmap_methods; method->ml_name; method++) {
+    for (const PyMethodDef *method = methods; method->ml_name; method++) {
         PyObject *function = PyObject_GetAttrString(sysmod, method->ml_name);
         if (function == NULL) {
             return -1;
@@ -771,6 +765,19 @@ _PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod)
         Py_DECREF(function);
     }
     return 0;
+}
+
+int
+_PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod)
+{
+    if (_PyStaticType_InitBuiltin(interp, &Snapshot_Type) < 0
+        || _PyStaticType_InitBuiltin(interp, &Diff_Type) < 0
+        || _PyStructSequence_InitBuiltin(interp, &Info_Type, &info_desc) < 0)
+    {
+        return -1;
+    }
+    return _PyRefMap_AddSysFunctions(sysmod, refmap_methods) < 0
+           || _PyRefMap_InitRecordSys(sysmod) < 0 ? -1 : 0;
 }
 
 void

@@ -101,6 +101,7 @@ extern void _PyRefMap_FreeMemory(void *ptr);
 typedef struct {
     Py_ssize_t count;
     uint32_t birth;
+    void *from;
 } refmap_moved_t;
 
 extern refmap_moved_t _PyRefMap_Take(void *ptr);
@@ -136,6 +137,10 @@ extern void _PyRefMap_AfterFork(void);
 /* Add sys.refmap_*(). Return -1 with an exception set. */
 extern int _PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod);
 extern void _PyRefMap_FiniSys(PyInterpreterState *interp);
+/* Add functions to sys that no diff shows; part of _PyRefMap_InitSys(). */
+extern int _PyRefMap_AddSysFunctions(PyObject *sysmod, PyMethodDef *methods);
+/* In Python/refmap_record_sys.c: add sys.refmap_record() and its like. */
+extern int _PyRefMap_InitRecordSys(PyObject *sysmod);
 /* Take the value of -X refmap=VALUE and of PYTHONREFMAPDUMP; each is NULL when
    absent. */
 extern PyStatus _PyRefMap_ReadConfig(const wchar_t *xoption, const char *env);

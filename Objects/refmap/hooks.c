@@ -11,12 +11,14 @@
 
 #include "layers.h"
 #include "pycore_object.h"        // _Py_RefTotal
+#include "pycore_refmap_record.h" // _PyRefMap_recording
 #include "pycore_refmap_test.h"   // _PyRefMap_SetLastBirth()
 
 #include <errno.h>
 #include <unistd.h>               // write()
 
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define FRAME __builtin_frame_address(0)
 
 
 /* --- one slot --------------------------------------------------------------- */
@@ -129,21 +131,6 @@ refmap_store(refmap_state_t *map, const refmap_place_t *place, Py_ssize_t count,
     refmap_set(place->block, place->i, slot);
 }
 
-/* The slot of an address as it is now; nothing if there is none. `map` may be
-   NULL. */
-static refmap_slot_t
-refmap_look(refmap_state_t *map, uintptr_t address)
-{
-    refmap_slot_t nothing = {0};
-    refmap_block_t *block = map != NULL
-                            ? _PyRefMap_Find(map, refmap_page(address)) : NULL;
-    if (block == NULL) {
-        return nothing;
-    }
-    refmap_slot_t slot = refmap_get(block, refmap_slot_index(address));
-    return slot.is_odd == ((address & 8) != 0) ? slot : nothing;
-}
-
 Py_ssize_t
 _PyRefMap_Count(void *op)
 {
@@ -176,6 +163,9 @@ refmap_add(const void *op, Py_ssize_t n)
     refmap_place_t place = refmap_open(map, (uintptr_t)op);
     refmap_store(map, &place, place.slot.count + n, place.slot.birth);
     map->hot->totals[REFMAP_PART_SLOW] += n;
+    if (UNLIKELY(_PyRefMap_recording)) {
+        _PyRefMap_RecordChange(op, n, FRAME);
+    }
 }
 
 /* The hot path ended: take back what it did, and do it properly. */
@@ -293,6 +283,9 @@ refmap_new(void *op, uint32_t flags)
     }
     refmap_store(map, &place, 1, ++hot->births | flags);
     hot->totals[REFMAP_PART_SLOW]++;
+    if (UNLIKELY(_PyRefMap_recording && flags == 0)) {
+        _PyRefMap_RecordBirth(op, FRAME);
+    }
 }
 
 void
@@ -330,6 +323,9 @@ refmap_close(refmap_state_t *map, uintptr_t address, uint32_t birth)
 void
 _PyRefMap_DeallocSlow(PyObject *op)
 {
+    if (UNLIKELY(_PyRefMap_recording)) {
+        _PyRefMap_RecordDeath(op, FRAME);
+    }
     refmap_state_t *map = refmap_current_map();
     refmap_slot_t slot = refmap_look(map, (uintptr_t)op);
     if (refmap_is_living(slot)) {
@@ -378,6 +374,9 @@ _PyRefMap_FreeSlow(void *ptr)
     if (slot.count != 0 || slot.birth != 0) {
         refmap_close(map, (uintptr_t)ptr, 0);
     }
+    if (UNLIKELY(_PyRefMap_recording)) {
+        _PyRefMap_RecordFree(ptr);
+    }
 }
 
 
@@ -389,11 +388,11 @@ _PyRefMap_Take(void *ptr)
     refmap_state_t *map = refmap_current_map();
     refmap_slot_t slot = refmap_look(map, (uintptr_t)ptr);
     if (!refmap_is_living(slot)) {
-        return (refmap_moved_t){0, 0};
+        return (refmap_moved_t){0};
     }
     refmap_place_t place = refmap_open(map, (uintptr_t)ptr);
     refmap_store(map, &place, 0, 0);
-    return (refmap_moved_t){slot.count, slot.birth};
+    return (refmap_moved_t){slot.count, slot.birth, ptr};
 }
 
 void
@@ -408,6 +407,9 @@ _PyRefMap_Put(void *ptr, refmap_moved_t moved)
         refmap_close_stale(map, &place);
     }
     refmap_store(map, &place, moved.count, moved.birth);
+    if (UNLIKELY(_PyRefMap_recording)) {
+        _PyRefMap_RecordMove(moved.from, ptr, FRAME);
+    }
 }
 
 

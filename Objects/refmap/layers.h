@@ -45,6 +45,8 @@ extern void _PyRefMap_Remember_lock_held(refmap_state_t *map,
 extern void _PyRefMap_Forget(refmap_state_t *map, uintptr_t page);
 /* Empty the lookaside, so that each page's next touch is noticed. */
 extern void _PyRefMap_ForgetAll_lock_held(refmap_state_t *map);
+/* Keep the lookaside empty, so that each hook takes the slow path, or use it again. */
+extern void _PyRefMap_Bypass_lock_held(refmap_state_t *map, int on);
 /* Bytes of the directory that may have been written to. */
 extern Py_ssize_t _PyRefMap_DirectoryBytes(const refmap_state_t *map);
 
@@ -83,6 +85,29 @@ extern int _PyRefMap_AddToTable_lock_held(refmap_state_t *map,
                                           refmap_block_t *block);
 extern void _PyRefMap_RemoveFromTable_lock_held(refmap_state_t *map,
                                                 refmap_block_t *block);
+
+/* The slot of an address as it is now; nothing if there is none. `map` may be
+   NULL. */
+static inline refmap_slot_t
+refmap_look(refmap_state_t *map, uintptr_t address)
+{
+    refmap_slot_t nothing = {0};
+    refmap_block_t *block = map != NULL
+                            ? _PyRefMap_Find(map, refmap_page(address)) : NULL;
+    if (block == NULL) {
+        return nothing;
+    }
+    refmap_slot_t slot = refmap_get(block, refmap_slot_index(address));
+    return slot.is_odd == ((address & 8) != 0) ? slot : nothing;
+}
+
+/* The serial number of the birth of the object that lives at an address; 0: none. */
+static inline uint32_t
+_PyRefMap_LivingBirth(uintptr_t address)
+{
+    return refmap_living_birth(refmap_look(refmap_current_map(), address))
+           & REFMAP_BIRTH_SERIAL;
+}
 
 /* --- read.c: memory that may be gone ----------------------------------------- */
 
@@ -161,9 +186,21 @@ extern refmap_block_t *_PyRefMap_WritableBlock(refmap_state_t *map,
 /* Give back all blocks that are empty. */
 extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
 
+/* Evidence about each reference, while it is wanted: see record.h for what these offer each
+   other, and pycore_refmap_record.h for the rest. */
+/* --- record_table.c: a table of addresses ---------------------------------------- */
+/* --- record_stack.c: C stacks ------------------------------------------------------ */
+/* --- record_return.c: what functions return ------------------------------------------ */
+/* --- record_tape.c: the records -------------------------------------------------------- */
+/* --- record_places.c: places in memory ---------------------------------------------------- */
+/* --- record.c: the events ------------------------------------------------------------------- */
+
 /* --- hooks.c: what happens to references ------------------------------------------ */
 
 /* --- maps.c: life of the maps ------------------------------------------------------ */
+
+/* Bypass the lookasides of all maps, also of those that are opened meanwhile. */
+extern void _PyRefMap_BypassAll(int on);
 
 /* --- records.c: what is told of objects --------------------------------------------- */
 
@@ -175,5 +212,7 @@ extern void _PyRefMap_SortRecords(refmap_records_t *records);
 /* --- diff.c: what changed between two snapshots --------------------------------------- */
 
 /* --- verify.c: the map against the memory --------------------------------------------- */
+
+/* --- record_switch.c: recording on and off --------------------------------------------- */
 
 #endif  // !Py_REFMAP_LAYERS_H

@@ -119,10 +119,17 @@ _PyRefMap_ReleaseHot(refmap_state_t *map)
     map->hot = NULL;
 }
 
+/* Is `recent` what stands in for the directory? */
+static int
+refmap_uses_recent(const refmap_state_t *map)
+{
+    return map->npages == 0 || map->is_bypassed;
+}
+
 refmap_block_t *
 _PyRefMap_Lookaside(const refmap_state_t *map, uintptr_t page)
 {
-    if (map->npages == 0) {
+    if (refmap_uses_recent(map)) {
         size_t i = page % REFMAP_RECENT;
         refmap_block_t *block = map->recent[i];
         return block != NULL && block->page == page ? block : NULL;
@@ -155,7 +162,7 @@ void
 _PyRefMap_Remember_lock_held(refmap_state_t *map, refmap_block_t *block)
 {
     uintptr_t page = block->page;
-    if (map->npages == 0) {
+    if (refmap_uses_recent(map)) {
         map->recent[page % REFMAP_RECENT] = block;
         return;
     }
@@ -174,7 +181,7 @@ _PyRefMap_Forget(refmap_state_t *map, uintptr_t page)
     if (_PyRefMap_Lookaside(map, page) == NULL) {
         return;
     }
-    if (map->npages == 0) {
+    if (refmap_uses_recent(map)) {
         map->recent[page % REFMAP_RECENT] = NULL;
     }
     else {
@@ -185,7 +192,7 @@ _PyRefMap_Forget(refmap_state_t *map, uintptr_t page)
 void
 _PyRefMap_ForgetAll_lock_held(refmap_state_t *map)
 {
-    if (map->npages == 0) {
+    if (refmap_uses_recent(map)) {
         memset(map->recent, 0, sizeof(map->recent));
     }
     for (size_t i = 0; i < map->nranges; i++) {
@@ -197,6 +204,15 @@ _PyRefMap_ForgetAll_lock_held(refmap_state_t *map)
         range->low = range->start + REFMAP_RANGE_PAGES;
         range->high = range->start;
     }
+}
+
+void
+_PyRefMap_Bypass_lock_held(refmap_state_t *map, int on)
+{
+    // What is known is of no use any more: once before, and once after.
+    _PyRefMap_ForgetAll_lock_held(map);
+    map->is_bypassed = on;
+    _PyRefMap_ForgetAll_lock_held(map);
 }
 
 Py_ssize_t

@@ -8,6 +8,7 @@
 #include "pycore_initconfig.h"    // _PyStatus_ERR()
 #include "pycore_object.h"        // _Py_GetGlobalRefTotal()
 #include "pycore_pystate.h"       // HEAD_LOCK()
+#include "pycore_refmap_record.h" // _PyRefMap_RecordAfterFork()
 #include "pycore_refmap_test.h"   // _PyRefMap_TableSizes()
 #include "pycore_runtime.h"       // _PyRuntime
 
@@ -16,6 +17,9 @@ static refmap_state_t nobody;
 
 /* Guards refmap_state_t.next. Taken before the mutex of a map. */
 static PyMutex maps_mutex;
+
+/* Of maps that are opened from now on. */
+static int is_bypassed;
 
 void
 _PyRefMap_Attach(PyThreadState *tstate)
@@ -72,6 +76,7 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
                              "needs 256 GiB of it");
     }
     PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
+    map->is_bypassed = is_bypassed;
     map->next = _PyRefMap_Main()->next;
     _PyRefMap_Main()->next = map;
     PyMutex_Unlock(&maps_mutex);
@@ -80,6 +85,19 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
     refmap_own(map, interp);
     HEAD_UNLOCK(&_PyRuntime);
     return _PyStatus_OK();
+}
+
+void
+_PyRefMap_BypassAll(int on)
+{
+    PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
+    is_bypassed = on;
+    for (refmap_state_t *map = _PyRefMap_Main(); map != NULL; map = map->next) {
+        refmap_lock(map);
+        _PyRefMap_Bypass_lock_held(map, on);
+        refmap_unlock(map);
+    }
+    PyMutex_Unlock(&maps_mutex);
 }
 
 
@@ -267,6 +285,7 @@ _PyRefMap_AfterFork(void)
     for (refmap_state_t *map = _PyRefMap_Main(); map != NULL; map = map->next) {
         _PyMutex_at_fork_reinit(&map->mutex);
     }
+    _PyRefMap_RecordAfterFork();
 }
 
 #endif  // Py_REFCOUNT_MAP

@@ -188,10 +188,11 @@ typedef struct {
    `mutex`, and who reads them without holding the GIL holds `mutex` too. */
 struct _refmap_state {
     // The lookaside: see _PyRefMap_hot. Where its directory may not be written
-    // to, `recent` by page number modulo its size.
+    // to, or is bypassed, `recent` by page number modulo its size.
     _PyRefMap_hot *hot;
     size_t directory_size;      // in bytes
     size_t npages;              // length of the directory; 0: read-only
+    int is_bypassed;            // the directory stays empty: see record.h
     refmap_block_t *recent[REFMAP_RECENT];
     Py_ssize_t unattributed;
     Py_ssize_t untracked;       // times that memory for a block was missing

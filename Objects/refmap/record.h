@@ -1,0 +1,237 @@
+/* The recorder: what happens to the references of watched objects, with the C stack,
+   until it is stopped.  Shared by record*.c only; who else wants a recording reads
+   pycore_refmap_record.h, which also tells its format.
+
+   While it is on, the lookaside of each map is bypassed, so that every hook takes
+   the slow path, where one test of _PyRefMap_recording finds the recorder.
+
+   An *activation* is one call of a C function; its *slot* is the address of the word
+   that holds its return address.  A *token* is one reference of a watched object.  Its
+   holder is an activation at first; when that returns, the token goes to the caller if
+   the object is returned, to the activation on whose part of the stack a word came to
+   hold the object, or to a *place* in memory. */
+#ifndef Py_REFMAP_RECORD_H
+#define Py_REFMAP_RECORD_H
+
+#include "layers.h"
+#include "pycore_refmap_record.h"
+
+#ifdef REFMAP_RECORDS
+
+/* Frames of a record. Of 45 real leaks the guilty function was at most 17 deep. */
+#define REFMAP_DEPTH 32
+/* _Py_Dealloc() within _Py_Dealloc(): CPython's trashcan allows 50. */
+#define REFMAP_DEATHS 64
+typedef struct {
+    uintptr_t pc;               // a return address in the function
+    uintptr_t slot;             // of the function's activation
+} refmap_frame_t;
+
+/* An object whose _Py_Dealloc() runs. */
+typedef struct {
+    uintptr_t address;
+    uintptr_t type;
+    uint64_t birth;
+    refmap_frame_t frame;       // in _Py_Dealloc()
+} refmap_death_t;
+
+/* An activation whose return address was exchanged. */
+typedef struct {
+    uintptr_t slot;
+    uint32_t first;             // token, linked by .next_of_holder
+    uint32_t ntokens;
+} refmap_activation_t;
+
+/* What the recorder keeps of a thread. Touched by that thread only. */
+typedef struct _refmap_thread refmap_thread_t;
+struct _refmap_thread {
+    unsigned number;
+    int busy;                   // in the recorder: what it does is not recorded
+    uint64_t recording;         // the one that the rest belongs to
+    uintptr_t low, high;        // its stack
+    // The hook before this one.
+    refmap_frame_t last[REFMAP_DEPTH];
+    int nlast;
+    uintptr_t last_object;
+    refmap_death_t deaths[REFMAP_DEATHS];   // innermost last
+    int ndeaths;
+    refmap_activation_t *activations;       // innermost last
+    size_t nactivations;
+    size_t activations_allocated;
+};
+
+typedef struct {
+    uintptr_t object;           // 0: it died
+    uint32_t next_of_object;
+    uint32_t next_of_holder;
+    uint32_t nolder;
+    uintptr_t older[6];         // stack words that held the object before
+} refmap_token_t;
+
+/* --- record_table.c: address -> number --------------------------------------- */
+
+/* Open addressing. Zero-initialise, then _PyRefMap_TableClear(). */
+typedef struct {
+    struct { uintptr_t key; uint64_t value; } *items;
+    size_t used;                // erased ones included
+    size_t mask;                // size - 1, a power of two
+} refmap_table_t;
+
+/* Where the number of `key`, which is neither 0 nor 1, is kept; NULL: nowhere. */
+extern uint64_t *_PyRefMap_TableFind(const refmap_table_t *table, uintptr_t key);
+/* The same; it is added with the number 0 if need be. NULL on out of memory. */
+extern uint64_t *_PyRefMap_TableAdd(refmap_table_t *table, uintptr_t key);
+extern void _PyRefMap_TableRemove(refmap_table_t *table, uintptr_t key);
+extern void _PyRefMap_TableClear(refmap_table_t *table);
+
+/* --- record_stack.c: C stacks ---------------------------------------------------- */
+
+/* Call `see` for each mapping of this process, by address, until it does not return
+   0. `path` may be empty. Return -1 if they can't be read. */
+typedef struct {
+    uintptr_t start, end, offset;
+    int readable, writable, executable;
+    const char *path;
+} refmap_mapping_t;
+extern int _PyRefMap_EachMapping(int (*see)(const refmap_mapping_t *, void *),
+                                 void *arg);
+/* Forget what is known of code; `transparent` are (start, length), copied. Return -1 on
+   out of memory. */
+extern int _PyRefMap_StartStacks(const uintptr_t (*transparent)[2], size_t n);
+/* Does a call instruction of mapped code come before `pc`? */
+extern int _PyRefMap_IsReturnAddress(uintptr_t pc);
+/* Is it in a function that never holds a reference of its own? */
+extern int _PyRefMap_IsTransparent(uintptr_t pc);
+/* Walk the frame pointers from the frame at `fp`, whose function is left out. Return how
+   many frames were found, at most `max`. */
+extern int _PyRefMap_Walk(const refmap_thread_t *thread, uintptr_t fp,
+                          refmap_frame_t *frames, int max);
+/* Fill the bounds of the calling thread's stack. Return -1 if they are unknown. */
+extern int _PyRefMap_StackBounds(refmap_thread_t *thread);
+
+/* --- record_return.c: what functions return ------------------------------------------ */
+
+/* The address by which return addresses are exchanged. */
+extern uintptr_t _PyRefMap_TrampolineAddress(void);
+/* Reserve the memory that the trampoline needs; return -1 if that can't be had. */
+extern int _PyRefMap_StartReturns(void);
+/* What the return address in `slot` was before it was exchanged; 0: it was not. */
+extern uintptr_t _PyRefMap_RealReturn(uintptr_t slot);
+/* Exchange the return addresses of these frames, as far as memory allows. */
+extern void _PyRefMap_ExchangeReturns(refmap_thread_t *thread,
+                                      const refmap_frame_t *frames, int n);
+/* Forget the activations that were left without a return, by longjmp() for example. `sp`:
+   all below it is free. What they held is given to `abandon`. */
+extern void _PyRefMap_PruneActivations(refmap_thread_t *thread, uintptr_t sp,
+        void (*abandon)(refmap_thread_t *, refmap_activation_t));
+/* For those of whom nothing more is to be said. */
+extern void _PyRefMap_DropActivation(refmap_thread_t *thread,
+                                     refmap_activation_t activation);
+/* The activation at `slot`, borrowed, or NULL. */
+extern refmap_activation_t *_PyRefMap_FindActivation(refmap_thread_t *thread,
+                                                     uintptr_t slot);
+/* In record.c: the activation at activation.slot is returning `value`. */
+extern void _PyRefMap_RecordReturn(refmap_thread_t *thread,
+                                   refmap_activation_t activation,
+                                   uintptr_t value);
+/* In record.c: of the calling thread, NULL if there is none yet. */
+extern refmap_thread_t *_PyRefMap_RecordThread(void);
+
+/* --- record_tape.c: the records ------------------------------------------------------- */
+
+struct _refmap_tape {
+    uint64_t *words;
+    size_t used, allocated;     // in words
+    // What did not fit.
+    uint64_t lost_records, lost_tokens, lost_memory;
+};
+extern struct _refmap_tape _PyRefMap_tape;
+
+/* An empty tape for `limit` bytes. Return -1 on out of memory. */
+extern int _PyRefMap_StartTape(size_t limit);
+extern void _PyRefMap_ClearTape(void);
+/* Room for a record of `nwords` words, the first of which is filled in; NULL: there is
+   no room, which is counted. */
+extern uint64_t *_PyRefMap_TapeRecord(int kind, int nframes, unsigned thread,
+                                      size_t nwords);
+extern uint64_t *_PyRefMap_TapeFrames(uint64_t *word,
+                                      const refmap_frame_t *frames, int n);
+/* The Python code that runs, and its line: (index << 32) | line, or 0. */
+extern uint64_t _PyRefMap_TapeCode(void);
+/* Record a type, its bases, too, if that was not done yet. NULL is allowed. */
+extern void _PyRefMap_TapeType(PyTypeObject *type);
+/* The record whose second word has this index is none any more. */
+extern void _PyRefMap_TapeErase(size_t index);
+/* Record which code is mapped where, and what was lost. */
+extern void _PyRefMap_TapeEnd(void);
+
+/* --- record_places.c: places in memory --------------------------------------------------- */
+
+/* A word in memory that holds a watched object. */
+typedef struct {
+    uintptr_t location;
+    uintptr_t object;
+    uintptr_t base;             // object or block that it lies in; 0: unknown
+    uintptr_t type;             // of the base if that is an object
+    uint32_t token;
+} refmap_position_t;
+
+#define REFMAP_FOUND 8          // positions at most, of one search
+
+extern int _PyRefMap_StartPlaces(void);
+extern void _PyRefMap_StopPlaces(void);
+/* Memory came to be, or goes. */
+extern void _PyRefMap_AddRegion(uintptr_t start, size_t size);
+extern void _PyRefMap_RemoveRegion(uintptr_t start);
+/* The object was born; its memory may be from a free list. */
+extern void _PyRefMap_AddObjectRegion(uintptr_t address, int is_keys);
+/* Search words that hold `object` and are not known yet, in young memory, in objects
+   that the stack from `sp` on leads to, and at `thoroughly` everywhere, while there is
+   time for it. Return how many were found. */
+extern int _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
+                                  uintptr_t sp, int thoroughly,
+                                  refmap_position_t found[REFMAP_FOUND]);
+/* The position that was found for a token: 1 if there is one. */
+extern int _PyRefMap_KnownPosition(uint32_t token, refmap_position_t *position);
+/* Watch a position from now on. */
+extern void _PyRefMap_WatchPosition(const refmap_position_t *position);
+/* Call `gone` for each position that holds its object no more, and forget it. */
+extern void _PyRefMap_PollPositions(
+        void (*gone)(const refmap_position_t *, uintptr_t now, void *),
+        void *arg);
+/* Forget the positions in `base`; call `gone` for those that still hold theirs. */
+extern void _PyRefMap_ForgetBase(uintptr_t base,
+        void (*gone)(const refmap_position_t *, uintptr_t now, void *),
+        void *arg);
+/* `object` died, or moved. */
+extern void _PyRefMap_ForgetObject(uintptr_t object);
+extern void _PyRefMap_MoveObject(uintptr_t from, uintptr_t to);
+
+/* --- record.c: the events ---------------------------------------------------------------- */
+
+/* What is watched, and what is recorded besides; owned. */
+typedef struct {
+    char **names;               // of types
+    size_t nnames, names_allocated;
+    refmap_table_t births;      // n of the n-th birth after `first_birth`, plus 2
+    uint64_t first_birth;
+    int returns, places, blocks;
+} refmap_record_options_t;
+
+/* Begin a new recording, which is off so far; `options` become the recorder's. Return -1
+   on out of memory. */
+extern int _PyRefMap_PrepareRecording(refmap_record_options_t *options);
+/* Watch the object at `address`. Return -1 on out of memory. */
+extern int _PyRefMap_Watch(uintptr_t address);
+extern void _PyRefMap_SwitchRecording(int on);
+/* In record_switch.c. */
+extern void _PyRefMap_ClearWatch(refmap_record_options_t *options);
+
+/* A block of memory was allocated, was freed, or moved. Domain: 0 raw, 1 mem, 2 obj. */
+extern void _PyRefMap_RecordAlloc(void *ptr, size_t size, int domain, void *fp);
+extern void _PyRefMap_RecordFreeBlock(void *ptr, void *fp);
+extern void _PyRefMap_RecordMoveBlock(void *from, void *to, size_t size,
+                                      int domain, void *fp);
+
+#endif  // REFMAP_RECORDS
+#endif  // !Py_REFMAP_RECORD_H

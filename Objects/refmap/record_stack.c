@@ -1,0 +1,283 @@
+/* The C stack, walked by frame pointers.  Libraries may have been compiled without them,
+   so every step is checked: a frame lies in the thread's stack above the one before, and
+   its return address comes after a call instruction in mapped code. */
+
+#include "Python.h"
+
+#ifdef Py_REFCOUNT_MAP
+
+#include "record.h"
+
+#ifdef REFMAP_RECORDS
+
+#include <fcntl.h>                // open()
+#include <pthread.h>              // pthread_getattr_np()
+#include <unistd.h>               // read()
+
+/* --- mappings ----------------------------------------------------------------- */
+
+/* A line of /proc/self/maps is a few numbers and a path. */
+#define LINE_MAX_SIZE 4352
+
+/* See proc_pid_maps(5). */
+static int
+refmap_parse_mapping(char *line, refmap_mapping_t *mapping)
+{
+    char *p = line;
+    mapping->start = strtoull(p, &p, 16);
+    if (*p++ != '-') {
+        return -1;
+    }
+    mapping->end = strtoull(p, &p, 16);
+    if (strlen(p) < 6) {
+        return -1;
+    }
+    mapping->readable = p[1] == 'r';
+    mapping->writable = p[2] == 'w';
+    mapping->executable = p[3] == 'x';
+    mapping->offset = strtoull(p + 6, &p, 16);
+    // Device and inode.
+    for (int i = 0; i < 2; i++) {
+        p += strspn(p, " ");
+        p += strcspn(p, " ");
+    }
+    mapping->path = p + strspn(p, " ");
+    return 0;
+}
+
+int
+_PyRefMap_EachMapping(int (*see)(const refmap_mapping_t *, void *), void *arg)
+{
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    char line[LINE_MAX_SIZE];
+    size_t len = 0;
+    int stop = 0;
+    while (!stop) {
+        ssize_t n = read(fd, line + len, sizeof(line) - 1 - len);
+        if (n <= 0) {
+            break;
+        }
+        len += (size_t)n;
+        char *start = line, *end;
+        while (!stop
+               && (end = memchr(start, '\n', len - (size_t)(start - line))) != NULL)
+        {
+            *end = '\0';
+            refmap_mapping_t mapping;
+            stop = refmap_parse_mapping(start, &mapping) == 0
+                   && see(&mapping, arg);
+            start = end + 1;
+        }
+        len -= (size_t)(start - line);
+        memmove(line, start, len);
+    }
+    close(fd);
+    return 0;
+}
+
+
+/* --- code ------------------------------------------------------------------------ */
+
+#define MAX_TEXTS 1024
+/* Return addresses that were looked at before, direct-mapped. */
+#define KNOWN 16384
+/* How often an unknown address may lead to a look at the mappings. */
+#define MAX_REREADS 200
+
+enum { IS_RETURN = 1, IS_TRANSPARENT = 2 };
+
+static struct { uintptr_t start, end; } texts[MAX_TEXTS];
+static size_t ntexts;
+static int nrereads;
+static struct { uintptr_t pc; int what; } known[KNOWN];
+static uintptr_t (*transparent)[2];     // sorted
+static size_t ntransparent;
+
+static int
+refmap_see_text(const refmap_mapping_t *mapping, void *Py_UNUSED(arg))
+{
+    if (mapping->readable && mapping->executable) {
+        texts[ntexts].start = mapping->start;
+        texts[ntexts].end = mapping->end;
+        ntexts++;
+    }
+    return ntexts == MAX_TEXTS;
+}
+
+static void
+refmap_read_texts(void)
+{
+    ntexts = 0;
+    (void)_PyRefMap_EachMapping(refmap_see_text, NULL);
+}
+
+static int
+refmap_in_text(uintptr_t pc)
+{
+    size_t low = 0, high = ntexts;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (texts[middle].end <= pc) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    // The longest call instruction has seven bytes.
+    return low < ntexts && texts[low].start + 7 <= pc;
+}
+
+/* Is there a call, relative (E8) or indirect (FF /2), in front of `pc`? See Intel's
+   manual, volume 2, "CALL". */
+static int
+refmap_after_call(uintptr_t pc)
+{
+    const unsigned char *p = (const unsigned char *)pc;
+    if (p[-5] == 0xe8) {
+        return 1;
+    }
+    for (int k = 2; k <= 7; k++) {
+        if (p[-k] == 0xff && (p[-k + 1] & 0x38) == 0x10) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int
+refmap_in_transparent(uintptr_t pc)
+{
+    // A return address may be the first after its function.
+    uintptr_t address = pc - 1;
+    size_t low = 0, high = ntransparent;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (transparent[middle][0] + transparent[middle][1] <= address) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    return low < ntransparent && transparent[low][0] <= address;
+}
+
+static int
+refmap_know(uintptr_t pc)
+{
+    size_t i = (pc ^ pc >> 14) % KNOWN;
+    if (known[i].pc == pc) {
+        return known[i].what;
+    }
+    if (!refmap_in_text(pc)) {
+        // Of a library that was loaded meanwhile?
+        if (pc >> REFMAP_ADDRESS_BITS != 0 || pc < REFMAP_PAGE_SIZE
+            || nrereads >= MAX_REREADS)
+        {
+            return 0;
+        }
+        nrereads++;
+        refmap_read_texts();
+        if (!refmap_in_text(pc)) {
+            return 0;
+        }
+    }
+    known[i].what = (refmap_after_call(pc) ? IS_RETURN : 0)
+                    | (refmap_in_transparent(pc) ? IS_TRANSPARENT : 0);
+    known[i].pc = pc;
+    return known[i].what;
+}
+
+int
+_PyRefMap_IsReturnAddress(uintptr_t pc)
+{
+    return refmap_know(pc) & IS_RETURN;
+}
+
+int
+_PyRefMap_IsTransparent(uintptr_t pc)
+{
+    return (refmap_know(pc) & IS_TRANSPARENT) != 0;
+}
+
+static int
+refmap_compare_ranges(const void *left, const void *right)
+{
+    uintptr_t a = *(const uintptr_t *)left, b = *(const uintptr_t *)right;
+    return (a > b) - (a < b);
+}
+
+int
+_PyRefMap_StartStacks(const uintptr_t (*ranges)[2], size_t n)
+{
+    _PyRefMap_RawFree(transparent, ntransparent * sizeof(*transparent));
+    transparent = NULL;
+    ntransparent = 0;
+    memset(known, 0, sizeof(known));
+    nrereads = 0;
+    refmap_read_texts();
+    if (n > 0) {
+        transparent = _PyRefMap_Malloc(n * sizeof(*transparent));
+        if (transparent == NULL) {
+            return -1;
+        }
+        memcpy(transparent, ranges, n * sizeof(*transparent));
+        qsort(transparent, n, sizeof(*transparent), refmap_compare_ranges);
+        ntransparent = n;
+    }
+    return 0;
+}
+
+
+/* --- frames ------------------------------------------------------------------------ */
+
+int
+_PyRefMap_Walk(const refmap_thread_t *thread, uintptr_t fp,
+               refmap_frame_t *frames, int max)
+{
+    int n = 0;
+    while (n < max) {
+        if ((fp & 7) != 0 || fp < thread->low || fp >= thread->high - 32) {
+            break;
+        }
+        uintptr_t next = ((const uintptr_t *)fp)[0];
+        uintptr_t pc = ((const uintptr_t *)fp)[1];
+        if (pc == _PyRefMap_TrampolineAddress()) {
+            pc = _PyRefMap_RealReturn(fp + sizeof(uintptr_t));
+        }
+        if (next <= fp || next >= thread->high - 32
+            || !_PyRefMap_IsReturnAddress(pc))
+        {
+            break;
+        }
+        frames[n++] = (refmap_frame_t){pc, next + sizeof(uintptr_t)};
+        fp = next;
+    }
+    return n;
+}
+
+int
+_PyRefMap_StackBounds(refmap_thread_t *thread)
+{
+    pthread_attr_t attr;
+    void *low;
+    size_t size;
+    if (pthread_getattr_np(pthread_self(), &attr) != 0) {
+        return -1;
+    }
+    int failed = pthread_attr_getstack(&attr, &low, &size);
+    pthread_attr_destroy(&attr);
+    if (failed) {
+        return -1;
+    }
+    thread->low = (uintptr_t)low;
+    thread->high = (uintptr_t)low + size;
+    return 0;
+}
+
+#endif  // REFMAP_RECORDS
+#endif  // Py_REFCOUNT_MAP
