@@ -1,7 +1,5 @@
 """Return addresses: the C function, the file and the line of a call."""
 
-import bisect
-
 import gdb
 
 
@@ -10,7 +8,6 @@ class CodeNames:
 
     def __init__(self):
         self.known = {}             # return address -> sites
-        self.tables = {}            # name of a file -> ([address], [line])
 
     def sites(self, address):
         """Return [(function, file, line)] of the call that returns to
@@ -29,28 +26,16 @@ class CodeNames:
             block = gdb.block_for_pc(pc)
         except (gdb.error, RuntimeError):
             block = None
-        found, start = [], pc
+        found = []
         file, line = place.symtab and place.symtab.filename, place.line
         while file and block and not (block.is_static or block.is_global):
-            if block.function is not None:
-                if found:
-                    file, line = self.line_before(block.function.symtab, start)
-                found.append((block.function.name, file, line))
-                start = block.start
+            function = block.function
+            if function is not None:
+                found.append((function.name, file, line))
+                # Of a function that was inlined it is the line of the call.
+                file, line = function.symtab.filename, function.line
             block = block.superblock
         return found
-
-    def line_before(self, symtab, address):
-        """Return the file and the line of the statement that the code at
-        `address` was inlined into: gdb does not say it."""
-        table = self.tables.get(symtab.filename)
-        if table is None:
-            items = sorted((item.pc, item.line) for item in symtab.linetable()
-                           if item.line)
-            table = [pc for pc, _ in items], [line for _, line in items]
-            self.tables[symtab.filename] = table
-        at = bisect.bisect_right(table[0], address) - 1
-        return symtab.filename, table[1][at] if at >= 0 else 0
 
     def from_symbols(self, pc):
         """Without debug information: the function only."""
