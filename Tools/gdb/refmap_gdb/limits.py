@@ -17,7 +17,6 @@ MAX_BASES = 100                 # base types of a type
 MAX_MEMBERS = 1000              # of a type
 MAX_NAME = 255                  # bytes of a type's name
 MAX_SHOWN = 100                 # lines of a list, unless told
-MAX_FRAMES = 8                  # of a record, unless told
 REPR_LEN = 200                  # characters of an object's representation
 LONG_TEXT = 4096                # longer strings are not given to libpython.py
 

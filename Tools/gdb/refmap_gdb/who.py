@@ -1,5 +1,7 @@
 """What was recorded of one object: who took references, who gave them back."""
 
+import itertools
+
 from .backtrace import ShortBacktrace
 from .code import CodeNames, site_text
 from .errors import RefmapError
@@ -110,7 +112,7 @@ class HistoryReport:
 
     def lines(self, first, limit, frames):
         """Yield the lines about `limit` records from number `first` on, each
-        with that many frames."""
+        with that many frames; None: those that lead to the Python code."""
         for number, record in enumerate(self.history.records[first - 1:],
                                         first):
             if number >= first + limit:
@@ -149,8 +151,7 @@ class HistoryReport:
         if n > 0 and token:
             last = f' to {token + n - 1}' if n > 1 else ''
             text += f': reference {token}{last}'
-        return (f'{text}, ob_refcnt {signed(words[4])}'
-                f'{self.python_text(words[6])}')
+        return text + self.python_text(words[6])
 
     def death_lines(self, record):
         """The objects that died around it, the innermost first."""
@@ -199,10 +200,13 @@ class HistoryReport:
     def frame_lines(self, frames, limit):
         """Yield the C frames; who calls the hooks of the map is of interest."""
         shown = 0
-        for address, _ in frames:
-            for site in self.code_names.sites(address):
-                if not ShortBacktrace.SKIPPED.match(site[0]):
-                    shown += 1
-                    if shown > limit:
-                        return
-                    yield f'  C      {site_text(site)}'
+        for site in itertools.chain.from_iterable(
+                self.code_names.sites(address) for address, _ in frames):
+            if ShortBacktrace.SKIPPED.match(site[0]):
+                continue
+            if shown == limit:
+                break
+            shown += 1
+            yield f'  C      {site_text(site)}'
+            if limit is None and site[0] == '_PyEval_EvalFrameDefault':
+                break

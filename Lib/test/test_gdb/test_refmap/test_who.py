@@ -39,6 +39,7 @@ class RecordedTests:
     """py-refmap-who; mixed into test cases."""
 
     COMMANDS = ['py-refmap-who $victim', 'py-refmap-who $victim --frames 0',
+                'py-refmap-who $victim --limit 1 --frames 30',
                 'py-refmap-who $victim --from 2 --limit 1 --frames 1',
                 'py-refmap-who $dead', 'py-refmap-who $keep', 'py-refmap-who',
                 'py-refmap-who 5', 'py-refmap-break-birth 5']
@@ -78,25 +79,29 @@ class RecordedTests:
         self.assertEqual(sorted(map(int, heads)),
                          list(range(1, len(heads) + 1)))
         program = re.escape(self.program.script)
-        self.assertRegex(heads['1'], rf'^born: reference 1, ob_refcnt 1, make at '
-                                     rf'{program}:8$')
-        self.assertIn('+1: reference 2, ob_refcnt 2', output)
-        self.assertRegex(output, r'(?m)^\d+: -1, ob_refcnt \d+, <module> at '
-                                 rf'{program}:16$')
+        self.assertRegex(heads['1'], rf'^born: reference 1, make at {program}:8$')
+        self.assertRegex(output, r'(?m)^\d+: \+1: reference 2, <module> at '
+                                 rf'{program}:14$')
+        self.assertRegex(output, rf'(?m)^\d+: -1, <module> at {program}:16$')
         # The function that took it, and the line, not those of the map.
         self.assertRegex(output, r'(?m)^  C      PyType_GenericAlloc at .*'
                                  r'typeobject.c:\d+$')
         self.assertRegex(output, r'(?m)^  C      _PyEval_EvalFrameDefault at .*:\d+$')
         self.assertNotRegex(output, r'(?m)^  C      \w*(refmap|RefMap|Py_INCREF)')
         # Where the references went.
-        self.assertRegex(output, r'(?m)^\d+: reference 1: PyType_GenericAlloc '
-                                 r'returns it to \w+$')
-        self.assertRegex(output, r'bytes inside the list at 0x[0-9a-f]+')
+        self.assertRegex(output, r'(?m)^\d+: reference \d+: \w+ returns, '
+                                 r'_PyEval_EvalFrameDefault has it on its stack$')
+        self.assertRegex(output, r'reference \d+ is (found )?at 0x[0-9a-f]+, '
+                                 r'\d+ bytes inside ')
+        # No further than to the Python code.
+        self.assertNotIn('PyEval_EvalCode', output)
 
     def test_numbers_of_lines(self):
         all_heads = self.heads('py-refmap-who $victim')
         answer = self.say('py-refmap-who $victim --frames 0')
         self.assertNotIn('  C  ', answer.output)
+        answer = self.say('py-refmap-who $victim --limit 1 --frames 30')
+        self.assertRegex(answer.output, '(?m)^  C      main at ')
         answer = self.say('py-refmap-who $victim --from 2 --limit 1 --frames 1')
         self.assertEqual(answer.lines[1], f'2: {all_heads["2"]}')
         self.assertEqual(answer.lines[-1], f'... {len(all_heads) - 2} more (see '

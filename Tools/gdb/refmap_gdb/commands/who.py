@@ -1,7 +1,7 @@
 """py-refmap-who: what was recorded of an object."""
 
 from ..arguments import address_of
-from ..limits import MAX_FRAMES, MAX_SHOWN
+from ..limits import MAX_SHOWN
 from ..maps import map_of
 from ..target import Target
 from ..who import HistoryReport, ObjectHistory
@@ -14,9 +14,9 @@ class PyRefmapWho(Command):
 
 Usage: py-refmap-who EXPRESSION [--from N] [--limit N] [--frames N]
 
-Shows who took a reference and who gave one back, with the C functions (8 of
-them, unless --frames says otherwise), where each reference went, and where in
-memory it was found. If no object lives at the address, the last one that was
+Shows who took a reference and who gave one back, with the C functions between
+the Python code and it (--frames: that many), where each reference went, and where
+in memory it was found. If no object lives at the address, the last one that was
 recorded there is meant. 100 records are shown, from the first or from number N
 on."""
 
@@ -29,7 +29,7 @@ on."""
             args.fail('Which object?')
         first = max(1, args.number('from', 1))
         limit = args.number('limit', MAX_SHOWN)
-        frames = args.number('frames', MAX_FRAMES)
+        frames = args.number('frames')
         address = address_of(args.rest)
         target = Target()
         _, block = map_of(target, address)
