@@ -140,11 +140,7 @@ _PyRefMap_Count(void *op)
 uint32_t
 _PyRefMap_BirthAt(uintptr_t address)
 {
-    if (address % sizeof(void *) != 0) {
-        return 0;
-    }
-    refmap_slot_t slot = refmap_look(refmap_current_map(), address);
-    return refmap_living_birth(slot) & REFMAP_BIRTH_SERIAL;
+    return address % sizeof(void *) == 0 ? _PyRefMap_LivingBirth(address) : 0;
 }
 
 

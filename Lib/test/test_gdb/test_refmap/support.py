@@ -207,6 +207,30 @@ class RefmapTestCase(unittest.TestCase):
             State.skip(self.id(), reason)
 
 
+class ProgramTests:
+    """Asks one program what COMMANDS say; mixed into test cases, which define
+    open() and may have a SOURCE of their own."""
+
+    SOURCE = PROGRAM
+
+    @classmethod
+    def setUpClass(cls):
+        cls.program = Program(cls.SOURCE)
+        cls.addClassCleanup(cls.program.remove)
+        try:
+            cls.session = cls.open()
+        except unittest.SkipTest as exc:
+            State.skip(cls.__name__, str(exc))
+            raise
+        cls.facts = cls.program.facts
+
+    def say(self, command):
+        """Return the answer to a command, which is no error."""
+        answer = self.session[command]
+        self.assertIsNone(answer.error, command)
+        return answer
+
+
 class Program:
     """A directory with the program, its facts, and its cores."""
 

@@ -4,10 +4,10 @@ import re
 import sys
 import unittest
 
-from .support import (Program, RefmapTestCase, Session, State, setUpModule,
-                      tearDownModule)
+from .support import (Program, ProgramTests, RefmapTestCase, Session,
+                      setUpModule, tearDownModule)
 
-PROGRAM = '''
+RECORDED = '''
 import json, sys
 
 class Victim: pass
@@ -35,32 +35,18 @@ stop(victim)
 '''
 
 
-class RecordedTests:
+@unittest.skipUnless(hasattr(sys, 'refmap_record'),
+                     'this interpreter can not record')
+class RecordedTests(ProgramTests):
     """py-refmap-who; mixed into test cases."""
+
+    SOURCE = RECORDED
 
     COMMANDS = ['py-refmap-who $victim', 'py-refmap-who $victim --frames 0',
                 'py-refmap-who $victim --limit 1 --frames 30',
                 'py-refmap-who $victim --from 2 --limit 1 --frames 1',
                 'py-refmap-who $dead', 'py-refmap-who $keep', 'py-refmap-who',
                 'py-refmap-who 5', 'py-refmap-break-birth 5']
-
-    @classmethod
-    def setUpClass(cls):
-        if not hasattr(sys, 'refmap_record'):
-            raise unittest.SkipTest('this interpreter can not record')
-        cls.program = Program(PROGRAM)
-        cls.addClassCleanup(cls.program.remove)
-        try:
-            cls.session = cls.open()
-        except unittest.SkipTest as exc:
-            State.skip(cls.__name__, str(exc))
-            raise
-        cls.facts = cls.program.facts
-
-    def say(self, command):
-        answer = self.session[command]
-        self.assertIsNone(answer.error, command)
-        return answer
 
     def heads(self, command):
         """Return the lines about records, by their numbers."""
