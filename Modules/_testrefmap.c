@@ -12,6 +12,7 @@
 #include "Python.h"
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_object.h"        // _Py_IMMORTAL_REFCNT
+#include "pycore_refmap_query.h"  // _PyRefMap_Hide()
 #include "pycore_refmap_test.h"   // _PyRefMap_LimitAllocations()
 
 #include <errno.h>
@@ -977,11 +978,15 @@ memory(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
 /* --- a map is closed while another thread reads its total ----------------------- */
 
+// Who reads has read; beside REFMAP_PAUSE_*.
+#define RACE_READ 4
+
 static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    int reached[3];             // by REFMAP_PAUSE_*
-} race = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {0}};
+    int hold;                   // where who closes the map is held up
+    int reached[5];
+} race = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, {0}};
 
 /* Wait until a thread was at `where`, or for so many milliseconds. */
 static void
@@ -1005,15 +1010,48 @@ race_pause(int where)
     int first = !race.reached[where];
     race.reached[where] = 1;
     pthread_cond_broadcast(&race.changed);
-    if (first && where == REFMAP_PAUSE_CLOSING) {
-        // Who closes the map goes on when the other one has begun to read.
-        race_wait(REFMAP_PAUSE_TOTAL, 10000);
+    if (first && race.hold == REFMAP_PAUSE_CLOSING) {
+        if (where == REFMAP_PAUSE_CLOSING) {
+            // Who closes the map goes on when the other one has begun to read.
+            race_wait(REFMAP_PAUSE_TOTAL, 10000);
+        }
+        else if (where == REFMAP_PAUSE_TOTAL) {
+            // If it can be closed now, let it.
+            race_wait(REFMAP_PAUSE_CLOSED, 500);
+        }
     }
-    if (first && where == REFMAP_PAUSE_TOTAL) {
-        // If it can be closed now, let it.
-        race_wait(REFMAP_PAUSE_CLOSED, 500);
+    else if (first && where == REFMAP_PAUSE_LEAVING) {
+        // If the sums can be read now, let them.
+        race_wait(RACE_READ, 500);
     }
     pthread_mutex_unlock(&race.mutex);
+}
+
+/* Call start(), and wait until the thread that it started is held up at `where`.
+   Return -1 with an exception set if it never comes there. */
+static int
+race_begin(PyObject *start, int where)
+{
+    memset(race.reached, 0, sizeof(race.reached));
+    race.hold = where;
+    _PyRefMap_SetPause(race_pause);
+    PyObject *started = PyObject_CallNoArgs(start);
+    if (started == NULL) {
+        _PyRefMap_SetPause(NULL);
+        return -1;
+    }
+    Py_DECREF(started);
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&race.mutex);
+    race_wait(where, 10000);
+    pthread_mutex_unlock(&race.mutex);
+    Py_END_ALLOW_THREADS
+    if (!race.reached[where]) {
+        _PyRefMap_SetPause(NULL);
+        PyErr_SetString(PyExc_RuntimeError, "no map was closed meanwhile");
+        return -1;
+    }
+    return 0;
 }
 
 PyDoc_STRVAR(total_while_closing_doc,
@@ -1025,28 +1063,38 @@ PyDoc_STRVAR(total_while_closing_doc,
 static PyObject *
 total_while_closing(PyObject *Py_UNUSED(module), PyObject *start)
 {
-    memset(race.reached, 0, sizeof(race.reached));
-    _PyRefMap_SetPause(race_pause);
-    PyObject *started = PyObject_CallNoArgs(start);
-    if (started == NULL) {
-        _PyRefMap_SetPause(NULL);
+    if (race_begin(start, REFMAP_PAUSE_CLOSING) < 0) {
         return NULL;
     }
-    Py_DECREF(started);
-    Py_BEGIN_ALLOW_THREADS
-    pthread_mutex_lock(&race.mutex);
-    race_wait(REFMAP_PAUSE_CLOSING, 10000);
-    pthread_mutex_unlock(&race.mutex);
-    Py_END_ALLOW_THREADS
-    int closing = race.reached[REFMAP_PAUSE_CLOSING];
     Py_ssize_t total = _Py_GetGlobalRefTotal();
     int read = race.reached[REFMAP_PAUSE_TOTAL];
     _PyRefMap_SetPause(NULL);
-    if (!closing || !read) {
-        PyErr_SetString(PyExc_RuntimeError, "no map was closed meanwhile");
+    if (!read) {
+        PyErr_SetString(PyExc_RuntimeError, "no total of the map was read");
         return NULL;
     }
     return PyLong_FromSsize_t(total);
+}
+
+PyDoc_STRVAR(call_while_leaving_doc,
+"call_while_leaving(start, function, /)\n--\n\n"
+"Call start(), and wait until the thread that it started has moved half of what an\n"
+"interpreter leaves behind that had a GIL of its own. Let it go on after function(),\n"
+"or after half a second, and return what function() returned.");
+
+static PyObject *
+call_while_leaving(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *start, *function;
+    if (!PyArg_ParseTuple(args, "OO:call_while_leaving", &start, &function)
+        || race_begin(start, REFMAP_PAUSE_LEAVING) < 0)
+    {
+        return NULL;
+    }
+    PyObject *result = PyObject_CallNoArgs(function);
+    _PyRefMap_SetPause(NULL);
+    race_pause(RACE_READ);
+    return result;
 }
 
 
@@ -1236,6 +1284,27 @@ arena_add(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+static void
+decref_in_thread(void *op)
+{
+    Py_DecRef(op);
+}
+
+PyDoc_STRVAR(arena_decref_detached_doc,
+"arena_decref_detached(address, /)\n--\n\n"
+"Take a reference from the Cell, which dies if it was the last, in a thread that\n"
+"never had a thread state.");
+
+static PyObject *
+arena_decref_detached(PyObject *Py_UNUSED(module), PyObject *address)
+{
+    char *ptr = arena_place(address);
+    if (ptr == NULL || run_thread(decref_in_thread, ptr) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(arena_repeat_doc,
 "arena_repeat(address, n, /)\n--\n\n"
 "Return a list with n references to the Cell, which a single addition made.");
@@ -1363,6 +1432,35 @@ static PyType_Spec cell_spec = {
 };
 
 
+/* --- what the map does for itself --------------------------------------------------- */
+
+PyDoc_STRVAR(hide_doc,
+"hide(object, /)\n--\n\n"
+"Let no diff show references to the object, as to those of refmap itself.");
+
+static PyObject *
+hide(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    _PyRefMap_Hide(op);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(set_last_birth_doc,
+"set_last_birth(serial, /)\n--\n\n"
+"Let the next birth have the number after that.");
+
+static PyObject *
+set_last_birth(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    unsigned long serial = PyLong_AsUnsignedLong(arg);
+    if (serial == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    _PyRefMap_SetLastBirth((uint32_t)serial);
+    Py_RETURN_NONE;
+}
+
+
 /* --- a map that is wrong ----------------------------------------------------------- */
 
 PyDoc_STRVAR(forge_total_doc,
@@ -1421,16 +1519,22 @@ static PyMethodDef methods[] = {
     {"memory", memory, METH_NOARGS, memory_doc},
     {"total_while_closing", total_while_closing, METH_O,
      total_while_closing_doc},
+    {"call_while_leaving", call_while_leaving, METH_VARARGS,
+     call_while_leaving_doc},
     {"arena_open", arena_open, METH_O, arena_open_doc},
     {"arena_close", arena_close, METH_NOARGS, arena_close_doc},
     {"arena_birth", arena_birth, METH_O, arena_birth_doc},
     {"arena_by_hand", arena_by_hand, METH_O, arena_by_hand_doc},
     {"arena_add", arena_add, METH_VARARGS, arena_add_doc},
+    {"arena_decref_detached", arena_decref_detached, METH_O,
+     arena_decref_detached_doc},
     {"arena_repeat", arena_repeat, METH_VARARGS, arena_repeat_doc},
     {"arena_move", arena_move, METH_VARARGS, arena_move_doc},
     {"arena_object_free", arena_object_free, METH_O, arena_object_free_doc},
     {"arena_poke", arena_poke, METH_VARARGS, arena_poke_doc},
     {"fail_realloc", fail_realloc, METH_VARARGS, fail_realloc_doc},
+    {"hide", hide, METH_O, hide_doc},
+    {"set_last_birth", set_last_birth, METH_O, set_last_birth_doc},
     {"forge_total", forge_total, METH_O, forge_total_doc},
     {NULL}
 };

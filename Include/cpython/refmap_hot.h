@@ -87,6 +87,7 @@ extern "C" {
 #define REFMAP_BIRTH_DEAD    0x20000000u   // never together with KEYS
 #define REFMAP_BIRTH_OWN     0x10000000u   // belongs to refmap: never reported
 #define REFMAP_BIRTH_SERIAL  0x0fffffffu
+#define REFMAP_BIRTH_LAST    (REFMAP_BIRTH_BORN | REFMAP_BIRTH_SERIAL)
 #define REFMAP_COUNT_MIN     (-0x20000000)
 #define REFMAP_COUNT_MAX     0x7fffffff
 #define REFMAP_LANES 2
@@ -109,6 +110,9 @@ typedef struct {
     /* The interpreter to whose total those below belong. */
     struct _is *owner;
     uint32_t births;            // the last birth, BORN included
+    /* The last one that may be on the hot path, mostly REFMAP_BIRTH_LAST. gdb's
+       py-refmap-break-birth lowers it. */
+    uint32_t births_end;
     /* Summands of the owner's total, its reftotal being one more. */
     Py_ssize_t totals[REFMAP_PARTS];
 } _PyRefMap_hot;
@@ -196,7 +200,7 @@ _PyRefMap_TryNew(const void *op, uint32_t flags)
     if (__builtin_expect(
             *count != 0 || ((uintptr_t)op & 8) != 0
             || !_PyRefMap_IsNoCount(count[REFMAP_LANES])
-            || birth > (REFMAP_BIRTH_BORN | REFMAP_BIRTH_SERIAL), 0))
+            || birth > end[-1].births_end, 0))
     {
         return 0;
     }

@@ -20,10 +20,15 @@ PyAPI_FUNC(void) _PyRefMap_LimitAllocations(Py_ssize_t n);
    created. The second visit packs what was not touched since the first. */
 PyAPI_FUNC(void) _PyRefMap_Sweep(void);
 
+/* Let the next birth in the current map have the number after `serial`, which is less
+   than 2^28. */
+PyAPI_FUNC(void) _PyRefMap_SetLastBirth(uint32_t serial);
+
 /* Where a callback may hold a thread up. */
 #define REFMAP_PAUSE_CLOSING 0   // the map of an own GIL is about to be closed
 #define REFMAP_PAUSE_CLOSED 1    // it was closed, its memory is gone
 #define REFMAP_PAUSE_TOTAL 2     // the total of a map of an own GIL is being read
+#define REFMAP_PAUSE_LEAVING 3   // half of what its interpreter leaves has moved
 /* Call `callback` with one of these whenever a thread comes there. NULL: don't. */
 PyAPI_FUNC(void) _PyRefMap_SetPause(void (*callback)(int where));
 

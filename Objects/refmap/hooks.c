@@ -12,6 +12,7 @@
 #include "layers.h"
 #include "pycore_object.h"        // _Py_RefTotal
 #include "pycore_refmap_record.h" // _PyRefMap_recording
+#include "pycore_refmap_test.h"   // _PyRefMap_SetLastBirth()
 
 #include <errno.h>
 #include <unistd.h>               // write()
@@ -136,6 +137,12 @@ _PyRefMap_Count(void *op)
     return refmap_look(refmap_current_map(), (uintptr_t)op).count;
 }
 
+uint32_t
+_PyRefMap_BirthAt(uintptr_t address)
+{
+    return address % sizeof(void *) == 0 ? _PyRefMap_LivingBirth(address) : 0;
+}
+
 
 /* --- references ---------------------------------------------------------------- */
 
@@ -233,6 +240,26 @@ _PyRefMap_SetMortal(PyObject *op, Py_ssize_t refcnt)
 
 /* --- births -------------------------------------------------------------------- */
 
+/* `op` is born next; births on the hot path had ended before it. Out of line: gdb's
+   py-refmap-break-birth stops here. */
+static Py_NO_INLINE __attribute__((used)) void
+refmap_birth_reached(const _PyRefMap_hot *hot, const void *op, uint32_t flags)
+{
+    // A compiler must not find out that nobody else needs them.
+    __asm__ volatile("" : : "r" (hot), "r" (op), "r" (flags));
+}
+
+static Py_NO_INLINE void
+refmap_end_births(_PyRefMap_hot *hot, const void *op, uint32_t flags)
+{
+    if (hot->births == REFMAP_BIRTH_LAST) {
+        hot->births = REFMAP_BIRTH_BORN;
+    }
+    hot->births_end = REFMAP_BIRTH_LAST;
+    // gdb may set it again.
+    refmap_birth_reached(hot, op, flags);
+}
+
 static void
 refmap_new(void *op, uint32_t flags)
 {
@@ -247,8 +274,8 @@ refmap_new(void *op, uint32_t flags)
         refmap_close_stale(map, &place);
     }
     _PyRefMap_hot *hot = map->hot;
-    if (hot->births == (REFMAP_BIRTH_BORN | REFMAP_BIRTH_SERIAL)) {
-        hot->births = REFMAP_BIRTH_BORN;
+    if (UNLIKELY(hot->births >= hot->births_end)) {
+        refmap_end_births(hot, op, flags);
     }
     refmap_store(map, &place, 1, ++hot->births | flags);
     hot->totals[REFMAP_PART_SLOW]++;
@@ -269,6 +296,12 @@ _PyRefMap_NewKeys(PyThreadState *Py_UNUSED(tstate), void *keys)
     if (UNLIKELY(!_PyRefMap_TryNew(keys, REFMAP_BIRTH_KEYS))) {
         refmap_new(keys, REFMAP_BIRTH_KEYS);
     }
+}
+
+void
+_PyRefMap_SetLastBirth(uint32_t serial)
+{
+    refmap_current_map()->hot->births = REFMAP_BIRTH_BORN | serial;
 }
 
 

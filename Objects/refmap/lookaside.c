@@ -72,6 +72,7 @@ refmap_reserve(size_t size, int writable)
 #endif
     _PyRefMap_hot *hot = (_PyRefMap_hot *)directory - 1;
     hot->births = REFMAP_BIRTH_BORN;
+    hot->births_end = REFMAP_BIRTH_LAST;
     return hot;
 }
 

@@ -230,9 +230,10 @@ static void
 refmap_leave(refmap_state_t *map, PyInterpreterState *interp, Py_ssize_t left)
 {
     HEAD_LOCK(&_PyRuntime);
-    _PyRefMap_LeaveUnattributed(left);
     interp->runtime->object_state.interpreter_leaks +=
         interp->object_state.reftotal + _PyRefMap_HotTotal(interp);
+    _PyRefMap_Pause(REFMAP_PAUSE_LEAVING);
+    _PyRefMap_LeaveUnattributed(left);
     interp->object_state.reftotal = 0;
     if (map->hot->owner == interp) {
         map->hot->owner = NULL;

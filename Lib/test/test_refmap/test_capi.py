@@ -354,6 +354,22 @@ class ForeignTest(MapTestCase):
                 self.assertEqual(sys.refmap_info().unattributed,
                                  before.unattributed)
 
+    def test_death_without_thread_state(self):
+        self.leaves_unattributed()
+        address = _testrefmap.arena_open(1)
+        self.addCleanup(_testrefmap.arena_close)
+        _testrefmap.arena_birth(address)
+        before = sys.refmap_info().unattributed
+        _testrefmap.arena_decref_detached(address)
+        self.assert_exact()
+        # Where no map is known, neither the reference nor the death is.
+        self.assertEqual(sys.refmap_info().unattributed, before - 1)
+        self.assertEqual([x[0] for x in sys.refmap_verify()], [address])
+        # The next object there is none the worse for it.
+        _testrefmap.arena_birth(address)
+        self.assert_healthy()
+        _testrefmap.arena_add(address, -1)
+
 
 class FreedTest(MapTestCase):
 
@@ -370,7 +386,8 @@ class FreedTest(MapTestCase):
                     self.assertEqual(diff.freed, [(address, name, refs)])
                     self.assertEqual(diff.unattributed, refs)
                     self.assert_adds_up(diff)
-                    self.assertIn(f'freed with {refs} references {address:#x} '
+                    references = 'reference' if refs == 1 else 'references'
+                    self.assertIn(f'freed with {refs} {references} {address:#x} '
                                   f'({name})\n', str(diff))
                     self.assertNotIn(address, [x[0] for x in diff.living])
 

@@ -430,6 +430,28 @@ class EmbeddingTest(unittest.TestCase):
                                    PYTHONREFMAPDUMP='1')
         self.assertIn('Remaining objects', err)
 
+    def test_dump_of_the_first_time_only(self):
+        # Nothing of it is left: not the file, nor the names of types, which the
+        # dump believes without reading them again.
+        code = textwrap.dedent('''
+            import os, sys
+            os.environ.pop('PYTHONREFMAPDUMP', None)
+            class First: pass
+            before = sys.refmap_snapshot()
+            kept = [First()]
+            sys.refmap_diff(before, file=None).types
+            First.__name__ = 'Second'
+            types = sys.refmap_diff(before, file=None).types
+            print([name for name in ('First', 'Second') if name in types])
+            del before
+            ''')
+        out, err = self.run_embedded('test_repeated_init_exec', code,
+                                     PYTHONREFMAPDUMP='1')
+        lines = [line for line in out.splitlines() if not line.startswith('---')]
+        self.assertGreater(len(lines), 2)
+        self.assertEqual(set(lines), {"['Second']"})
+        self.assertEqual(err.count('Remaining objects'), 1)
+
     def test_subinterpreters(self):
         for name in ('test_repeated_init_and_subinterpreters',
                      'test_repeated_simple_init', 'test_forced_io_encoding',

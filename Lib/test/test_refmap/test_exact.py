@@ -523,6 +523,31 @@ class CountTest(MapTestCase):
                 self.assertEqual(err, 'refmap: more references to one object than '
                                       'the map can count: some are unattributed\n')
 
+    def test_two_counts_in_a_slot(self):
+        # Neither object was born; so both words are counts, and their sum is more
+        # than one could hold.
+        run_script('''
+            even = _testrefmap.arena_open(1)
+            odd = even + 8
+            _testrefmap.arena_by_hand(even)
+            [op] = _testrefmap.arena_repeat(even, 1)
+            many = 2**31 - 1000
+            _testrefmap.add_references(op, many)
+
+            def add_to_odd(n, refcnt):
+                # Its ob_refcnt is where the other one has its type.
+                type_of_even = _testrefmap.arena_poke(odd, refcnt)
+                _testrefmap.arena_add(odd, n)
+                _testrefmap.arena_poke(odd, type_of_even)
+
+            add_to_odd(2000, 1)
+            assert sys.refmap_info().mapped > many + 2000, sys.refmap_info()
+            check_exact()
+            add_to_odd(-2000, 2001)
+            _testrefmap.add_references(op, -many)
+            check_exact()
+            ''')
+
     def test_immortal_objects_have_none(self):
         for op in (None, True, 7, '', (), ..., int, object):
             self.assertEqual(sys.refmap_count(op), 0, op)

@@ -363,6 +363,37 @@ class ConcurrentTest(InterpreterTestCase):
                 check_true()
             ''')
 
+    def test_sums_while_leaving(self):
+        # Half of what an interpreter leaves has moved, for as long as it takes.
+        run_script('''
+            import threading, _interpreters
+
+            def call_while_leaving(function):
+                interpreter = _interpreters.create('isolated')
+                error = _interpreters.run_string(interpreter, """if True:
+                    import _testrefmap
+                    for _ in range(5000):
+                        _testrefmap.leak_object()
+                    """)
+                assert error is None, error
+                thread = threading.Thread(target=_interpreters.destroy,
+                                          args=(interpreter,))
+                result = _testrefmap.call_while_leaving(thread.start, function)
+                thread.join()
+                return result
+
+            # A first one, for what they share.
+            call_while_leaving(int)
+            before = sys.refmap_snapshot()
+            snapshot = call_while_leaving(sys.refmap_snapshot)
+            check_diff(sys.refmap_diff(before, snapshot, file=None))
+            check_diff(sys.refmap_diff(snapshot, file=None))
+            total = call_while_leaving(sys.gettotalrefcount)
+            later = sys.gettotalrefcount()
+            assert abs(later - total) < 2000, (total, later)
+            check_exact()
+            ''')
+
     def test_at_exit(self):
         # Daemon threads of other interpreters are none of our business, but
         # interpreters that nobody destroyed are.

@@ -16,6 +16,7 @@ imports only from those before it:
   extents, arrays, search, referrers       who refers to an object
   tally, verify, diff, report   sums, differences, changes
   target, arguments, backtrace  the process as a whole, what the user typed
+  code, tape, who               C functions, what was recorded, of one object
   commands                      one small class each; "help py-refmap" begins
 """
 

@@ -13,6 +13,20 @@ from .layout import FRAME_OF_C
 from .limits import MAX_NAME
 
 
+def variable_nearby(name):
+    """Return the integer in a variable of the newest frame, or of one of its
+    callers, as the compiler may keep it there only; raise RefmapError."""
+    frame = gdb.newest_frame()
+    for _ in range(3):
+        try:
+            return int(frame.read_var(name))
+        except (gdb.error, ValueError):
+            frame = frame.older()
+        if frame is None:
+            break
+    raise RefmapError(f'the compiler kept no {name}')
+
+
 class ShortBacktrace:
     """A few lines of C and Python frames, as plain text."""
 
@@ -21,7 +35,8 @@ class ShortBacktrace:
     FRAMES = 200
     # Who calls these is of interest.
     SKIPPED = re.compile('_?Py_X?(INCREF|DECREF|NewRef|IncRef|DecRef)$|'
-                         '_PyRefMap_')
+                         '(_Py_N|n)ew(_r|R)eference|_Py_New(Ref|Keys)TotalOf$|'
+                         '_PyRefMap_|refmap_')
 
     def __init__(self, target):
         self.target = target

@@ -207,12 +207,36 @@ class RefmapTestCase(unittest.TestCase):
             State.skip(self.id(), reason)
 
 
+class ProgramTests:
+    """Asks one program what COMMANDS say; mixed into test cases, which define
+    open() and may have a SOURCE of their own."""
+
+    SOURCE = PROGRAM
+
+    @classmethod
+    def setUpClass(cls):
+        cls.program = Program(cls.SOURCE)
+        cls.addClassCleanup(cls.program.remove)
+        try:
+            cls.session = cls.open()
+        except unittest.SkipTest as exc:
+            State.skip(cls.__name__, str(exc))
+            raise
+        cls.facts = cls.program.facts
+
+    def say(self, command):
+        """Return the answer to a command, which is no error."""
+        answer = self.session[command]
+        self.assertIsNone(answer.error, command)
+        return answer
+
+
 class Program:
     """A directory with the program, its facts, and its cores."""
 
     STOP = ['break builtin_hash', 'run']
     # Facts that gdb knows as $victim and so on; see variables().
-    ADDRESSES = 'victim', 'survivor', 'slots', 'after', 'keep'
+    ADDRESSES = 'victim', 'survivor', 'slots', 'after', 'keep', 'dead'
 
     def __init__(self, source=PROGRAM):
         self.directory = tempfile.mkdtemp(prefix='refmap-gdb-')

@@ -5,23 +5,12 @@ import sys
 import unittest
 from refmap import report
 
-from .support import (Program, RefmapTestCase, State, setUpModule,
+from .support import (Program, ProgramTests, RefmapTestCase, setUpModule,
                       tearDownModule)
 
 
-class AllCommands:
+class AllCommands(ProgramTests):
     """What each command must say of the program; mixed into test cases."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.program = Program()
-        cls.addClassCleanup(cls.program.remove)
-        try:
-            cls.session = cls.open()
-        except unittest.SkipTest as exc:
-            State.skip(cls.__name__, str(exc))
-            raise
-        cls.facts = cls.program.facts
 
     COMMANDS = ['py-refmap', 'py-refmap --interp 0', 'py-refmap --interp 7',
                 'py-refmap-types', 'py-refmap-types Vict*',
@@ -36,11 +25,6 @@ class AllCommands:
                 'py-refmap-verify', 'py-refmap $victim',
                 'py-refmap (PyObject *) $survivor', 'py-refmap $slots',
                 'py-refmap $victim + 16', 'py-refmap-refs $victim']
-
-    def say(self, command):
-        answer = self.session[command]
-        self.assertIsNone(answer.error, command)
-        return answer
 
     def test_summary(self):
         answer = self.say('py-refmap')

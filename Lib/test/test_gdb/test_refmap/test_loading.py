@@ -37,7 +37,8 @@ class PlainTests(RefmapTestCase):
     def test_every_command_has_help(self):
         names = [f'py-refmap{name}' for name in
                  ('', '-types', '-top', '-objects', '-snapshots', '-diff',
-                  '-verify', '-refs', '-watch', '-break-negative')]
+                  '-verify', '-refs', '-who', '-watch', '-break-birth',
+                  '-break-negative')]
         session = Session([], [f'help {name}' for name in names]
                           + [f'{name} --nonsense 1' for name in names],
                           load=SCRIPT)

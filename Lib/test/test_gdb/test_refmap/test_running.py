@@ -1,9 +1,11 @@
 """Commands that let the program go on."""
 
 import re
+import subprocess
 import sys
 import unittest
 
+from ..util import clean_environment
 from .support import (Program, RefmapTestCase, Session, setUpModule,
                       tearDownModule)
 
@@ -73,6 +75,96 @@ id(2)
             self.skipTest('there is no module _testrefmap')
         self.assertRegex(output, r'the reference count of 0x[0-9a-f]+ drops '
                                  r'below zero')
+
+
+class BirthTests(RefmapTestCase):
+    """py-refmap-break-birth"""
+
+    SOURCE = '''
+import sys
+class Victim: pass
+def function():
+    return [Victim() for _ in range(100)]
+victims = function()
+hash(victims[0])
+later = function()
+print([sys._refmap_birth(id(victim)) for victim in victims + later])
+'''
+
+    def setUp(self):
+        self.program = Program(self.SOURCE)
+        self.addCleanup(self.program.remove)
+
+    def births(self):
+        """Return the births of the victims in a run outside of gdb."""
+        env = clean_environment() | {'PYTHONHASHSEED': '0'}
+        for _ in range(2):          # the first may have files to compile
+            done = subprocess.run([sys.executable, self.program.script], env=env,
+                                  stdout=subprocess.PIPE, check=True, text=True)
+        return [int(birth) for birth in re.findall(r'\d+', done.stdout)]
+
+    def session(self, setup, commands):
+        return Session(['set startup-with-shell off', *setup], commands,
+                       '--args', sys.executable, self.program.script,
+                       PYTHONHASHSEED='0')
+
+    def test_before_the_start(self):
+        births = self.births()
+        first, second = births[20], births[-1]
+        session = self.session(
+            [f'py-refmap-break-birth {second}',
+             f'py-refmap-break-birth {first}', 'run', 'continue', 'continue',
+             # Each run begins anew.
+             'run', 'delete', 'continue'], [])
+        output = session.stdout
+        found = re.findall(r'^birth (\d+): 0x[0-9a-f]+ \((.+)\)$', output, re.M)
+        self.assertEqual(found, [(str(first), 'Victim'), (str(second), 'Victim'),
+                                 (str(first), 'Victim')], output)
+        self.assertRegex(output, r'(?m)^  Python function at .*program\.py:5$')
+        self.assertRegex(output, r'(?m)^  C      PyType_GenericAlloc at ')
+        self.assertNotRegex(output, r'(?m)^  C      \w*(refmap|Refmap|RefMap)')
+        # It was as undisturbed as it was without gdb.
+        self.assertEqual(output.count(str(births)), 2, output)
+
+    def test_in_a_process(self):
+        births = self.births()
+        session = self.session(
+            [*Program.STOP, f'python refmap_try("py-refmap-break-birth {births[3]}")',
+             f'py-refmap-break-birth {births[150]}', 'delete 1', 'continue',
+             'continue'], [])
+        output = session.stdout
+        self.assertIn(f'Birth {births[3]} was before, the last one is ', output)
+        self.assertEqual(re.findall(r'^birth (\d+)', output, re.M),
+                         [str(births[150])], output)
+        self.assertEqual(output.count(str(births)), 1, output)
+
+    def test_wrong_arguments(self):
+        commands = [f'py-refmap-break-birth{rest}' for rest in
+                    ('', ' x', ' 0', f' {1 << 28}', ' 5 --interp x')]
+        session = self.session([], commands)
+        for command in commands:
+            self.assertIn('Usage: py-refmap-break-birth N',
+                          session[command].error)
+
+    def test_other_interpreter(self):
+        source = '''
+import _interpreters
+interpreter = _interpreters.create('isolated')
+script = 'class Victim: pass\\nx = [Victim() for _ in range(100)]\\n'
+_interpreters.run_string(interpreter, script + """if True:
+    import sys
+    print(sys._refmap_birth(id(x[50])), flush=True)
+    hash(x)
+    """)
+'''
+        self.program.remove()
+        self.program = Program(source)
+        [birth] = self.births()
+        session = self.session([f'py-refmap-break-birth {birth} --interp 1',
+                                'run', 'continue'], [])
+        self.assertEqual(re.findall(r'^birth (\d+): 0x[0-9a-f]+ \((.+)\)$',
+                                    session.stdout, re.M),
+                         [(str(birth), 'Victim')], session.stdout)
 
 
 if __name__ == '__main__':

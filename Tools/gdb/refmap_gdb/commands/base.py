@@ -39,6 +39,17 @@ def require_execution():
         raise RefmapError('A core dump does not run: this needs a process.')
 
 
+def require_function(name):
+    """Raise RefmapError unless gdb can stop at a function of the map."""
+    try:
+        # It may be inlined, and have no address of its own.
+        gdb.decode_line(name)
+    except gdb.error:
+        raise RefmapError(f'There is no function {name} to stop at: this '
+                          f'interpreter keeps no refcount map, or its symbols '
+                          f'are missing.') from None
+
+
 class Command(gdb.Command):
     """A command that ends with a sentence, whatever happens.
 

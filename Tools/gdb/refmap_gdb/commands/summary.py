@@ -20,7 +20,7 @@ types with the most references, and whether the sums are exact. With one: its
 type, counts, birth and place in the map. The expression is a PyObject* or an
 address; functions are not called.
 See also py-refmap-types, -top, -objects, -snapshots, -diff, -verify, -refs,
--watch and -break-negative."""
+-who, -watch, -break-birth and -break-negative."""
 
     command = 'py-refmap'
     usage = 'py-refmap [EXPRESSION] [--interp N]'

@@ -2,12 +2,11 @@
 
 import gdb
 
-from ..backtrace import ShortBacktrace
-from ..errors import RefmapError
+from ..backtrace import ShortBacktrace, variable_nearby
 from ..maps import map_of
 from ..target import Target
 from ..wording import say, say_all
-from .base import Command, require_execution
+from .base import Command, require_execution, require_function
 
 
 class WrongCountBreakpoint(gdb.Breakpoint):
@@ -22,7 +21,7 @@ class WrongCountBreakpoint(gdb.Breakpoint):
     def stop(self):
         """Called by gdb; always stops."""
         try:
-            address = self.address()
+            address = variable_nearby(self.variable)
             target = Target()
             _, block = map_of(target, address)
             count = block.slot(address)[0] if block else 0
@@ -31,16 +30,6 @@ class WrongCountBreakpoint(gdb.Breakpoint):
         except Exception as error:
             say(f"{self.text.format(address='?', count='?')} ({error})")
         return True
-
-    def address(self):
-        """Return the object's address, from this frame or a caller's."""
-        frame = gdb.newest_frame()
-        for _ in range(3):
-            try:
-                return int(frame.read_var(self.variable))
-            except (gdb.error, ValueError):
-                frame = frame.older()
-        raise RefmapError(f'the compiler kept no {self.variable}')
 
 
 class PyRefmapBreakNegative(Command):
@@ -71,14 +60,7 @@ new object, while references to it are counted."""
             Target()
             require_execution()
         for name in self.ANCHORS:
-            try:
-                # It may be inlined, and have no address of its own.
-                gdb.decode_line(name)
-            except gdb.error:
-                raise RefmapError(
-                    f'There is no function {name} to stop at: this '
-                    f'interpreter keeps no refcount map, or its symbols '
-                    f'are missing.') from None
+            require_function(name)
         for name, (text, variable) in self.ANCHORS.items():
             WrongCountBreakpoint(name, text, variable)
 
