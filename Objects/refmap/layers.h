@@ -176,4 +176,39 @@ extern void _PyRefMap_SortRecords(refmap_records_t *records);
 
 /* --- verify.c: the map against the memory --------------------------------------------- */
 
+/* --- extents.c: memory blocks, and segments of modules ----------------------------------- */
+
+/* Memory from an address on. */
+typedef struct {
+    uintptr_t start;
+    size_t size;
+    struct pool_header *pool;   // of pymalloc, if that has no debug hooks; or NULL
+} refmap_extent_t;
+
+/* Is `address`, which may be any word, where a memory block starts as its allocator gave
+   it out? If so, fill `extent`. The block may be free: see _PyRefMap_IsFree(). */
+extern int _PyRefMap_BlockAt(PyInterpreterState *interp, uintptr_t address,
+                             refmap_extent_t *extent);
+/* Is this block of pymalloc free? */
+extern int _PyRefMap_IsFree(const refmap_extent_t *extent);
+
+typedef struct {
+    uintptr_t start, end;
+    int writable;
+} refmap_segment_t;
+
+typedef struct {
+    refmap_segment_t *items;    // in the order of their addresses
+    size_t len;
+    size_t allocated;
+} refmap_segments_t;
+
+/* The segments of the executable and of all shared objects; none where the system does
+   not tell. Return -1 on out of memory. */
+extern int _PyRefMap_Segments(refmap_segments_t *segments);
+extern int _PyRefMap_InSegment(const refmap_segments_t *segments, uintptr_t address);
+extern void _PyRefMap_ClearSegments(refmap_segments_t *segments);
+
+/* --- owners.c: who owns an object ---------------------------------------------------------- */
+
 #endif  // !Py_REFMAP_LAYERS_H
