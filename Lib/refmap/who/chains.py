@@ -44,12 +44,12 @@ def find(addresses, leaked, symbols=None, search=None):
             break
         web.grow(waiting)
         for address in list(waiting):
-            steps = web.way_to(address, is_root)
+            steps = web.way_to(address)
             if steps:
                 chains[address] = describe(steps, address, symbols)
                 waiting.remove(address)
     for address in waiting:
-        steps = web.way_to(address, lambda owner: True)
+        steps = web.way_to(address, only_from_root=False)
         chains[address] = ['what holds it is not followed further',
                            *describe(steps, address, symbols)] if steps else []
     return chains
@@ -111,23 +111,22 @@ class Web:
                         and code.co_filename.startswith(_PACKAGE))
         return True
 
-    def way_to(self, address, accept):
-        """Return Steps from an owner that `accept` takes to an object; a shortest way,
-        or, if all are taken, a longest; [] if there is none."""
+    def way_to(self, address, only_from_root=True):
+        """Return the Steps of a shortest way from a root to an object; if there is none
+        [], or those of a longest way from wherever that begins."""
         before = {address: None}
         last = []
         queue = [address]
         for child in queue:
             for owner in self.owners.get(child, ()):
-                step = Step(owner, child)
-                if accept(owner):
-                    last = [step, *before_of(child, before)]
-                    if accept is is_root:
-                        return last
-                if owner.kind == 'object' and owner.address not in before:
-                    before[owner.address] = step
-                    queue.append(owner.address)
-        return last
+                if owner.kind == 'object' and owner.address in before:
+                    continue
+                last = [Step(owner, child), *before_of(child, before)]
+                if is_root(owner):
+                    return last
+                before[owner.address] = last[0]
+                queue.append(owner.address)
+        return [] if only_from_root else last
 
 
 def before_of(address, before):
