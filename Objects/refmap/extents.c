@@ -91,7 +91,7 @@ pymalloc_block_at(PyInterpreterState *interp, uintptr_t address,
     }
     size_t size = INDEX2SIZE(pool->szidx);
     uintptr_t offset = address - (uintptr_t)pool - POOL_OVERHEAD;
-    *extent = (refmap_extent_t){address, size, pool};
+    *extent = (refmap_extent_t){address, size, pool, 1};
     return offset % size == 0;
 #else
     return -1;
@@ -152,7 +152,7 @@ debug_block_at(PyInterpreterState *interp, uintptr_t address,
         return 0;
     }
     // A block that is free has no header any more.
-    *extent = (refmap_extent_t){address, size, NULL};
+    *extent = (refmap_extent_t){address, size, NULL, found > 0};
     return 1;
 }
 
@@ -220,7 +220,7 @@ _PyRefMap_BlockAt(PyInterpreterState *interp, uintptr_t address,
         // With debug hooks this is the header of a block.
         return found && !_PyRuntime.allocators.is_debug_enabled;
     }
-    *extent = (refmap_extent_t){address, malloc_size_at(address), NULL};
+    *extent = (refmap_extent_t){address, malloc_size_at(address), NULL, 0};
     return extent->size != 0;
 }
 

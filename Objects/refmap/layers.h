@@ -183,6 +183,7 @@ typedef struct {
     uintptr_t start;
     size_t size;
     struct pool_header *pool;   // of pymalloc, if that has no debug hooks; or NULL
+    int stays;                  // nobody gives it back without holding the GIL
 } refmap_extent_t;
 
 /* Is `address`, which may be any word, where a memory block starts as its allocator gave

@@ -34,6 +34,7 @@
 #define MAX_BLOCK_BYTES ((size_t)1 << 30)
 #define MAX_OWNERS_PER_TARGET 64
 #define MAX_OWNERS ((size_t)200000)
+#define FILTER_BITS ((size_t)1 << 18)
 
 typedef struct {
     PyInterpreterState *interp;
@@ -47,7 +48,8 @@ typedef struct {
         size_t index;           // from 1; 0: free
     } *table;
     size_t table_size;          // a power of two
-    uintptr_t lowest, highest;
+    // Bit n % FILTER_BITS for each target at n * ALIGNMENT: few words pass.
+    uint64_t filter[FILTER_BITS / 64];
     // Where the current owner's entry for a target is, if it has one.
     size_t *entries;
 
@@ -71,7 +73,8 @@ typedef struct {
 static inline size_t
 find_target(const sweep_t *s, uintptr_t address)
 {
-    if (address - s->lowest > s->highest - s->lowest) {
+    size_t bit = address / ALIGNMENT % FILTER_BITS;
+    if (!(s->filter[bit / 64] >> bit % 64 & 1)) {
         return 0;
     }
     size_t i = refmap_mix(address) & (s->table_size - 1);
@@ -96,8 +99,6 @@ make_table(sweep_t *s)
     }
     memset(s->table, 0, s->table_size * sizeof(*s->table));
     memset(s->entries, 0, (result->ntargets + 1) * sizeof(*s->entries));
-    s->lowest = UINTPTR_MAX;
-    s->highest = 0;
     for (size_t k = 0; k < result->ntargets; k++) {
         uintptr_t address = result->targets[k].address;
         size_t i = refmap_mix(address) & (s->table_size - 1);
@@ -106,8 +107,8 @@ make_table(sweep_t *s)
         }
         s->table[i].address = address;
         s->table[i].index = k + 1;
-        s->lowest = Py_MIN(s->lowest, address);
-        s->highest = Py_MAX(s->highest, address);
+        size_t bit = address / ALIGNMENT % FILTER_BITS;
+        s->filter[bit / 64] |= (uint64_t)1 << bit % 64;
     }
     return 0;
 }
@@ -344,12 +345,16 @@ static void
 look_at_words(sweep_t *s, const refmap_extent_t *extent, Py_ssize_t offset,
               refmap_path_t path)
 {
-    uintptr_t words[PIECE / sizeof(uintptr_t)];
+    uintptr_t copy[PIECE / sizeof(uintptr_t)];
     Py_ssize_t *here = &path.offsets[path.len++];
     for (size_t at = 0; at < extent->size && !s->failed; at += PIECE) {
+        const uintptr_t *words = (const uintptr_t *)(extent->start + at);
         size_t n = Py_MIN(PIECE, extent->size - at) / sizeof(*words);
-        if (_PyRefMap_Read(extent->start + at, words, n * sizeof(*words)) < 0) {
-            return;
+        if (!extent->stays) {
+            if (_PyRefMap_Read(extent->start + at, copy, n * sizeof(*words)) < 0) {
+                return;
+            }
+            words = copy;
         }
         for (size_t i = 0; i < n; i++) {
             *here = offset + (Py_ssize_t)(at + i * sizeof(*words));
@@ -435,7 +440,7 @@ instance_size(const sweep_t *s, PyObject *op)
 static void
 look_at_part(sweep_t *s, Py_ssize_t offset, size_t size)
 {
-    refmap_extent_t extent = {(uintptr_t)s->op + (uintptr_t)offset, size, NULL};
+    refmap_extent_t extent = {(uintptr_t)s->op + (uintptr_t)offset, size, NULL, 1};
     refmap_path_t path = {0};
     look_at_words(s, &extent, offset, path);
 }
@@ -446,7 +451,7 @@ look_at_dict_values(sweep_t *s, PyDictObject *dict)
     PyDictValues *values = dict->ma_values;
     if (values != NULL && !values->embedded) {
         refmap_extent_t extent = {(uintptr_t)values->values,
-                                  values->capacity * sizeof(PyObject *), NULL};
+                                  values->capacity * sizeof(PyObject *), NULL, 1};
         refmap_path_t path = {1, {offsetof(PyDictObject, ma_values)}};
         look_at_words(s, &extent, 0, path);
     }
@@ -486,9 +491,9 @@ static int
 object_flags(PyObject *op)
 {
     if (!_PyObject_IS_GC(op)) {
-        return 0;
+        return REFMAP_OBJECT_ALIVE;
     }
-    return REFMAP_OBJECT_GC
+    return REFMAP_OBJECT_ALIVE | REFMAP_OBJECT_GC
            | (_PyObject_GC_IS_TRACKED(op) ? REFMAP_OBJECT_TRACKED : 0);
 }
 
@@ -646,24 +651,16 @@ look_at_threads(sweep_t *s)
 
 /* --- static data --------------------------------------------------------------------------- */
 
-/* Parts of the interpreter's own data: caches of borrowed references, and a thread,
-   which look_at_threads() knows. */
+/* Parts of the interpreter's own data: caches of borrowed references, lists of free
+   objects, and a thread, which look_at_threads() knows. */
 static int
 is_left_out(uintptr_t address)
 {
     const PyInterpreterState *interp = &_PyRuntime._main_interpreter;
-    const refmap_extent_t parts[] = {
-        {(uintptr_t)&interp->types, sizeof(interp->types), NULL},
-        {(uintptr_t)&interp->func_state, sizeof(interp->func_state), NULL},
-        {(uintptr_t)&interp->_initial_thread, sizeof(interp->_initial_thread), NULL},
-        {(uintptr_t)&interp->gc, sizeof(interp->gc), NULL},
-    };
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(parts); i++) {
-        if (address - parts[i].start < parts[i].size) {
-            return 1;
-        }
-    }
-    return 0;
+#define IS_IN(part) (address - (uintptr_t)&interp->part < sizeof(interp->part))
+    return IS_IN(types.type_cache) || IS_IN(func_state) || IS_IN(object_state)
+           || IS_IN(_initial_thread) || IS_IN(gc);
+#undef IS_IN
 }
 
 static void
@@ -729,7 +726,7 @@ describe_target(const sweep_t *s, refmap_target_t *target)
     }
     PyObject *op = (PyObject *)target->address;
     target->type = (uintptr_t)Py_TYPE(op);
-    target->flags = REFMAP_OBJECT_ALIVE | object_flags(op);
+    target->flags = object_flags(op);
 }
 
 static int
@@ -764,26 +761,40 @@ finish(sweep_t *s)
     _PyRefMap_ClearSegments(&s->segments);
 }
 
+static void
+look_at_everything(sweep_t *s)
+{
+    s->max_depth = REFMAP_PATH_LEN;
+    for_each_object(s, look_at_module);
+    for_each_object(s, look_at_others);
+    look_at_threads(s);
+    for (size_t i = 0; i < s->segments.len; i++) {
+        if (s->segments.items[i].writable) {
+            look_at_segment(s, &s->segments.items[i]);
+        }
+    }
+}
+
 int
 _PyRefMap_Owners(const uintptr_t *addresses, size_t n, refmap_owners_t *result)
 {
     PyInterpreterState *interp = _PyInterpreterState_GET();
-    sweep_t s = {.interp = interp, .map = refmap_of(interp), .result = result};
-    _PyRefMap_ForgetTypes(s.map);
-    int res = prepare(&s, addresses, n);
-    if (res == 0) {
-        s.max_depth = REFMAP_PATH_LEN;
-        for_each_object(&s, look_at_module);
-        for_each_object(&s, look_at_others);
-        look_at_threads(&s);
-        for (size_t i = 0; i < s.segments.len; i++) {
-            if (s.segments.items[i].writable) {
-                look_at_segment(&s, &s.segments.items[i]);
-            }
-        }
-        res = s.failed ? -1 : 0;
+    sweep_t *s = _PyRefMap_Malloc(sizeof(*s));
+    if (s == NULL) {
+        return -1;
     }
-    finish(&s);
+    memset(s, 0, sizeof(*s));
+    s->interp = interp;
+    s->map = refmap_of(interp);
+    s->result = result;
+    _PyRefMap_ForgetTypes(s->map);
+    int res = prepare(s, addresses, n);
+    if (res == 0) {
+        look_at_everything(s);
+        res = s->failed ? -1 : 0;
+    }
+    finish(s);
+    _PyRefMap_RawFree(s, sizeof(*s));
     return res;
 }
 

@@ -4,6 +4,7 @@ frame, over what they hold, to the object.
 Nothing is called but the interpreter's own functions; see refmap.saferepr.
 """
 
+import gc
 import os
 import sys
 import types
@@ -206,6 +207,11 @@ def attribute_label(holder, cls, child):
     """The name of an attribute, if the interpreter's own descriptors know it."""
     if cls is types.ModuleType:
         return '.__dict__' if id(_dict_of_module(holder)) == child else None
+    if issubclass_of(cls, type):
+        # The mapping proxy holds it.
+        for names in gc.get_referents(_dict_of_type(holder)):
+            if id(names) == child:
+                return '.__dict__'
     for base in _mro_of(cls):
         for key, item in _dict_of_type(base).items():
             if type(item) is not types.MemberDescriptorType:

@@ -386,12 +386,13 @@ class SweepTest(MapTestCase):
         target = [1]
         slots, with_dict, late = Slots(), Dict(), Dict()
         slots.slot = with_dict.attribute = target
-        late.__dict__['attribute'] = target
+        late.__dict__['attribute'] = target     # which is in the object
+        own = {'a': 1}
+        own['b'] = target
         for owner in ([target], (target,), {target.__len__: target},
                       {'a': target}, [target] * 1000, (target,) * 1000, slots,
-                      with_dict, late.__dict__, types.SimpleNamespace(a=target).__dict__,
-                      {i: target for i in range(1000)}, Dict.__dict__ and
-                      types.MethodType(len, target)):
+                      with_dict, late, own, types.MethodType(len, target),
+                      {i: target for i in range(1000)}):
             with self.subTest(type(owner).__name__):
                 visits, words, paths = self.entry(target, owner)
                 self.assertEqual(visits, words)
@@ -406,15 +407,14 @@ class SweepTest(MapTestCase):
         def inner():
             return self.owners_of(target)
         target = [1]
-        found = [item for item in self.owners_of(target) if item[1] == 'thread']
         code = sys._getframe().f_code
-        names = code.co_varnames + code.co_cellvars
-        cells = [item for item in self.owners_of(inner.__closure__[0])
-                 if item[1] == 'thread']
+        found = [item for item in self.owners_of(target) if item[2] == id(code)]
         self.assertEqual(found, [])         # the cell has it
-        self.assertIn((id(code), 'target'),
-                      [(item[2], names[path[0]]) for item in cells
-                       for path in item[7]])
+        [cell] = [item for item in self.owners_of(inner.__closure__[1])
+                  if item[2] == id(code)]
+        self.assertEqual(chains.local_label(owners.Owner(*cell, 0), code),
+                         f"local variable 'target' of {code.co_qualname}, "
+                         f"{code.co_filename}:{code.co_firstlineno}")
 
     def test_weak_reference(self):
         import weakref
