@@ -18,7 +18,7 @@
 
 #ifdef Py_REFCOUNT_MAP
 
-#include "layers.h"
+#include "sweep.h"
 #include "pycore_dict.h"          // PyDictValues
 #include "pycore_frame.h"         // _PyInterpreterFrame
 #include "pycore_gc.h"            // _PyObject_GC_IS_TRACKED()
@@ -26,242 +26,7 @@
 #include "pycore_object.h"        // _PyObject_IS_GC()
 #include "pycore_pystate.h"       // HEAD_LOCK()
 #include "pycore_runtime.h"       // _PyRuntime
-#include "pycore_weakref.h"       // PyWeakReference
 
-/* So much memory is copied at once. */
-#define PIECE 4096
-/* Beyond these, blocks are not looked into, and owners are counted but not listed. */
-#define MAX_BLOCK_BYTES ((size_t)1 << 30)
-#define MAX_OWNERS_PER_TARGET 64
-#define MAX_OWNERS ((size_t)200000)
-#define FILTER_BITS ((size_t)1 << 18)
-
-typedef struct {
-    PyInterpreterState *interp;
-    refmap_state_t *map;
-    refmap_owners_t *result;
-    int failed;                 // out of memory
-
-    // The targets by address: an open hash table, at most half full.
-    struct {
-        uintptr_t address;
-        size_t index;           // from 1; 0: free
-    } *table;
-    size_t table_size;          // a power of two
-    // Bit n % FILTER_BITS for each target at n * ALIGNMENT: few words pass.
-    uint64_t filter[FILTER_BITS / 64];
-    // Where the current owner's entry for a target is, if it has one.
-    size_t *entries;
-
-    // Blocks that have an owner: an open hash table, at most half full; 0: free.
-    uintptr_t *claimed;
-    size_t claimed_size, nclaimed;
-    size_t block_bytes;
-    refmap_segments_t segments;
-
-    // Of the owner that is looked at now.
-    refmap_owner_t owner;
-    PyObject *op;               // NULL: it is no object
-    size_t first;               // its entries start here in result->owners
-    int max_depth;
-} sweep_t;
-
-
-/* --- tables -------------------------------------------------------------------- */
-
-/* 1 + the index of the target at `address`, or 0. */
-static inline size_t
-find_target(const sweep_t *s, uintptr_t address)
-{
-    size_t bit = address / ALIGNMENT % FILTER_BITS;
-    if (!(s->filter[bit / 64] >> bit % 64 & 1)) {
-        return 0;
-    }
-    size_t i = refmap_mix(address) & (s->table_size - 1);
-    while (s->table[i].index != 0 && s->table[i].address != address) {
-        i = (i + 1) & (s->table_size - 1);
-    }
-    return s->table[i].index;
-}
-
-static int
-make_table(sweep_t *s)
-{
-    refmap_owners_t *result = s->result;
-    s->table_size = 16;
-    while (s->table_size < 2 * result->ntargets) {
-        s->table_size *= 2;
-    }
-    s->table = _PyRefMap_Malloc(s->table_size * sizeof(*s->table));
-    s->entries = _PyRefMap_Malloc((result->ntargets + 1) * sizeof(*s->entries));
-    if (s->table == NULL || s->entries == NULL) {
-        return -1;
-    }
-    memset(s->table, 0, s->table_size * sizeof(*s->table));
-    memset(s->entries, 0, (result->ntargets + 1) * sizeof(*s->entries));
-    for (size_t k = 0; k < result->ntargets; k++) {
-        uintptr_t address = result->targets[k].address;
-        size_t i = refmap_mix(address) & (s->table_size - 1);
-        while (s->table[i].index != 0 && s->table[i].address != address) {
-            i = (i + 1) & (s->table_size - 1);
-        }
-        s->table[i].address = address;
-        s->table[i].index = k + 1;
-        size_t bit = address / ALIGNMENT % FILTER_BITS;
-        s->filter[bit / 64] |= (uint64_t)1 << bit % 64;
-    }
-    return 0;
-}
-
-static size_t
-claimed_place(const sweep_t *s, uintptr_t address)
-{
-    size_t i = refmap_mix(address) & (s->claimed_size - 1);
-    while (s->claimed[i] != 0 && s->claimed[i] != address) {
-        i = (i + 1) & (s->claimed_size - 1);
-    }
-    return i;
-}
-
-static int
-is_claimed(const sweep_t *s, uintptr_t address)
-{
-    return s->claimed_size != 0 && s->claimed[claimed_place(s, address)] != 0;
-}
-
-static int
-grow_claimed(sweep_t *s)
-{
-    uintptr_t *old = s->claimed;
-    size_t old_size = s->claimed_size;
-    size_t size = old_size ? 2 * old_size : 4096;
-    uintptr_t *claimed = _PyRefMap_Malloc(size * sizeof(*claimed));
-    if (claimed == NULL) {
-        return -1;
-    }
-    memset(claimed, 0, size * sizeof(*claimed));
-    s->claimed = claimed;
-    s->claimed_size = size;
-    for (size_t i = 0; i < old_size; i++) {
-        if (old[i] != 0) {
-            s->claimed[claimed_place(s, old[i])] = old[i];
-        }
-    }
-    _PyRefMap_RawFree(old, old_size * sizeof(*old));
-    return 0;
-}
-
-/* Nobody is to look into the block at `address` any more. */
-static void
-claim(sweep_t *s, uintptr_t address)
-{
-    if (2 * (s->nclaimed + 1) > s->claimed_size && grow_claimed(s) < 0) {
-        s->failed = 1;
-        return;
-    }
-    s->claimed[claimed_place(s, address)] = address;
-    s->nclaimed++;
-}
-
-
-/* --- what is found ----------------------------------------------------------------- */
-
-static void
-begin_owner(sweep_t *s, refmap_owner_kind_t kind, uintptr_t address, PyObject *op)
-{
-    memset(&s->owner, 0, sizeof(s->owner));
-    s->owner.kind = kind;
-    s->owner.address = address;
-    s->op = op;
-    s->first = s->result->len;
-}
-
-/* The current owner's entry for target `index`; NULL on out of memory. */
-static refmap_owner_t *
-entry_for(sweep_t *s, size_t index)
-{
-    refmap_owners_t *result = s->result;
-    size_t i = s->entries[index];
-    if (i >= s->first && i < result->len && result->owners[i].target == index) {
-        return &result->owners[i];
-    }
-    if (_PyRefMap_Grow(&result->owners, &result->allocated, result->len + 1,
-                       sizeof(*result->owners)) < 0)
-    {
-        s->failed = 1;
-        return NULL;
-    }
-    s->entries[index] = result->len;
-    refmap_owner_t *entry = &result->owners[result->len++];
-    *entry = s->owner;
-    entry->target = index;
-    return entry;
-}
-
-static void
-note_word(sweep_t *s, size_t index, const refmap_path_t *path)
-{
-    refmap_owner_t *entry = entry_for(s, index);
-    if (entry == NULL) {
-        return;
-    }
-    entry->words++;
-    if (entry->npaths < REFMAP_OWNER_PATHS) {
-        entry->paths[entry->npaths++] = *path;
-    }
-}
-
-static int
-note_visit(PyObject *op, void *arg)
-{
-    sweep_t *s = arg;
-    size_t found = find_target(s, (uintptr_t)op);
-    if (found) {
-        refmap_owner_t *entry = entry_for(s, found - 1);
-        if (entry != NULL) {
-            entry->visits++;
-        }
-    }
-    return 0;
-}
-
-/* Add up what the owner has, and keep as many entries as the bounds allow. */
-static void
-end_owner(sweep_t *s)
-{
-    refmap_owners_t *result = s->result;
-    size_t len = s->first;
-    for (size_t i = s->first; i < result->len; i++) {
-        refmap_owner_t *entry = &result->owners[i];
-        refmap_target_t *target = &result->targets[entry->target];
-        target->visits += entry->visits;
-        target->hidden += Py_MAX(entry->words - entry->visits, 0);
-        if (target->nowners++ < MAX_OWNERS_PER_TARGET && len < MAX_OWNERS) {
-            result->owners[len++] = *entry;
-        }
-        else {
-            result->left_out++;
-        }
-    }
-    result->len = len;
-}
-
-
-/* --- objects and the map ------------------------------------------------------------ */
-
-static refmap_slot_t
-slot_at(const sweep_t *s, uintptr_t address)
-{
-    refmap_slot_t nothing = {0};
-    refmap_block_t *block = _PyRefMap_Find(s->map, refmap_page(address));
-    return block ? refmap_get(block, refmap_slot_index(address)) : nothing;
-}
-
-static int
-is_keys(refmap_slot_t slot)
-{
-    return (slot.birth & REFMAP_BIRTH_KEYS) != 0;
-}
 
 /* Do the map and the memory agree that an object lives in the slot? Binaries that
    were built for a stock interpreter change ob_refcnt behind the map's back, but
@@ -276,115 +41,6 @@ is_alive(refmap_slot_t slot, const refmap_object_t *object)
     }
     return refmap_refcnt_agrees(slot, object->refcnt)
            || (slot.birth != 0 && object->refcnt > 0);
-}
-
-/* Does an object start in a block of `size` bytes, behind what precedes an object, or
-   did one until it died? */
-static int
-has_object(const sweep_t *s, uintptr_t start, size_t size)
-{
-    for (size_t offset = 0; offset < Py_MIN(size, 64); offset += ALIGNMENT) {
-        refmap_slot_t slot = slot_at(s, start + offset);
-        if ((slot.count != 0 || slot.birth != 0) && !is_keys(slot)) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-
-/* --- memory -------------------------------------------------------------------------- */
-
-static void follow(sweep_t *s, uintptr_t word, const refmap_path_t *path);
-
-/* Is the word at `offset` of an instance known to be no reference of its own? */
-static int
-is_borrowed(PyObject *op, Py_ssize_t offset)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    if (offset == type->tp_weaklistoffset && offset > 0) {
-        return 1;
-    }
-    if (PyWeakref_Check(op)) {
-        return offset < (Py_ssize_t)sizeof(PyWeakReference)
-               && offset != offsetof(PyWeakReference, wr_callback);
-    }
-    if (PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS)) {
-        return offset == offsetof(PyHeapTypeObject, _spec_cache.getitem)
-               || offset == offsetof(PyHeapTypeObject, _spec_cache.init);
-    }
-    return 0;
-}
-
-/* Do the object's blocks have bytes that anybody may have put there? */
-static int
-has_plain_data(PyObject *op)
-{
-    return PyByteArray_Check(op)
-           || strcmp(Py_TYPE(op)->tp_name, "array.array") == 0;
-}
-
-static void
-look_at_word(sweep_t *s, uintptr_t word, const refmap_path_t *path,
-             const refmap_extent_t *extent)
-{
-    size_t found = find_target(s, word);
-    if (found && !_PyRefMap_IsFree(extent)
-        && !(s->op != NULL && path->len == 1 && is_borrowed(s->op, path->offsets[0]))
-        && !(s->op != NULL && path->len > 1 && has_plain_data(s->op)))
-    {
-        note_word(s, found - 1, path);
-    }
-    if (path->len < s->max_depth) {
-        follow(s, word, path);
-    }
-}
-
-/* Look at the words of `extent`, which lies at `offset` from where `path` leads. */
-static void
-look_at_words(sweep_t *s, const refmap_extent_t *extent, Py_ssize_t offset,
-              refmap_path_t path)
-{
-    uintptr_t copy[PIECE / sizeof(uintptr_t)];
-    Py_ssize_t *here = &path.offsets[path.len++];
-    for (size_t at = 0; at < extent->size && !s->failed; at += PIECE) {
-        const uintptr_t *words = (const uintptr_t *)(extent->start + at);
-        size_t n = Py_MIN(PIECE, extent->size - at) / sizeof(*words);
-        if (!extent->stays) {
-            if (_PyRefMap_Read(extent->start + at, copy, n * sizeof(*words)) < 0) {
-                return;
-            }
-            words = copy;
-        }
-        for (size_t i = 0; i < n; i++) {
-            *here = offset + (Py_ssize_t)(at + i * sizeof(*words));
-            if (words[i] >= REFMAP_PAGE_SIZE) {
-                look_at_word(s, words[i], &path, extent);
-            }
-        }
-    }
-}
-
-/* If `word` leads to a block that no object lives in, look into it. */
-static void
-follow(sweep_t *s, uintptr_t word, const refmap_path_t *path)
-{
-    refmap_extent_t extent;
-    if (word % ALIGNMENT != 0 || word >> 47 != 0
-        || (refmap_is_living(slot_at(s, word)) && !is_keys(slot_at(s, word)))
-        || is_claimed(s, word) || _PyRefMap_InSegment(&s->segments, word)
-        || !_PyRefMap_BlockAt(s->interp, word, &extent)
-        || has_object(s, word, extent.size))
-    {
-        return;
-    }
-    claim(s, word);
-    if (s->block_bytes + extent.size > MAX_BLOCK_BYTES) {
-        s->result->skipped++;
-        return;
-    }
-    s->block_bytes += extent.size;
-    look_at_words(s, &extent, 0, *path);
 }
 
 
@@ -403,7 +59,7 @@ is_plain(PyTypeObject *type)
    number of items, their memory must be known: frames and generators have items, but
    no ob_size. */
 static size_t
-instance_size(const sweep_t *s, PyObject *op)
+instance_size(const refmap_sweep_t *s, PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
     size_t size = (size_t)type->tp_basicsize;
@@ -438,33 +94,33 @@ instance_size(const sweep_t *s, PyObject *op)
 }
 
 static void
-look_at_part(sweep_t *s, Py_ssize_t offset, size_t size)
+look_at_part(refmap_sweep_t *s, Py_ssize_t offset, size_t size)
 {
     refmap_extent_t extent = {(uintptr_t)s->op + (uintptr_t)offset, size, NULL, 1};
     refmap_path_t path = {0};
-    look_at_words(s, &extent, offset, path);
+    _PyRefMap_LookAtWords(s, &extent, offset, path);
 }
 
 static void
-look_at_dict_values(sweep_t *s, PyDictObject *dict)
+look_at_dict_values(refmap_sweep_t *s, PyDictObject *dict)
 {
     PyDictValues *values = dict->ma_values;
     if (values != NULL && !values->embedded) {
         refmap_extent_t extent = {(uintptr_t)values->values,
                                   values->capacity * sizeof(PyObject *), NULL, 1};
         refmap_path_t path = {1, {offsetof(PyDictObject, ma_values)}};
-        look_at_words(s, &extent, 0, path);
+        _PyRefMap_LookAtWords(s, &extent, 0, path);
     }
 }
 
 static void
-look_at_instance(sweep_t *s, PyObject *op)
+look_at_instance(refmap_sweep_t *s, PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
-    size_t found = find_target(s, (uintptr_t)type);
+    size_t found = refmap_find_target(s, (uintptr_t)type);
     if (found && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) {
         refmap_path_t path = {1, {offsetof(PyObject, ob_type)}};
-        note_word(s, found - 1, &path);
+        _PyRefMap_NoteWord(s, found - 1, &path);
     }
     if (is_plain(type)) {
         return;
@@ -498,22 +154,22 @@ object_flags(PyObject *op)
 }
 
 static void
-look_at_object(sweep_t *s, PyObject *op)
+look_at_object(refmap_sweep_t *s, PyObject *op)
 {
-    begin_owner(s, REFMAP_OWNER_OBJECT, (uintptr_t)op, op);
+    _PyRefMap_BeginOwner(s, REFMAP_OWNER_OBJECT, (uintptr_t)op, op);
     s->owner.type = (uintptr_t)Py_TYPE(op);
     s->owner.flags = object_flags(op);
     traverseproc traverse = Py_TYPE(op)->tp_traverse;
     if ((s->owner.flags & REFMAP_OBJECT_GC) && traverse != NULL) {
-        (void)traverse(op, note_visit, s);
+        (void)traverse(op, _PyRefMap_NoteVisit, s);
     }
     look_at_instance(s, op);
-    end_owner(s);
+    _PyRefMap_EndOwner(s);
 }
 
 /* A module's state is what other objects may have pointers to, too. */
 static void
-look_at_module(sweep_t *s, PyObject *op)
+look_at_module(refmap_sweep_t *s, PyObject *op)
 {
     if (PyModule_Check(op)) {
         look_at_object(s, op);
@@ -521,7 +177,7 @@ look_at_module(sweep_t *s, PyObject *op)
 }
 
 static void
-look_at_others(sweep_t *s, PyObject *op)
+look_at_others(refmap_sweep_t *s, PyObject *op)
 {
     // Its references are not counted; see patches/*/0170-interned-strings.patch.
     if (!PyModule_Check(op)
@@ -532,8 +188,8 @@ look_at_others(sweep_t *s, PyObject *op)
 }
 
 static void
-for_each_in_block(sweep_t *s, refmap_block_t *block,
-                  void (*look)(sweep_t *, PyObject *))
+for_each_in_block(refmap_sweep_t *s, refmap_block_t *block,
+                  void (*look)(refmap_sweep_t *, PyObject *))
 {
     refmap_words_t words[REFMAP_SLOTS];
     refmap_copy_t copy;
@@ -543,7 +199,7 @@ for_each_in_block(sweep_t *s, refmap_block_t *block,
     refmap_get_all(block, words);
     for (size_t i = 0; i < REFMAP_SLOTS && !s->failed; i++) {
         refmap_slot_t slot = refmap_decode(words[i]);
-        if (!refmap_is_living(slot) || is_keys(slot)) {
+        if (!refmap_is_living(slot) || refmap_is_keys(slot)) {
             continue;
         }
         if (!copied) {
@@ -562,7 +218,7 @@ for_each_in_block(sweep_t *s, refmap_block_t *block,
 }
 
 static void
-for_each_object(sweep_t *s, void (*look)(sweep_t *, PyObject *))
+for_each_object(refmap_sweep_t *s, void (*look)(refmap_sweep_t *, PyObject *))
 {
     for (size_t i = 0; i < s->map->len && !s->failed; i++) {
         if (s->map->blocks[i] != NULL) {
@@ -575,20 +231,20 @@ for_each_object(sweep_t *s, void (*look)(sweep_t *, PyObject *))
 /* --- threads ------------------------------------------------------------------------------ */
 
 static void
-visit_word(sweep_t *s, PyObject *op, Py_ssize_t offset)
+visit_word(refmap_sweep_t *s, PyObject *op, Py_ssize_t offset)
 {
-    size_t found = op != NULL ? find_target(s, (uintptr_t)op) : 0;
+    size_t found = op != NULL ? refmap_find_target(s, (uintptr_t)op) : 0;
     if (found) {
         refmap_path_t path = {1, {offset}};
-        note_word(s, found - 1, &path);
-        (void)note_visit(op, s);
+        _PyRefMap_NoteWord(s, found - 1, &path);
+        (void)_PyRefMap_NoteVisit(op, s);
     }
 }
 
 /* A frame that runs: nobody visits its locals. What it has on its stack is known only
    where it called a Python function. */
 static void
-look_at_frame(sweep_t *s, _PyInterpreterFrame *frame)
+look_at_frame(refmap_sweep_t *s, _PyInterpreterFrame *frame)
 {
     PyObject *executable = frame->f_executable;
     if (frame->owner == FRAME_OWNED_BY_CSTACK || executable == NULL
@@ -596,7 +252,7 @@ look_at_frame(sweep_t *s, _PyInterpreterFrame *frame)
     {
         return;
     }
-    begin_owner(s, REFMAP_OWNER_THREAD, (uintptr_t)executable, NULL);
+    _PyRefMap_BeginOwner(s, REFMAP_OWNER_THREAD, (uintptr_t)executable, NULL);
     int n = Py_MAX(((PyCodeObject *)executable)->co_nlocalsplus, frame->stacktop);
     for (int i = 0; i < n; i++) {
         visit_word(s, frame->localsplus[i], i);
@@ -607,11 +263,11 @@ look_at_frame(sweep_t *s, _PyInterpreterFrame *frame)
         visit_word(s, frame->f_funcobj, -1);
         visit_word(s, executable, -1);
     }
-    end_owner(s);
+    _PyRefMap_EndOwner(s);
 }
 
 static void
-look_at_thread(sweep_t *s, PyThreadState *tstate)
+look_at_thread(refmap_sweep_t *s, PyThreadState *tstate)
 {
     PyObject *const others[] = {
         tstate->dict, tstate->context, tstate->current_exception,
@@ -619,11 +275,11 @@ look_at_thread(sweep_t *s, PyThreadState *tstate)
         tstate->c_traceobj, tstate->async_gen_firstiter,
         tstate->async_gen_finalizer, tstate->delete_later,
         tstate->threading_local_key, tstate->threading_local_sentinel};
-    begin_owner(s, REFMAP_OWNER_THREAD, 0, NULL);
+    _PyRefMap_BeginOwner(s, REFMAP_OWNER_THREAD, 0, NULL);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(others); i++) {
         visit_word(s, others[i], -1);
     }
-    end_owner(s);
+    _PyRefMap_EndOwner(s);
     for (_PyInterpreterFrame *frame = tstate->current_frame; frame != NULL;
          frame = frame->previous)
     {
@@ -633,7 +289,7 @@ look_at_thread(sweep_t *s, PyThreadState *tstate)
 
 /* Threads that do not run wait for the GIL, or run code that knows no object. */
 static void
-look_at_threads(sweep_t *s)
+look_at_threads(refmap_sweep_t *s)
 {
     HEAD_LOCK(&_PyRuntime);
     for (PyInterpreterState *interp = _PyRuntime.interpreters.head; interp != NULL;
@@ -664,7 +320,7 @@ is_left_out(uintptr_t address)
 }
 
 static void
-look_at_static_word(sweep_t *s, uintptr_t word, uintptr_t address)
+look_at_static_word(refmap_sweep_t *s, uintptr_t word, uintptr_t address)
 {
     refmap_extent_t nowhere = {0};
     refmap_path_t path = {1, {0}};
@@ -674,18 +330,18 @@ look_at_static_word(sweep_t *s, uintptr_t word, uintptr_t address)
     }
     // The interpreter's pointers lead to its threads.
     s->max_depth = is_ours ? 1 : 2;
-    begin_owner(s, REFMAP_OWNER_STATIC, address, NULL);
-    look_at_word(s, word, &path, &nowhere);
-    end_owner(s);
+    _PyRefMap_BeginOwner(s, REFMAP_OWNER_STATIC, address, NULL);
+    _PyRefMap_LookAtWord(s, word, &path, &nowhere);
+    _PyRefMap_EndOwner(s);
 }
 
 static void
-look_at_segment(sweep_t *s, const refmap_segment_t *segment)
+look_at_segment(refmap_sweep_t *s, const refmap_segment_t *segment)
 {
-    uintptr_t words[PIECE / sizeof(uintptr_t)];
+    uintptr_t words[REFMAP_PAGE_SIZE / sizeof(uintptr_t)];
     uintptr_t start = _Py_SIZE_ROUND_UP(segment->start, sizeof(*words));
-    for (uintptr_t at = start; at < segment->end && !s->failed; at += PIECE) {
-        size_t n = Py_MIN(PIECE, segment->end - at) / sizeof(*words);
+    for (uintptr_t at = start; at < segment->end && !s->failed; at += REFMAP_PAGE_SIZE) {
+        size_t n = Py_MIN(REFMAP_PAGE_SIZE, segment->end - at) / sizeof(*words);
         if (_PyRefMap_Read(at, words, n * sizeof(*words)) < 0) {
             continue;
         }
@@ -701,7 +357,7 @@ look_at_segment(sweep_t *s, const refmap_segment_t *segment)
 /* --- the whole ------------------------------------------------------------------------------- */
 
 static void
-describe_target(const sweep_t *s, refmap_target_t *target)
+describe_target(const refmap_sweep_t *s, refmap_target_t *target)
 {
     refmap_block_t *block = _PyRefMap_Find(s->map, refmap_page(target->address));
     size_t i = refmap_slot_index(target->address);
@@ -720,7 +376,7 @@ describe_target(const sweep_t *s, refmap_target_t *target)
     }
     target->count = slot.count;
     target->refcnt = object.refcnt;
-    if (is_keys(slot)) {
+    if (refmap_is_keys(slot)) {
         target->flags = REFMAP_OBJECT_ALIVE | REFMAP_OBJECT_KEYS;
         return;
     }
@@ -730,7 +386,7 @@ describe_target(const sweep_t *s, refmap_target_t *target)
 }
 
 static int
-prepare(sweep_t *s, const uintptr_t *addresses, size_t n)
+prepare(refmap_sweep_t *s, const uintptr_t *addresses, size_t n)
 {
     refmap_owners_t *result = s->result;
     result->targets = _PyRefMap_Malloc((n + 1) * sizeof(*result->targets));
@@ -745,26 +401,14 @@ prepare(sweep_t *s, const uintptr_t *addresses, size_t n)
     }
     PyObject *interned = s->interp->cached_objects.interned_strings;
     if (interned != NULL) {
-        claim(s, (uintptr_t)((PyDictObject *)interned)->ma_keys);
+        _PyRefMap_Claim(s, (uintptr_t)((PyDictObject *)interned)->ma_keys);
     }
-    return s->failed || make_table(s) < 0
-           || _PyRefMap_Segments(&s->segments) < 0 ? -1 : 0;
+    return s->failed ? -1 : _PyRefMap_BeginSweep(s);
 }
 
 static void
-finish(sweep_t *s)
+look_at_everything(refmap_sweep_t *s)
 {
-    _PyRefMap_RawFree(s->table, s->table_size * sizeof(*s->table));
-    _PyRefMap_RawFree(s->entries,
-                      (s->result->ntargets + 1) * sizeof(*s->entries));
-    _PyRefMap_RawFree(s->claimed, s->claimed_size * sizeof(*s->claimed));
-    _PyRefMap_ClearSegments(&s->segments);
-}
-
-static void
-look_at_everything(sweep_t *s)
-{
-    s->max_depth = REFMAP_PATH_LEN;
     for_each_object(s, look_at_module);
     for_each_object(s, look_at_others);
     look_at_threads(s);
@@ -779,7 +423,7 @@ int
 _PyRefMap_Owners(const uintptr_t *addresses, size_t n, refmap_owners_t *result)
 {
     PyInterpreterState *interp = _PyInterpreterState_GET();
-    sweep_t *s = _PyRefMap_Malloc(sizeof(*s));
+    refmap_sweep_t *s = _PyRefMap_Malloc(sizeof(*s));
     if (s == NULL) {
         return -1;
     }
@@ -793,7 +437,7 @@ _PyRefMap_Owners(const uintptr_t *addresses, size_t n, refmap_owners_t *result)
         look_at_everything(s);
         res = s->failed ? -1 : 0;
     }
-    finish(s);
+    _PyRefMap_EndSweep(s);
     _PyRefMap_RawFree(s, sizeof(*s));
     return res;
 }
