@@ -11,7 +11,8 @@
 #include "sweep.h"
 #include "pycore_weakref.h"       // PyWeakReference
 
-/* Beyond these, blocks are not looked into, and owners are counted but not listed. */
+/* Beyond these, blocks are not looked into, and owners are counted but not listed, but
+   for owners that are targets. */
 #define MAX_BLOCK_BYTES ((size_t)1 << 30)
 #define MAX_OWNERS_PER_TARGET 64
 #define MAX_OWNERS ((size_t)200000)
@@ -101,7 +102,8 @@ _PyRefMap_Claim(refmap_sweep_t *s, uintptr_t address)
 /* --- what is found ----------------------------------------------------------------- */
 
 void
-_PyRefMap_BeginOwner(refmap_sweep_t *s, refmap_owner_kind_t kind, uintptr_t address, PyObject *op)
+_PyRefMap_BeginOwner(refmap_sweep_t *s, refmap_owner_kind_t kind,
+                     uintptr_t address, PyObject *op)
 {
     memset(&s->owner, 0, sizeof(s->owner));
     s->owner.kind = kind;
@@ -164,12 +166,16 @@ _PyRefMap_EndOwner(refmap_sweep_t *s)
 {
     refmap_owners_t *result = s->result;
     size_t len = s->first;
+    // What leaked objects have of each other is needed to tell causes.
+    int is_target = refmap_find_target(s, s->owner.address) != 0;
     for (size_t i = s->first; i < result->len; i++) {
         refmap_owner_t *entry = &result->owners[i];
         refmap_target_t *target = &result->targets[entry->target];
         target->visits += entry->visits;
         target->hidden += Py_MAX(entry->words - entry->visits, 0);
-        if (target->nowners++ < MAX_OWNERS_PER_TARGET && len < MAX_OWNERS) {
+        int is_listed = is_target || target->nowners < MAX_OWNERS_PER_TARGET;
+        target->nowners++;
+        if (is_listed && len < MAX_OWNERS) {
             result->owners[len++] = *entry;
         }
         else {
@@ -238,7 +244,7 @@ has_plain_data(PyObject *op)
 
 void
 _PyRefMap_LookAtWord(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path,
-             const refmap_extent_t *extent)
+                     const refmap_extent_t *extent)
 {
     size_t found = refmap_find_target(s, word);
     if (found && !_PyRefMap_IsFree(extent)
@@ -253,8 +259,8 @@ _PyRefMap_LookAtWord(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *pat
 }
 
 void
-_PyRefMap_LookAtWords(refmap_sweep_t *s, const refmap_extent_t *extent, Py_ssize_t offset,
-              refmap_path_t path)
+_PyRefMap_LookAtWords(refmap_sweep_t *s, const refmap_extent_t *extent,
+                      Py_ssize_t offset, refmap_path_t path)
 {
     uintptr_t copy[REFMAP_PAGE_SIZE / sizeof(uintptr_t)];
     Py_ssize_t *here = &path.offsets[path.len++];

@@ -21,6 +21,8 @@ KINDS = (LOST, HIDDEN, UNTRACKED, HELD, OVER, RAW)
 
 # How many leaked objects that a visible owner holds get a chain.
 MAX_CHAINS = 5
+# Of how many causes it is counted what they explain.
+MAX_FOLLOWED = 500
 
 # Flags of sys.refmap_owners().
 ALIVE, GC, TRACKED, KEYS = 1, 2, 4, 8
@@ -114,7 +116,8 @@ def share_out(objects, owners, leaked=None):
     What a tp_traverse reports is a reference. As many words as remain of the count can
     be references, too; the others are borrowed ones, or stale. Words in leaked objects
     are believed first, then those in other objects, then static data; those in an
-    object itself before those in a block of memory.
+    object itself before those in a block of memory. A place that was found to borrow
+    from one object is not believed to own another.
     """
     leaked = objects if leaked is None else leaked
     shares = {address: [] for address in objects}
@@ -122,6 +125,7 @@ def share_out(objects, owners, leaked=None):
     for owner in owners:
         if owner[0] in shares:
             shares[owner[0]].append(Owner(*owner, 0))
+    borrowing = borrowing_places(objects, shares)
 
     def doubt(owner):
         depth = min((len(path) for path in owner.paths), default=0)
@@ -132,15 +136,34 @@ def share_out(objects, owners, leaked=None):
         taken = []
         for owner in sorted(shares[address], key=doubt):
             spare = max(0, owner.words - owner.visits)
+            hidden -= spare
+            if not borrowing.isdisjoint(places(owner)):
+                spare = 0
             owner = owner._replace(taken=max(0, min(rest, spare)))
             rest -= owner.taken
-            hidden -= spare
             if owner.visits or owner.taken:
                 taken.append(owner)
         # Some are not listed if there are too many.
         unowned[address] = rest - max(0, min(rest, hidden))
         shares[address] = taken
     return shares, unowned
+
+
+def borrowing_places(objects, shares):
+    """Return the places that have an object all of whose references are visited, and
+    visited elsewhere: they borrow it."""
+    return {place for address, owners in shares.items()
+            if objects[address][2] <= objects[address][4]
+            for owner in owners if owner.words and not owner.visits
+            for place in places(owner)}
+
+
+def places(owner):
+    """Where an object has another, as all objects of its type may: the type, and the
+    path to it, without items, which are not alike."""
+    if owner.kind != 'object':
+        return set()
+    return {(owner.type, path) for path in owner.paths if len(path) == 1}
 
 
 class Leak:
@@ -227,13 +250,13 @@ class Leak:
         """Return {address: Ownership}, causes before consequences."""
         causes = self.causes()
         group_of = {address: group for group in self.groups for address in group}
-        explains = {address: reach(address, self.held) for address in causes}
+        explains = self.explained(causes)
         order = sorted(causes, key=lambda address: (
-            KINDS.index(causes[address]), -len(explains[address]), address))
+            KINDS.index(causes[address]), -explains[address], address))
         kinds = dict(causes)
         for cause in order:
-            for address in explains[cause]:
-                kinds.setdefault(address, causes[cause])
+            for address in reach(cause, self.held, kinds):
+                kinds[address] = causes[cause]
         rest = [address for address in self.objects if address not in causes]
         result = {}
         for address in order + rest:
@@ -241,8 +264,16 @@ class Leak:
             result[address] = self.ownership(
                 address, group_of[address] if hidden else frozenset(), symbols,
                 kinds.get(address), address in causes,
-                len(explains.get(address, ())))
+                explains.get(address, 0))
         return result
+
+    def explained(self, causes):
+        """How many objects does each cause hold, directly or not? Of many causes only
+        those that hold most themselves are followed."""
+        first = sorted(causes, key=lambda address: -len(self.held[address]))
+        return {address: len(reach(address, self.held) if i < MAX_FOLLOWED
+                             else self.held[address] - {address})
+                for i, address in enumerate(first)}
 
     def ownership(self, address, group, symbols, kind, root, explains):
         type_, _, refcnt, flags, *_ = self.objects[address]
@@ -297,15 +328,17 @@ def describe_place(owner):
 
 # --- graphs --------------------------------------------------------------------
 
-def reach(start, held):
+def reach(start, held, known=()):
     """Return the nodes that `start` leads to, without itself.
 
     held -- {node: nodes that it holds}
+    known -- nodes that are left out, with what they lead to
     """
     seen = {start}
     waiting = [start]
     while waiting:
-        new = held[waiting.pop()] - seen
+        new = {node for node in held[waiting.pop()]
+               if node not in seen and node not in known}
         seen |= new
         waiting.extend(new)
     seen.discard(start)

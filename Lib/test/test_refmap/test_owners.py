@@ -103,6 +103,20 @@ class KindTest(unittest.TestCase):
         self.assertEqual([item.address for item in own.visited], [500])
         self.assertEqual((own.unowned, own.kind), (0, HELD))
 
+    def test_place_that_borrows(self):
+        # Two are in a list linked by borrowed references, of which one was lost.
+        found = (Found().object(100, 1).held(100, by=500, visits=1)
+                 .held(100, by=200, words=1, path=(24,))
+                 .object(200, 2).held(200, by=500, visits=1)
+                 .held(200, by=100, words=1, path=(24,)))
+        own = found.leak().ownerships()[200]
+        self.assertEqual((own.kind, own.unowned), (LOST, 1))
+        # Items of containers are not alike.
+        found = (Found().object(100, 1).held(100, by=500, visits=1)
+                 .held(100, by=200, words=1, path=(24, 8)).object(200, 1)
+                 .held(200, by=100, words=1, path=(24, 8)))
+        self.assertEqual(found.leak().unowned[200], 0)
+
     def test_leaked_objects_are_believed_before_static_data(self):
         found = (Found().object(100, 1).object(200, 1)
                  .held(200, by=900, words=1, kind='static')
@@ -276,6 +290,7 @@ class GroupsTest(unittest.TestCase):
         held = {1: {2}, 2: {1, 3}, 3: set(), 4: {1}}
         self.assertEqual(owners.reach(1, held), {2, 3})
         self.assertEqual(owners.reach(3, held), set())
+        self.assertEqual(owners.reach(4, held, known={2}), {1})
 
 
 class ChainTest(unittest.TestCase):
