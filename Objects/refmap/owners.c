@@ -287,9 +287,22 @@ look_at_thread(refmap_sweep_t *s, PyThreadState *tstate)
     }
 }
 
+/* Nobody is to look into the thread, nor into its interpreter, as a block of memory. */
+static void
+claim_thread(refmap_sweep_t *s, PyThreadState *tstate)
+{
+    _PyRefMap_Claim(s, (uintptr_t)tstate);
+    _PyRefMap_Claim(s, (uintptr_t)tstate->interp);
+    for (_PyStackChunk *chunk = tstate->datastack_chunk; chunk != NULL;
+         chunk = chunk->previous)
+    {
+        _PyRefMap_Claim(s, (uintptr_t)chunk);
+    }
+}
+
 /* Threads that do not run wait for the GIL, or run code that knows no object. */
 static void
-look_at_threads(refmap_sweep_t *s)
+for_each_thread(refmap_sweep_t *s, void (*look)(refmap_sweep_t *, PyThreadState *))
 {
     HEAD_LOCK(&_PyRuntime);
     for (PyInterpreterState *interp = _PyRuntime.interpreters.head; interp != NULL;
@@ -298,7 +311,7 @@ look_at_threads(refmap_sweep_t *s)
         for (PyThreadState *tstate = interp->threads.head;
              tstate != NULL && refmap_of(interp) == s->map; tstate = tstate->next)
         {
-            look_at_thread(s, tstate);
+            look(s, tstate);
         }
     }
     HEAD_UNLOCK(&_PyRuntime);
@@ -307,12 +320,11 @@ look_at_threads(refmap_sweep_t *s)
 
 /* --- static data --------------------------------------------------------------------------- */
 
-/* Parts of the interpreter's own data: caches of borrowed references, lists of free
-   objects, and a thread, which look_at_threads() knows. */
+/* Parts of an interpreter's own data: caches of borrowed references, lists of free
+   objects, and a thread, which look_at_thread() knows. */
 static int
-is_left_out(uintptr_t address)
+is_left_out(const PyInterpreterState *interp, uintptr_t address)
 {
-    const PyInterpreterState *interp = &_PyRuntime._main_interpreter;
 #define IS_IN(part) (address - (uintptr_t)&interp->part < sizeof(interp->part))
     return IS_IN(types.type_cache) || IS_IN(func_state) || IS_IN(object_state)
            || IS_IN(_initial_thread) || IS_IN(gc);
@@ -320,37 +332,55 @@ is_left_out(uintptr_t address)
 }
 
 static void
-look_at_static_word(refmap_sweep_t *s, uintptr_t word, uintptr_t address)
+look_at_static_data(refmap_sweep_t *s, const PyInterpreterState *interp,
+                    uintptr_t start, uintptr_t end)
 {
-    refmap_extent_t nowhere = {0};
-    refmap_path_t path = {1, {0}};
-    int is_ours = address - (uintptr_t)&_PyRuntime < sizeof(_PyRuntime);
-    if (is_ours && is_left_out(address)) {
-        return;
-    }
-    // The interpreter's pointers lead to its threads.
-    s->max_depth = is_ours ? 1 : 2;
-    _PyRefMap_BeginOwner(s, REFMAP_OWNER_STATIC, address, NULL);
-    _PyRefMap_LookAtWord(s, word, &path, &nowhere);
-    _PyRefMap_EndOwner(s);
-}
-
-static void
-look_at_segment(refmap_sweep_t *s, const refmap_segment_t *segment)
-{
+    const refmap_extent_t nowhere = {0};
+    const refmap_path_t path = {1, {0}};
     uintptr_t words[REFMAP_PAGE_SIZE / sizeof(uintptr_t)];
-    uintptr_t start = _Py_SIZE_ROUND_UP(segment->start, sizeof(*words));
-    for (uintptr_t at = start; at < segment->end && !s->failed; at += REFMAP_PAGE_SIZE) {
-        size_t n = Py_MIN(REFMAP_PAGE_SIZE, segment->end - at) / sizeof(*words);
-        if (_PyRefMap_Read(at, words, n * sizeof(*words)) < 0) {
+    start = _Py_SIZE_ROUND_UP(start, sizeof(*words));
+    for (; start < end && !s->failed; start += REFMAP_PAGE_SIZE) {
+        size_t n = Py_MIN(REFMAP_PAGE_SIZE, end - start) / sizeof(*words);
+        if (_PyRefMap_Read(start, words, n * sizeof(*words)) < 0) {
             continue;
         }
         for (size_t i = 0; i < n; i++) {
-            if (words[i] >= REFMAP_PAGE_SIZE) {
-                look_at_static_word(s, words[i], at + i * sizeof(*words));
+            uintptr_t address = start + i * sizeof(*words);
+            if (words[i] >= REFMAP_PAGE_SIZE && !is_left_out(interp, address)) {
+                _PyRefMap_BeginOwner(s, REFMAP_OWNER_STATIC, address, NULL);
+                _PyRefMap_LookAtWord(s, words[i], &path, &nowhere);
+                _PyRefMap_EndOwner(s);
             }
         }
     }
+}
+
+static void
+look_at_modules(refmap_sweep_t *s)
+{
+    for (size_t i = 0; i < s->segments.len; i++) {
+        const refmap_segment_t *segment = &s->segments.items[i];
+        if (segment->writable) {
+            look_at_static_data(s, &_PyRuntime._main_interpreter, segment->start,
+                                segment->end);
+        }
+    }
+}
+
+/* Interpreters beside the main one are not static, but alike. */
+static void
+look_at_interpreters(refmap_sweep_t *s)
+{
+    HEAD_LOCK(&_PyRuntime);
+    for (PyInterpreterState *interp = _PyRuntime.interpreters.head; interp != NULL;
+         interp = interp->next)
+    {
+        if (interp != &_PyRuntime._main_interpreter && refmap_of(interp) == s->map) {
+            look_at_static_data(s, interp, (uintptr_t)interp,
+                                (uintptr_t)(interp + 1));
+        }
+    }
+    HEAD_UNLOCK(&_PyRuntime);
 }
 
 
@@ -409,14 +439,12 @@ prepare(refmap_sweep_t *s, const uintptr_t *addresses, size_t n)
 static void
 look_at_everything(refmap_sweep_t *s)
 {
+    for_each_thread(s, claim_thread);
     for_each_object(s, look_at_module);
     for_each_object(s, look_at_others);
-    look_at_threads(s);
-    for (size_t i = 0; i < s->segments.len; i++) {
-        if (s->segments.items[i].writable) {
-            look_at_segment(s, &s->segments.items[i]);
-        }
-    }
+    for_each_thread(s, look_at_thread);
+    look_at_interpreters(s);
+    look_at_modules(s);
 }
 
 int

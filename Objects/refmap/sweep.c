@@ -253,7 +253,7 @@ _PyRefMap_LookAtWord(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *pat
     {
         _PyRefMap_NoteWord(s, found - 1, path);
     }
-    if (path->len < s->max_depth) {
+    if (path->len < REFMAP_PATH_LEN) {
         follow(s, word, path);
     }
 }
@@ -310,7 +310,6 @@ follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path)
 int
 _PyRefMap_BeginSweep(refmap_sweep_t *s)
 {
-    s->max_depth = REFMAP_PATH_LEN;
     return make_table(s) < 0 || _PyRefMap_Segments(&s->segments) < 0 ? -1 : 0;
 }
 

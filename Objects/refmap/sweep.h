@@ -35,7 +35,6 @@ struct _refmap_sweep {
     refmap_owner_t owner;
     PyObject *op;               // NULL: it is no object
     size_t first;               // its entries start here in result->owners
-    int max_depth;
 };
 
 

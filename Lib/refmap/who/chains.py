@@ -4,8 +4,11 @@ frame, over what they hold, to the object.
 Nothing is called but the interpreter's own functions; see refmap.saferepr.
 """
 
+import functools
 import gc
 import os
+import re
+import subprocess
 import sys
 import types
 from collections import namedtuple
@@ -22,6 +25,9 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _dict_of_module = types.ModuleType.__dict__['__dict__'].__get__
 _dict_of_type = type.__dict__['__dict__'].__get__
 _mro_of = type.__dict__['__mro__'].__get__
+
+# What their items have no names for.
+CONTAINERS = {set: 'an item', frozenset: 'an item', types.CellType: '.cell_contents'}
 
 # An object on the way, and the Owner that has the one before.
 Step = namedtuple('Step', 'owner child')
@@ -167,7 +173,7 @@ def name(value, address):
 def label(owner, holder, child, symbols):
     """Say where in its owner an object is."""
     if owner.kind == 'static':
-        return static_label(owner, symbols)
+        return static_label(owner)
     if owner.kind == 'thread':
         return local_label(owner, holder)
     if holder is None:
@@ -179,7 +185,7 @@ def label(owner, holder, child, symbols):
         for i, item in enumerate(items_of(holder)):
             if id(item) == child:
                 return f'[{i}]'
-    return (attribute_label(holder, cls, child)
+    return (CONTAINERS.get(cls) or attribute_label(holder, cls, child)
             or field_label(owner, cls, symbols) or offset_label(owner))
 
 
@@ -279,14 +285,46 @@ def local_label(owner, code):
     return f'the running frame of {where}'
 
 
-def static_label(owner, symbols):
-    """Name the module whose static data it is."""
+def static_label(owner):
+    """Name the static variable that an object is in, or at least its module."""
     path, offset = module_at(owner.address)
-    text = f'static data of {os.path.basename(path)}+{offset:#x}' if path else (
-        f'static data at {owner.address:#x}')
+    name, start = variable_at(path, offset) if path else ('', 0)
+    module = os.path.basename(path)
+    if name:
+        inside = f'+{offset - start:#x}' if offset > start else ''
+        text = f'static variable {name}{inside} of {module}'
+    elif path:
+        text = f'static data of {module}+{offset:#x}'
+    else:
+        text = f'static data at {owner.address:#x}'
     for inner in owner.paths[0][1:] if owner.paths else ():
         text += f', in the block that it points to, at offset {inner}'
     return text
+
+
+def variable_at(path, address):
+    """Return the name and the address of the variable at an address in a file, as it
+    is before the file is loaded; ('', 0) if nm does not tell."""
+    for options in (), ('-D',):
+        for start, size, name in variables(path, *options):
+            if start <= address < start + size:
+                return name, start
+    return '', 0
+
+
+@functools.cache
+def variables(path, *options):
+    """Return [(address, size, name)] of the variables of an executable or shared
+    object."""
+    try:
+        done = subprocess.run(['nm', '-S', '--defined-only', *options, path],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = re.findall(r'^([0-9a-f]+) ([0-9a-f]+) [bBdDuV] (.+)$',
+                       done.stdout.decode(errors='replace'), re.MULTILINE)
+    return [(int(start, 16), int(size, 16), name) for start, size, name in found]
 
 
 def module_at(address):
