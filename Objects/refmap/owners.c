@@ -266,9 +266,13 @@ look_at_frame(refmap_sweep_t *s, _PyInterpreterFrame *frame)
     _PyRefMap_EndOwner(s);
 }
 
+/* Threads that do not run wait for the GIL, or run code that knows no object. */
 static void
 look_at_thread(refmap_sweep_t *s, PyThreadState *tstate)
 {
+    if (refmap_of(tstate->interp) != s->map) {
+        return;
+    }
     PyObject *const others[] = {
         tstate->dict, tstate->context, tstate->current_exception,
         tstate->exc_state.exc_value, tstate->async_exc, tstate->c_profileobj,
@@ -293,6 +297,9 @@ claim_thread(refmap_sweep_t *s, PyThreadState *tstate)
 {
     _PyRefMap_Claim(s, (uintptr_t)tstate);
     _PyRefMap_Claim(s, (uintptr_t)tstate->interp);
+    if (refmap_of(tstate->interp) != s->map) {
+        return;         // it may run
+    }
     for (_PyStackChunk *chunk = tstate->datastack_chunk; chunk != NULL;
          chunk = chunk->previous)
     {
@@ -300,7 +307,6 @@ claim_thread(refmap_sweep_t *s, PyThreadState *tstate)
     }
 }
 
-/* Threads that do not run wait for the GIL, or run code that knows no object. */
 static void
 for_each_thread(refmap_sweep_t *s, void (*look)(refmap_sweep_t *, PyThreadState *))
 {
@@ -308,8 +314,8 @@ for_each_thread(refmap_sweep_t *s, void (*look)(refmap_sweep_t *, PyThreadState 
     for (PyInterpreterState *interp = _PyRuntime.interpreters.head; interp != NULL;
          interp = interp->next)
     {
-        for (PyThreadState *tstate = interp->threads.head;
-             tstate != NULL && refmap_of(interp) == s->map; tstate = tstate->next)
+        for (PyThreadState *tstate = interp->threads.head; tstate != NULL;
+             tstate = tstate->next)
         {
             look(s, tstate);
         }

@@ -517,6 +517,106 @@ class SweepTest(MapTestCase):
         self.assertLess(len(unowned), len(addresses) / 100)
 
 
+class InterpreterTest(MapTestCase):
+
+    SCRIPT = '''
+        import sys
+        target = [1]
+        other = (target, target)
+        objects, found, *_ = sys.refmap_owners([id(target)])
+        owners = {(item[1], item[2]): item[5] for item in found}
+        assert owners[('object', id(other))] == 2, found
+        assert len(objects) == 1 and objects[id(target)][2] == 3, objects
+        '''
+
+    def test_interpreters(self):
+        interpreters = import_helper.import_module('_interpreters')
+        for kind in 'legacy', 'isolated':
+            with self.subTest(kind):
+                interpreter = interpreters.create(kind)
+                try:
+                    error = interpreters.exec(interpreter,
+                                              textwrap.dedent(self.SCRIPT))
+                    self.assertIsNone(error, error)
+                    target = [1]
+                    objects, *_ = sys.refmap_owners([id(target)])
+                    self.assertEqual(objects[id(target)][4:6], (1, 0))
+                finally:
+                    interpreters.destroy(interpreter)
+
+    def test_threads(self):
+        # The local variables of threads that wait are theirs.
+        import threading
+
+        def wait():
+            target = [1]
+            addresses.append(id(target))
+            ready.release()
+            done.acquire()
+
+        addresses = []
+        ready, done = threading.Semaphore(0), threading.Semaphore(0)
+        threads = [threading.Thread(target=wait) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+            ready.acquire()
+        try:
+            found = sys.refmap_owners(addresses)[1]
+        finally:
+            for thread in threads:
+                done.release()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(sorted((item[0], item[1], item[2]) for item in found),
+                         sorted((address, 'thread', id(wait.__code__))
+                                for address in addresses))
+
+
+class MemoryTest(MapTestCase):
+
+    def test_out_of_memory(self):
+        # It fails as a whole, or not at all.
+        run_script('''
+            target = [1]
+            addresses = [id(target)]
+            addresses = addresses * 3
+            expected = sys.refmap_owners(addresses)[0]
+            failed = 0
+            for n in range(40):
+                _testrefmap.limit_allocations(n)
+                try:
+                    result = sys.refmap_owners(addresses)
+                except MemoryError:
+                    failed += 1
+                finally:
+                    _testrefmap.limit_allocations(-1)
+            assert failed > 3, failed
+            assert sys.refmap_owners(addresses)[0].keys() == expected.keys()
+            check_exact()
+            check_true()
+            ''')
+
+    def test_while_an_object_dies(self):
+        run_script('''
+            import gc, weakref
+            class Dying:
+                def __del__(self):
+                    results.append(sys.refmap_owners([id(self)])[0])
+            results = []
+            x = Dying()
+            ref = weakref.ref(x, lambda ref: sys.refmap_owners([id(ref)]))
+            del x
+            x = Dying()
+            x.cycle = x
+            del x
+            gc.callbacks.append(lambda *_: sys.refmap_owners([id(results)]))
+            gc.collect()
+            assert len(results) == 2, results
+            check_exact()
+            check_true()
+            ''')
+
+
 class ReconcileTest(unittest.TestCase):
     """Real leaks, each in a process of its own."""
 
