@@ -7,8 +7,6 @@ Nothing is called but the interpreter's own functions; see refmap.saferepr.
 import functools
 import gc
 import os
-import re
-import subprocess
 import sys
 import types
 from collections import namedtuple
@@ -316,6 +314,8 @@ def variable_at(path, address):
 def variables(path, *options):
     """Return [(address, size, name)] of the variables of an executable or shared
     object."""
+    import re
+    import subprocess
     try:
         done = subprocess.run(['nm', '-S', '--defined-only', *options, path],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

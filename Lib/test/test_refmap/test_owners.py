@@ -457,6 +457,15 @@ class SweepTest(MapTestCase):
             owner.seen = target
             self.assertEqual(self.entry(target, owner)[:2], (1, 2))
 
+    def test_type(self):
+        # An instance of a heap type has a reference to it, visited or not.
+        for cls, visits in ((_testrefmap.Bare, 0), (_testrefmap.Blind, 1)):
+            instance = cls()
+            self.assertEqual(self.entry(cls, instance), (visits, 1, ((8,),)))
+        objects, owners_of_list, *_ = sys.refmap_owners([id(list)])
+        self.assertNotIn((8,), [path for item in owners_of_list
+                                for path in item[7]])
+
     def test_static_variable(self):
         target = [1]
         _testrefmap.keep(target)
@@ -698,6 +707,21 @@ class ReconcileTest(unittest.TestCase):
             ''', '''
             hidden from the collector True Leaf [('_testrefmap.Bare', 'no-gc')]
             hidden from the collector False _testrefmap.Bare []
+            ''')
+
+    def test_over_decref(self):
+        self.check('''
+            leaf = Leaf()
+            leaves = [leaf] * 3
+            addresses = [id(leaf)]
+            del leaf
+            gc.disable()        # in a debug build it aborts
+            _testrefmap.over_decref(leaves[0])
+            [own] = reconcile(addresses).values()
+            _testrefmap.leak_reference(leaves[0])
+            print(kind_of(own), own.root, own.type, own.hidden)
+            ''', '''
+            over-decref True Leaf []
             ''')
 
     def test_untracked(self):
