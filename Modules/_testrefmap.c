@@ -15,6 +15,8 @@
 #include "pycore_refmap_query.h"  // _PyRefMap_Hide()
 #include "pycore_refmap_test.h"   // _PyRefMap_LimitAllocations()
 
+#include "_testrefmap_owners.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stddef.h>               // max_align_t, offsetof()
@@ -1557,7 +1559,8 @@ module_exec(PyObject *module)
         || add_type(module, &odd_spec, &state->odd) < 0
         || add_type(module, &undead_spec, &state->undead) < 0
         || add_type(module, &cell_spec, &state->cell) < 0
-        || add_type(module, &embedded_spec, &state->embedded) < 0)
+        || add_type(module, &embedded_spec, &state->embedded) < 0
+        || _testrefmap_add_owners(module) < 0)
     {
         return -1;
     }

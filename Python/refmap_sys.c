@@ -732,12 +732,40 @@ sys_refmap_birth(PyObject *Py_UNUSED(module), PyObject *arg)
     return PyLong_FromUnsignedLong(_PyRefMap_BirthAt(address));
 }
 
+PyDoc_STRVAR(refmap_owners_doc,
+"refmap_owners($module, addresses, /)\n--\n\n"
+"Find who owns the living objects at the addresses, in one pass over all objects.\n\n"
+"  addresses  an iterable of integers as of id()\n"
+"Return a tuple (targets, owners, types, left out, skipped):\n"
+"  targets   {address: (type, count, ob_refcnt, flags, visited, hidden, owners)} of\n"
+"            those where an object lives; flags: 1 alive, 2 with Py_TPFLAGS_HAVE_GC,\n"
+"            4 tracked, 8 a dict keys table\n"
+"  owners    [(target, kind, address, type, flags, visits, words, paths)]\n"
+"            kind: 'object'; 'static', data of a module, the address is that of the\n"
+"            word; 'thread', the address is that of a running frame's code, or 0\n"
+"            paths: tuples of offsets of the first words; (16,): in the instance;\n"
+"            (16, 8): in the memory block that the word at 16 leads to\n"
+"  types     {address: (name, basicsize, itemsize, flags, tp_dealloc, tp_traverse,\n"
+"            tp_clear, tp_base)}\n"
+"  left out  owners that were too many to be listed\n"
+"  skipped   memory blocks that were too large to be looked into\n"
+"Types are addresses. Visited: a living object's tp_traverse reports the reference.\n"
+"Hidden: words in memory beyond what their owner visits.\n"
+"Raise TypeError for anything but integers.");
+
+static PyObject *
+sys_refmap_owners(PyObject *Py_UNUSED(module), PyObject *addresses)
+{
+    return _PyRefMap_OwnersAsTuple(addresses);
+}
+
 static PyMethodDef refmap_methods[] = {
     {"_refmap_object", sys_refmap_object, METH_O, refmap_object_doc},
     {"_refmap_birth", sys_refmap_birth, METH_O, refmap_birth_doc},
     {"refmap_info", _PyCFunction_CAST(sys_refmap_info), METH_FASTCALL,
      refmap_info_doc},
     {"refmap_count", sys_refmap_count, METH_O, refmap_count_doc},
+    {"refmap_owners", sys_refmap_owners, METH_O, refmap_owners_doc},
     {"refmap_verify", sys_refmap_verify, METH_NOARGS, refmap_verify_doc},
     {"refmap_snapshot", sys_refmap_snapshot, METH_NOARGS, refmap_snapshot_doc},
     {"refmap_diff", _PyCFunction_CAST(sys_refmap_diff),

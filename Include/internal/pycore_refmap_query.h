@@ -121,6 +121,79 @@ extern PyObject *_PyRefMap_ObjectAt(uintptr_t address);
    exit, the strings go before the types that leaked. */
 extern void _PyRefMap_KeepTypes(refmap_state_t *map);
 
+/* --- owners ------------------------------------------------------------------------------ */
+
+/* What is told of an object by its flags. */
+#define REFMAP_OBJECT_ALIVE 1       // the map and the memory agree that it is there
+#define REFMAP_OBJECT_GC 2          // the garbage collector may have it
+#define REFMAP_OBJECT_TRACKED 4     // the garbage collector has it
+#define REFMAP_OBJECT_KEYS 8        // a dict keys table; it has no type
+
+/* Whose owners are wanted. */
+typedef struct {
+    uintptr_t address;
+    uintptr_t type;             // ob_type
+    Py_ssize_t count;           // by the map
+    Py_ssize_t refcnt;          // ob_refcnt
+    Py_ssize_t visits;          // references that are visited; see owners.c
+    Py_ssize_t hidden;          // words beyond those that their owners visit
+    size_t nowners;             // how many have a reference or a word
+    int flags;
+} refmap_target_t;
+
+typedef enum {
+    REFMAP_OWNER_OBJECT,        // a living object
+    REFMAP_OWNER_STATIC,        // static data of a module: the address of the word
+    REFMAP_OWNER_THREAD,        // a thread: the address of a running frame's code
+} refmap_owner_kind_t;
+
+/* Where a word is: at the first offset from the owner, or else the word there points to
+   a block, and the next offset is within that. In the frame of a thread it is the
+   index of a local variable; -1: none. */
+#define REFMAP_PATH_LEN 3
+typedef struct {
+    int len;
+    Py_ssize_t offsets[REFMAP_PATH_LEN];
+} refmap_path_t;
+
+#define REFMAP_OWNER_PATHS 4
+typedef struct {
+    size_t target;              // its index
+    refmap_owner_kind_t kind;
+    uintptr_t address;          // 0: of a thread, what is in none of its frames
+    uintptr_t type;             // ob_type of an object
+    int flags;                  // of an object
+    Py_ssize_t visits;
+    Py_ssize_t words;           // all, of which paths[] has the first
+    int npaths;
+    refmap_path_t paths[REFMAP_OWNER_PATHS];
+} refmap_owner_t;
+
+typedef struct {
+    refmap_target_t *targets;   // in the order of the addresses
+    size_t ntargets;
+    refmap_owner_t *owners;
+    size_t len;
+    size_t allocated;
+    size_t left_out;            // owners that are too many to be listed
+    size_t skipped;             // blocks that were too much to be looked into
+} refmap_owners_t;
+
+/* Find who owns the living objects at `n` addresses, each named once, in the map of the
+   current interpreter, in one pass over all of its objects. An address where none lives
+   has no flags. Return -1 on out of memory.
+   Zero-initialise, then _PyRefMap_ClearOwners(). */
+extern int _PyRefMap_Owners(const uintptr_t *addresses, size_t n,
+                            refmap_owners_t *owners);
+extern void _PyRefMap_ClearOwners(refmap_owners_t *owners);
+/* In Python/refmap_owners.c: the same as Python objects, a new reference; see
+   sys.refmap_owners(). NULL with an exception. */
+extern PyObject *_PyRefMap_OwnersAsTuple(PyObject *addresses);
+/* Memory that no allocator of Python sees, for who talks to the functions above. NULL
+   on out of memory. `size` is the same for both. */
+extern void *_PyRefMap_Malloc(size_t size);
+extern void _PyRefMap_RawFree(void *ptr, size_t size);
+
 /* --- refmap's own objects ---------------------------------------------------------------- */
 
 /* Mark a just created object as one of refmap's own: its birth is no part of

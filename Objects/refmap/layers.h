@@ -215,5 +215,69 @@ extern void _PyRefMap_SortRecords(refmap_records_t *records);
 /* --- verify.c: the map against the memory --------------------------------------------- */
 
 /* --- record_switch.c: recording on and off --------------------------------------------- */
+/* --- extents.c: memory blocks, and segments of modules ----------------------------------- */
+
+/* Memory from an address on. */
+typedef struct {
+    uintptr_t start;
+    size_t size;
+    struct pool_header *pool;   // of pymalloc, if that has no debug hooks; or NULL
+    int stays;                  // nobody gives it back without holding the GIL
+} refmap_extent_t;
+
+/* Is `address`, which may be any word, where a memory block starts as its allocator gave
+   it out? If so, fill `extent`. The block may be free: see _PyRefMap_IsFree(). */
+extern int _PyRefMap_BlockAt(PyInterpreterState *interp, uintptr_t address,
+                             refmap_extent_t *extent);
+/* Is this block of pymalloc free? */
+extern int _PyRefMap_IsFree(const refmap_extent_t *extent);
+
+typedef struct {
+    uintptr_t start, end;
+    int writable;
+} refmap_segment_t;
+
+typedef struct {
+    refmap_segment_t *items;    // in the order of their addresses
+    size_t len;
+    size_t allocated;
+} refmap_segments_t;
+
+/* The segments of the executable and of all shared objects; none where the system does
+   not tell. Return -1 on out of memory. */
+extern int _PyRefMap_Segments(refmap_segments_t *segments);
+extern int _PyRefMap_InSegment(const refmap_segments_t *segments, uintptr_t address);
+extern void _PyRefMap_ClearSegments(refmap_segments_t *segments);
+
+/* --- sweep.c: where the addresses of some objects are -------------------------------------- */
+
+typedef struct _refmap_sweep refmap_sweep_t;    // see sweep.h
+
+/* Get ready, the targets in the result being known. Return -1 on out of memory. */
+extern int _PyRefMap_BeginSweep(refmap_sweep_t *s);
+extern void _PyRefMap_EndSweep(refmap_sweep_t *s);
+/* What is noted from now on belongs to this owner. `op` is the object, NULL if it is
+   none. */
+extern void _PyRefMap_BeginOwner(refmap_sweep_t *s, refmap_owner_kind_t kind,
+                                 uintptr_t address, PyObject *op);
+/* Add up what the owner has, and keep as many entries as the bounds allow. */
+extern void _PyRefMap_EndOwner(refmap_sweep_t *s);
+/* A word that holds target `index`; `path` leads to it. */
+extern void _PyRefMap_NoteWord(refmap_sweep_t *s, size_t index,
+                               const refmap_path_t *path);
+/* A visitproc that counts; `arg` is the sweep. */
+extern int _PyRefMap_NoteVisit(PyObject *op, void *arg);
+/* Nobody is to look into the block at `address` any more. */
+extern void _PyRefMap_Claim(refmap_sweep_t *s, uintptr_t address);
+/* Is `word`, found where `path` leads to, in `extent`, a target? Does it lead to a
+   block? */
+extern void _PyRefMap_LookAtWord(refmap_sweep_t *s, uintptr_t word,
+                                 const refmap_path_t *path,
+                                 const refmap_extent_t *extent);
+/* Look at the words of `extent`, which lies at `offset` from where `path` leads. */
+extern void _PyRefMap_LookAtWords(refmap_sweep_t *s, const refmap_extent_t *extent,
+                                  Py_ssize_t offset, refmap_path_t path);
+
+/* --- owners.c: who owns an object ---------------------------------------------------------- */
 
 #endif  // !Py_REFMAP_LAYERS_H

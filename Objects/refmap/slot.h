@@ -65,6 +65,17 @@ refmap_dead(uint32_t birth)
                                                      : birth | REFMAP_BIRTH_DEAD;
 }
 
+/* Can this ob_refcnt belong to the object of a slot? An immortal one has 2^31
+   or more, in 32 bits; see _Py_IsImmortal(). The first reference to an object
+   without a birth is there from the start, and nobody counted it. */
+static inline int
+refmap_refcnt_agrees(refmap_slot_t slot, Py_ssize_t refcnt)
+{
+    return refcnt == slot.count
+           || (uint64_t)refcnt >> 31 == 1
+           || (refmap_living_birth(slot) == 0 && refcnt == slot.count + 1);
+}
+
 /* How many slots that are packed come before slot `i`, which may be
    REFMAP_SLOTS. */
 static inline size_t

@@ -7,17 +7,6 @@
 #include "layers.h"
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
 
-/* Can this ob_refcnt belong to the object of a slot? An immortal one has 2^31
-   or more, in 32 bits; see _Py_IsImmortal(). The first reference to an object
-   without a birth is there from the start, and nobody counted it. */
-static int
-refcnt_agrees(refmap_slot_t slot, Py_ssize_t refcnt)
-{
-    return refcnt == slot.count
-           || (uint64_t)refcnt >> 31 == 1
-           || (refmap_living_birth(slot) == 0 && refcnt == slot.count + 1);
-}
-
 /* Which slots are listed. */
 typedef enum {
     COUNTED,            // those with a count
@@ -44,7 +33,7 @@ list_block(refmap_state_t *map, refmap_block_t *block, which_t which,
         refmap_object_t object;
         _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
         if (which == DIFFERING
-            && (copy.readable ? refcnt_agrees(slot, object.refcnt)
+            && (copy.readable ? refmap_refcnt_agrees(slot, object.refcnt)
                               : slot.count == 0))
         {
             continue;
@@ -93,7 +82,7 @@ _PyRefMap_ObjectAt(uintptr_t address)
     _PyRefMap_ReadPage(block, &copy);
     _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
     return object.address == address && copy.readable
-           && refcnt_agrees(slot, object.refcnt)
+           && refmap_refcnt_agrees(slot, object.refcnt)
            && object.type != REFMAP_TYPE_UNKNOWN ? (PyObject *)address : NULL;
 }
 
