@@ -8,12 +8,14 @@ A member of a structure is a dict: name ('' if it has none), offset, size,
 kind ('struct', 'union', 'array' or 'leaf'), pointer (can it refer to an
 object?), and members; for an array, members has the one description of an
 item, and offset is that of the first. A structure that may be that of a type
-has in addition used (do variables of the type's functions point to it?) and
-uses (how many functions beside them have such a variable).
+has in addition used (do variables of the type's functions point to it?), uses
+(how many functions beside them have such a variable) and beside (was it
+declared in their file?).
 """
 
 import json
 import os
+import re
 
 from .binutils import ToolError, run
 
@@ -21,6 +23,9 @@ _SCRIPT = os.path.join(os.path.dirname(__file__), 'in_gdb.py')
 
 # The answer is behind this, on a line of its own.
 MARK = 'refmap-answer:'
+
+# What every object begins with, on 64 bits.
+HEAD = {0: 'ob_refcnt', 8: 'ob_type'}
 
 _TPFLAGS_MANAGED_WEAKREF = 1 << 3
 _TPFLAGS_MANAGED_DICT = 1 << 4
@@ -111,23 +116,49 @@ def fits(structure, basicsize, itemsize):
                            or first <= array[1]['members'][0]['size'])
 
 
-def choose(structures, type):
+def choose(structures, type, words):
     """Return those candidates that the type can have, on the best evidence.
 
     Best is a structure that the type's own functions use: if there is one,
-    none else is possible. Otherwise its name must tell, or it must be the one
-    that most functions beside them are about.
+    none else is possible. Otherwise its name must tell, or most functions
+    beside those of the type must be about it, or it must be the only one that
+    was declared in their file.
+
+    words -- what the type may be called, lower case; see words_of()
     """
     used = [one for one in structures if one['used']]
     fitting = [one for one in used or structures
                if fits(one, type.basicsize, type.itemsize)]
     if used:
         return fitting
-    called = [one for one in fitting if _is_called(one, type)]
-    if called:
-        return called
     most = max((one['uses'] for one in fitting), default=0)
-    return [one for one in fitting if most and one['uses'] == most]
+    for is_better in (lambda one: _plain(one['name']) in words,
+                      lambda one: any(word in _plain(one['name'])
+                                      for word in words),
+                      lambda one: most and one['uses'] == most,
+                      lambda one: one['beside']):
+        best = list(filter(is_better, fitting))
+        if best:
+            return best
+    return []
+
+
+_SLOT = re.compile(r'_?(tp_?)?(dealloc|traverse|clear)$')
+
+
+def words_of(type_name, slots):
+    """Return what a structure may be called, by the names of the type and of
+    its functions: unicode_dealloc() is that of a PyUnicodeObject."""
+    words = {type_name.rpartition('.')[2]}
+    words.update(_SLOT.sub('', slot) for slot in slots)
+    words = {word.replace('_', '').lower() for word in words}
+    return {word.removeprefix('py') for word in words if len(word) > 2}
+
+
+def _plain(name):
+    """The name of a structure without what all of them have."""
+    name = name.replace('_', '').lower().removeprefix('py')
+    return name.removesuffix('object')
 
 
 def _stretch(member, size):
@@ -142,25 +173,22 @@ def _stretch(member, size):
     return {**member, 'size': size, 'members': [*others, last]}
 
 
-def field_at(structures, type, offset):
+def field_at(structures, type, words, offset):
     """Return the name of the field of a type at an offset, or None.
 
-    structures -- candidates; see choose(). If several are left, they must
-    agree.
+    For structures and words see choose(). If several structures are left,
+    they must agree.
     """
-    structures = choose(structures, type)
-    if offset >= type.basicsize:
-        if not type.itemsize:
-            return None
-        structures = [_stretch(one, offset + 1) for one in structures
-                      if last_array(one)]
+    structures = choose(structures, type, words)
+    if not structures:
+        return HEAD.get(offset)
+    if type.itemsize:
+        structures = [one if offset < one['size'] or not last_array(one)
+                      else _stretch(one, offset + 1) for one in structures]
+    elif offset >= type.basicsize:
+        return None
     names = {name_at(one, offset) for one in structures}
     return _without_head(names.pop()) if len(names) == 1 else None
-
-
-def _is_called(structure, type):
-    plain = type.name.rpartition('.')[2].replace('_', '').lower()
-    return plain in structure['name'].replace('_', '').lower()
 
 
 def _without_head(name):

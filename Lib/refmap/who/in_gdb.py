@@ -24,7 +24,8 @@ MAX_DEPTH = 8
 MAX_MEMBERS = 500
 
 # Functions of many types have variables of these.
-NOT_THEIR_OWN = ('PyObject', '_object', 'PyVarObject', 'PyTypeObject', '_typeobject')
+NOT_THEIR_OWN = ('PyObject', '_object', 'PyVarObject', 'PyTypeObject',
+                 '_typeobject', 'PyModuleDef', 'PyModuleDef_Base')
 
 AGGREGATES = (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION)
 
@@ -141,14 +142,15 @@ def uses_in(symtab):
 
 
 def types_in(symtab):
-    """Yield (name, type) of the structures that a compilation unit knows."""
+    """Yield (name, type, was it declared in the source file itself?) of the
+    structures that a compilation unit knows."""
     for block in symtab.static_block(), symtab.global_block():
         for symbol in block:
             if (symbol.addr_class == gdb.SYMBOL_LOC_TYPEDEF
                     and symbol.type is not None
                     and symbol.type.strip_typedefs().code
                     == gdb.TYPE_CODE_STRUCT):
-                yield symbol.name, symbol.type
+                yield symbol.name, symbol.type, symbol.symtab == symtab
 
 
 def structures(question):
@@ -161,13 +163,14 @@ def structures(question):
             continue
         used |= pointed_to(inner_blocks(address))
         uses.update(uses_in(symtab))
-        for name, ctype in types_in(symtab):
+        for name, ctype, beside in types_in(symtab):
             size = ctype.strip_typedefs().sizeof
             near = (size == question['size'] or question['items']
                     and abs(size - question['size']) <= 64)
             if (name not in found and name not in NOT_THEIR_OWN
                     and (near or name in used) and starts_with_head(ctype)):
                 found[name] = describe(name, 0, ctype)
+                found[name]['beside'] = beside
     for name, structure in found.items():
         structure['used'] = name in used
         structure['uses'] = uses.get(name, 0)

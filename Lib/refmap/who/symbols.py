@@ -344,7 +344,10 @@ class Symbols:
         owner = self._owner_of_structure(type, types)
         if owner is None or offset < 0:
             return debuginfo.field_before(type.flags, offset)
-        return debuginfo.field_at(self._candidates(owner), owner, offset)
+        names = [self.function(slot).function for slot in self._slots(owner)]
+        words = debuginfo.words_of(owner.name, names)
+        return debuginfo.field_at(self._candidates(owner), owner, words,
+                                  offset)
 
     def _owner_of_structure(self, type, types):
         """Return the type in its chain of bases that is written in C."""
