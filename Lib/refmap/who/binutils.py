@@ -33,7 +33,8 @@ _CLONE_OF_C = re.compile(r'([A-Za-z_]\w*)(\.\w+)+')
 
 
 class ToolError(Exception):
-    """A tool is missing or failed; str() is one sentence."""
+    """A tool is missing or failed; str() is a sentence without its end, that
+    is followed by what is unknown therefore."""
 
 
 def run(command, text=''):
@@ -51,10 +52,11 @@ def run(command, text=''):
                               stdout=subprocess.PIPE, timeout=TIMEOUT,
                               stderr=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        raise ToolError(f'{command[0]} took longer than {TIMEOUT} s.') from None
+        raise ToolError(f'{command[0]} took longer than {TIMEOUT} s'
+                        ) from None
     except (OSError, ValueError) as exc:
         reason = getattr(exc, 'strerror', None) or exc
-        raise ToolError(f'{command[0]} cannot be run: {reason}.') from None
+        raise ToolError(f'{command[0]} cannot be run ({reason})') from None
     return done.stdout.decode(errors='replace')
 
 
@@ -127,12 +129,10 @@ class Binary:
         """path -- of the file; raise ToolError if it is no ELF file"""
         self.path = os.path.abspath(path)
         if not os.path.isfile(self.path):
-            raise ToolError(f'{path} was deleted or replaced: its functions '
-                            f'are unknown.')
+            raise ToolError(f'{path} was deleted, or replaced')
         self._segments = parse_segments(run(['readelf', '-lW', self.path]))
         if not self._segments:
-            raise ToolError(f'{path} is no ELF file: its functions are '
-                            f'unknown.')
+            raise ToolError(f'{path} is no ELF file that can be read')
         self._symbols = None
 
     def link_address(self, offset):
@@ -169,9 +169,10 @@ class Binary:
         """Return the Symbol that covers an address, or None."""
         symbols = self.symbols()
         index = bisect_right(symbols, (address + 1,)) - 1
-        if index >= 0 and address - symbols[index].start < symbols[index].length:
-            return symbols[index]
-        return None
+        if index < 0:
+            return None
+        symbol = symbols[index]
+        return symbol if address - symbol.start < symbol.length else None
 
     def lines(self, addresses):
         """Return a tuple of Lines for each address, innermost inlined first.

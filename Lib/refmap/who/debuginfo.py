@@ -44,7 +44,7 @@ def ask(path, question):
     for line in out.splitlines():
         if line.startswith(MARK):
             return json.loads(line.removeprefix(MARK))
-    raise ToolError(f'gdb could not read {path}, or has no Python.')
+    raise ToolError(f'gdb cannot read {path}, or has no Python')
 
 
 def name_at(member, offset):
@@ -162,7 +162,7 @@ def _plain(name):
 
 
 def _stretch(member, size):
-    """Return the member, with the array at its end so long that it has size."""
+    """Return the member with the array at its end so long that it has size."""
     if member['kind'] == 'array':
         return {**member, 'size': size}
     if member['kind'] == 'leaf' or not member['members']:

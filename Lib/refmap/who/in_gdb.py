@@ -2,10 +2,10 @@
 
 A question is one line of JSON on standard input, an object:
 
-    types     a list of objects, each one with code, link addresses of functions,
-              size and items: the structures that may be that of a type with
-              these functions, this tp_basicsize and this tp_itemsize, in the
-              compilation units of the functions
+    types     a list of objects, each one with code, link addresses of
+              functions, size and items: the structures that may be that of a
+              type with these functions, this tp_basicsize and this
+              tp_itemsize, in the compilation units of the functions
     results   link addresses in functions: can these functions, and those that
               are inlined there, return an object?
 
@@ -177,24 +177,29 @@ def structures(question):
     return list(found.values())
 
 
-def results(question):
-    known = {}
-    for address in question['results']:
-        for block in blocks_at(address):
-            function = block.function
-            if function is not None:
-                answer = can_refer(function.type.target())
-                known[function.name] = known.get(function.name) or answer
-    return known
+def result_at(address):
+    """Return {function: can it return an object?} of those at an address."""
+    functions = [block.function for block in blocks_at(address)]
+    return {function.name: can_refer(function.type.target())
+            for function in functions if function is not None}
+
+
+def or_nothing(function, argument, nothing):
+    """Call a function; what gdb cannot read does not spoil the rest."""
+    try:
+        return function(argument)
+    except RuntimeError:    # the base of gdb.error
+        return nothing
 
 
 def answer(question):
-    reply = {}
-    if 'types' in question:
-        reply['types'] = [structures(one) for one in question['types']]
-    if 'results' in question:
-        reply['results'] = results(question)
-    return reply
+    known = {}
+    for address in question.get('results', ()):
+        for name, can in or_nothing(result_at, address, {}).items():
+            known[name] = known.get(name) or can
+    return {'types': [or_nothing(structures, one, [])
+                      for one in question.get('types', ())],
+            'results': known}
 
 
 print('\n' + MARK + json.dumps(answer(json.loads(sys.stdin.readline()))))

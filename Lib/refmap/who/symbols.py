@@ -2,8 +2,8 @@
 
 What is known of an address depends on the file that it was loaded from. With
 debug information: functions, also inlined ones, file and line. Without: the
-function, if its symbol was kept. Stripped: exported functions only; the rest
-is '??', with the offset in the file in place of a file name.
+function, if its symbol was kept, and the name of the file it was loaded from.
+Stripped: exported functions only; the rest is '??', in MODULE+OFFSET.
 """
 
 import os
@@ -15,8 +15,9 @@ from collections import namedtuple
 from . import binutils, debuginfo
 from .binutils import ToolError
 
-# file: relative to the source tree of CPython where it lies in it; line: 0 if
-# it is unknown.
+# file: relative to the source tree of CPython where it lies in it, or else to
+# the current directory. Where it is not known it is the name of the module,
+# and line is 0.
 Site = namedtuple('Site', 'function file line')
 
 UNKNOWN = (Site('??', '??', 0),)
@@ -32,9 +33,9 @@ TRANSPARENT = frozenset('''
     _Py_XNewRefWithLock _Py_SetRefcnt Py_SET_REFCNT _Py_IncRefTotal
     _Py_DecRefTotal _Py_IncRefTotalOf _Py_DecRefTotalOf _Py_NewRefTotalOf
     _Py_DecRefTotalLast _Py_DecRefTotalLeft _PyStaticObject_CheckRefcnt
-    PyStackRef_DUP PyStackRef_CLOSE PyStackRef_XCLOSE PyStackRef_CLEAR
-    _PyStackRef_StealRef PyStackRef_FromPyObjectNew
-    PyStackRef_AsPyObjectNew PyStackRef_AsPyObjectSteal
+    PyStackRef_NewRef PyStackRef_XNewRef _PyStackRef_StealRef
+    PyStackRef_INCREF PyStackRef_DECREF PyStackRef_XDECREF
+    _PyWeakref_GET_REF PyCell_SwapTakeRef PyCell_SetTakeRef
     _Py_Dealloc _Py_NewReference _Py_NewReferenceNoTotal _Py_ResurrectReference
     new_reference PyObject_Init PyObject_InitVar _PyObject_Init
     _PyObject_InitVar PyObject_INIT PyObject_INIT_VAR
@@ -56,8 +57,8 @@ ALLOCATORS = frozenset('''
     _PyObject_NewVar _PyObject_GC_New _PyObject_GC_NewVar _PyObject_GC_Resize
     _PyObject_MallocWithType _PyObject_ReallocWithType _PyType_AllocNoTrack
     _PyType_NewManagedObject PyUnstable_Object_GC_NewWithExtraData
-    PyType_GenericAlloc PyType_GenericNew gc_alloc gc_alloc_with_size
-    tuple_alloc _PyMem_DebugAlloc _PyMem_DebugRawAlloc _PyMem_DebugMalloc
+    PyType_GenericAlloc PyType_GenericNew gc_alloc
+    tuple_alloc _PyMem_DebugRawAlloc _PyMem_DebugMalloc
     _PyMem_DebugCalloc _PyMem_DebugRealloc _PyMem_DebugRawMalloc
     _PyMem_DebugRawCalloc _PyMem_DebugRawRealloc pymalloc_alloc
     pymalloc_realloc _PyMem_RawMalloc _PyMem_RawCalloc _PyMem_RawRealloc
@@ -77,7 +78,7 @@ CALLS = frozenset('''
     _PyObject_CallMethodIdOneArg _PyObject_CallMethodIdObjArgs
     _PyObject_CallMethodFormat _PyObject_CallFunctionVa
     _PyObject_CallFunction_SizeT _PyObject_CallMethod_SizeT
-    _PyObject_Call_Prepend _PyObject_MakeTpCall _PyObject_FastCallDictTstate
+    _PyObject_Call_Prepend _PyObject_MakeTpCall
     _PyObject_VectorcallDictTstate _PyObject_VectorcallTstate
     _PyObject_VectorcallMethodId _PyVectorcall_Call _PyFunction_Vectorcall
     _PyStack_AsDict _PyStack_UnpackDict object_vacall callmethod
@@ -88,7 +89,7 @@ CALLS = frozenset('''
     method_vectorcall_FASTCALL_KEYWORDS
     method_vectorcall_FASTCALL_KEYWORDS_METHOD method_vectorcall_NOARGS
     method_vectorcall_O method_vectorcall_VARARGS
-    method_vectorcall_VARARGS_KEYWORDS method_call instancemethod_call
+    method_vectorcall_VARARGS_KEYWORDS instancemethod_call
     classmethoddescr_call wrapperdescr_call wrapperdescr_raw_call wrapper_call
     type_call slot_tp_call slot_tp_new slot_tp_init vectorcall_maybe
     vectorcall_method vectorcall_unbound call_unbound_noarg
@@ -160,6 +161,9 @@ class Symbols:
         if text not in self.notes:
             self.notes.append(text)
 
+    def _note_no_code(self, reason):
+        self.note(f'{reason}: functions, files and lines are unknown.')
+
     # ---- files and addresses
 
     def _module_at(self, address):
@@ -173,7 +177,7 @@ class Symbols:
             try:
                 self._binaries[path] = binutils.Binary(path)
             except ToolError as exc:
-                self.note(str(exc))
+                self._note_no_code(exc)
                 self._binaries[path] = None
         return self._binaries[path]
 
@@ -214,7 +218,8 @@ class Symbols:
                            map(sysconfig.get_config_var,
                                ('abs_srcdir', 'srcdir')) if directory}
             for path in {module[3] for module in self._modules}:
-                if re.match(r'(lib|_bootstrap_)?python', os.path.basename(path)):
+                name = os.path.basename(path)
+                if re.match(r'(lib|_bootstrap_)?python', name):
                     self._roots |= self._built_from(path)
             self._roots -= {'/', '.'}
         return self._roots
@@ -262,19 +267,30 @@ class Symbols:
         try:
             answers = binary.lines([address for address, _ in pairs])
         except ToolError as exc:
-            self.note(str(exc))
+            self._note_no_code(exc)
             answers = [()] * len(pairs)
+        if not any(line.file for lines in answers for line in lines):
+            self._note_no_lines(binary)
         for (_, pc), lines in zip(pairs, answers):
             self._sites[pc] = self._sites_of(pc, lines)
 
+    def _note_no_lines(self, binary):
+        # Of libraries that have nothing to do with Python it is expected.
+        prefixes = '_Py', 'PyInit_'
+        if any(symbol.name.startswith(prefixes)
+               for symbol in self._symbols_of(binary.path)):
+            self.note(f'{os.path.basename(binary.path)} has no debug '
+                      f'information: source files and lines are unknown.')
+
     def _sites_of(self, pc, lines):
         unknown = self._unknown(pc - 1)
+        module = unknown[0].file.partition('+')[0]
         sites = []
         for function, file, line in lines:
             if function == '??' and not file:
                 sites.extend(unknown)
             else:
-                file = self._relative(file) if file else '??'
+                file = self._relative(file) if file else module
                 sites.append(Site(function, file, line))
                 self._asked_at.setdefault(function, set()).add(pc)
         return tuple(sites) or unknown
@@ -319,7 +335,7 @@ class Symbols:
         try:
             return binary.symbols()
         except ToolError as exc:
-            self.note(str(exc))
+            self._note_no_code(exc)
             return []
 
     # ---- debug information
@@ -329,7 +345,7 @@ class Symbols:
         try:
             return debuginfo.ask(binary.path, question)
         except ToolError as exc:
-            self.note(f'{exc} Names of fields and types of results are '
+            self.note(f'{exc}: names of fields and types of results are '
                       f'unknown.')
             return {}
 
