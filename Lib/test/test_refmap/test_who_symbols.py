@@ -89,7 +89,8 @@ class BinutilsTests(unittest.TestCase):
 
     def test_base_name(self):
         for name in ('f', 'f.part.0', 'f.constprop.0', 'f.isra.12', 'f.cold',
-                     'f.part.0.isra.0', 'f.lto_priv.3', 'f.cold.1', 'f@@V_2.4'):
+                     'f.part.0.isra.0', 'f.lto_priv.3', 'f.cold.1',
+                     'f@@V_2.4'):
             self.assertEqual(binutils.base_name(name), 'f', name)
         self.assertEqual(binutils.base_name('ns::f(int) [clone .part.0]'),
                          'ns::f(int)')
@@ -98,10 +99,10 @@ class BinutilsTests(unittest.TestCase):
 
     def test_segments(self):
         text = textwrap.dedent('''\
-            Type  Offset   VirtAddr           PhysAddr           FileSiz  MemSiz   Flg Align
-              PHDR           0x000040 0x0000000000000040 0x0000000000000040 0x0310 0x0310 R   0x8
-              LOAD           0x000000 0x0000000000000000 0x0000000000000000 0x0890 0x0890 R   0x1000
-              LOAD           0x000890 0x0000000000001890 0x0000000000001890 0x1485 0x1485 R E 0x1000
+            Type Offset   VirtAddr           PhysAddr           FileSiz ...
+              PHDR 0x000040 0x0000000000000040 0x0000000000000040 0x0310 0x0310 R 0x8
+              LOAD 0x000000 0x0000000000000000 0x0000000000000000 0x0890 0x0890 R 0x1000
+              LOAD 0x000890 0x0000000000001890 0x0000000000001890 0x1485 0x1485 R E 0x1000
             ''')
         self.assertEqual(binutils.parse_segments(text),
                          [(0, 0, 0x890), (0x890, 0x1890, 0x1485)])
@@ -338,7 +339,8 @@ class FieldTests(unittest.TestCase):
 
     def test_returns_object(self):
         for function in 'PyObject_Repr', 'PyList_New', 'PyFrame_GetCode':
-            self.assertIs(self.symbols.returns_object(function), True, function)
+            self.assertIs(self.symbols.returns_object(function), True,
+                          function)
         for function in 'PyList_Append', 'PyUnicode_AsUTF8', 'PyErr_Clear':
             self.assertIs(self.symbols.returns_object(function), False,
                           function)
@@ -444,7 +446,8 @@ class StructureTests(unittest.TestCase):
 
     def test_no_gdb(self):
         with (mock.patch.dict(os.environ, PATH='/no such directory'),
-              self.assertRaisesRegex(binutils.ToolError, '^gdb cannot be run')):
+              self.assertRaisesRegex(binutils.ToolError,
+                                     '^gdb cannot be run')):
             debuginfo.ask(sys.executable, {})
 
     def test_no_answer(self):
@@ -593,7 +596,8 @@ class ContractTests(unittest.TestCase):
                                     ('PyFoo_Fail', False, False),
                                     ('no_such', False, False)):
             self.assertIs(self.contracts.returns_new(name), new, name)
-            self.assertIs(self.contracts.returns_borrowed(name), borrowed, name)
+            self.assertIs(self.contracts.returns_borrowed(name), borrowed,
+                          name)
 
     def test_arguments(self):
         c = self.contracts
