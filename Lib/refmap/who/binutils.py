@@ -7,6 +7,7 @@ here are link addresses, as the file has them; see Binary.link_address().
 
 import os
 import re
+import stat
 import subprocess
 from bisect import bisect_right
 from collections import namedtuple
@@ -122,14 +123,35 @@ def _line(function, file, line):
     return Line(base_name(function), file, int(line) if line.isdigit() else 0)
 
 
+# Identity of a file -> Binary. Reading the symbols of all modules of a process
+# takes about a second, and each diagnosis asks for them.
+_binaries = {}
+
+
+def binary(path):
+    """Return the Binary of a file, the same one as long as that is the same.
+
+    Raise ToolError if it is no ELF file.
+    """
+    path = os.path.abspath(path)
+    try:
+        info = os.stat(path)
+    except (OSError, ValueError):
+        raise ToolError(f'{path} was deleted, or replaced') from None
+    if not stat.S_ISREG(info.st_mode):
+        raise ToolError(f'{path} is no regular file')
+    key = path, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+    if key not in _binaries:
+        _binaries[key] = Binary(path)
+    return _binaries[key]
+
+
 class Binary:
     """An executable or shared object on disk."""
 
     def __init__(self, path):
-        """path -- of the file; raise ToolError if it is no ELF file"""
-        self.path = os.path.abspath(path)
-        if not os.path.isfile(self.path):
-            raise ToolError(f'{path} was deleted, or replaced')
+        """path -- absolute; raise ToolError if it is no ELF file"""
+        self.path = path
         self._segments = parse_segments(run(['readelf', '-lW', self.path]))
         if not self._segments:
             raise ToolError(f'{path} is no ELF file that can be read')

@@ -175,7 +175,7 @@ class Symbols:
     def _binary(self, path):
         if path not in self._binaries:
             try:
-                self._binaries[path] = binutils.Binary(path)
+                self._binaries[path] = binutils.binary(path)
             except ToolError as exc:
                 self._note_no_code(exc)
                 self._binaries[path] = None

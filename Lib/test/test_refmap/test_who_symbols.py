@@ -198,7 +198,8 @@ class MapsTests(unittest.TestCase):
 
     def test_no_tools(self):
         pc = address_of('PyObject_Repr') + 1
-        with mock.patch.dict(os.environ, PATH='/no such directory'):
+        with (mock.patch.dict(os.environ, PATH='/no such directory'),
+              mock.patch.dict(binutils._binaries, clear=True)):
             s = Symbols()
             [site] = s.at(pc)
             self.assertEqual(s.ranges(['PyObject_Repr']), [])
@@ -338,6 +339,10 @@ class FieldTests(unittest.TestCase):
             self.assertEqual(s.field(wanted[3], 40), 'table')
 
     def test_returns_object(self):
+        pcs = [address_of(function) + 1 for function in (
+            'PyObject_Repr', 'PyList_New', 'PyFrame_GetCode', 'PyList_Append',
+            'PyUnicode_AsUTF8', 'PyErr_Clear')]
+        self.symbols.resolve(pcs)
         for function in 'PyObject_Repr', 'PyList_New', 'PyFrame_GetCode':
             self.assertIs(self.symbols.returns_object(function), True,
                           function)
