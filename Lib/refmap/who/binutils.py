@@ -31,6 +31,9 @@ _LOCATION = re.compile(r'(.*):([0-9]+|\?)(?: \(discriminator [0-9]+\))?',
 _ADDRESS = re.compile(r'0x[0-9a-f]+')
 _CLONE_OF_CPP = re.compile(r'( \[clone [^]]*\])+$')
 _CLONE_OF_C = re.compile(r'([A-Za-z_]\w*)(\.\w+)+')
+# Files that are no source: of code made by optimisation at link time, or by
+# the compiler.
+_NO_FILES = '??', '<artificial>', '<built-in>'
 
 
 class ToolError(Exception):
@@ -62,17 +65,36 @@ def run(command, text=''):
 
 
 def base_name(name):
-    """Cut off what the compiler or linker added to a function's name.
+    """Return the plain name of a function.
 
     A name of C has no dot: it is followed by .part.0, .constprop.0, .isra.0,
-    .cold, .lto_priv.0 and the like.
+    .cold, .lto_priv.0 and the like. One of C++ is followed by parameters, and
+    that of a template preceded by what it returns.
     """
     name = name.partition('@')[0]
-    if '.' not in name:
-        return name
-    name = _CLONE_OF_CPP.sub('', name)
-    clone = _CLONE_OF_C.fullmatch(name)
+    if '(' in name:
+        name = name.replace('(anonymous namespace)', '{anonymous}')
+        return _without_parameters(_CLONE_OF_CPP.sub('', name))
+    clone = _CLONE_OF_C.fullmatch(name) if '.' in name else None
     return clone[1] if clone else name
+
+
+def _without_parameters(name):
+    depth = 0
+    begin, end = 0, len(name)
+    for index, character in enumerate(name):
+        if character in '(<':
+            if character == '(' and not depth:
+                end = index
+            depth += 1
+        elif character in ')>':
+            depth -= 1
+        elif character == ' ' and not depth and end == len(name):
+            begin = index + 1
+    # Operators look like all that.
+    if depth or 'operator' in name or begin >= end:
+        return name
+    return name[begin:end]
 
 
 def parse_segments(text):
@@ -117,8 +139,8 @@ def parse_lines(text):
 
 
 def _line(function, file, line):
-    if file == '??':
-        file = ''
+    if os.path.basename(file) in _NO_FILES:
+        return Line(base_name(function), '', 0)
     # '?' stands for code that the compiler made up.
     return Line(base_name(function), file, int(line) if line.isdigit() else 0)
 
@@ -214,10 +236,16 @@ class Binary:
         # Without debug information addr2line names the last function that it
         # knows before the address, and perhaps a file.
         known = any(line.line for line in answer)
-        if known and all(line.function != '??' for line in answer):
+        names = [line.function for line in answer]
+        if known and '??' not in names and not self._is_cpp(names):
             return answer
         symbol = self.symbol_at(address)
         name = symbol.name if symbol else '??'
         if not known:
             return (Line(name, '', 0),)
         return (*answer[:-1], answer[-1]._replace(function=name))
+
+    @staticmethod
+    def _is_cpp(names):
+        # It names the outermost function of C++ without its namespace.
+        return any('::' in name for name in names)

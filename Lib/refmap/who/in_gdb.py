@@ -115,8 +115,9 @@ def inner_blocks(address):
 
 
 def pointed_to(blocks):
-    """Return the names of structures that variables in blocks point to."""
-    names = set()
+    """Return {name: type} of the structures that variables in blocks point
+    to, by all of their names."""
+    found = {}
     for block in blocks:
         for symbol in block:
             if not (symbol.is_variable or symbol.is_argument):
@@ -124,9 +125,9 @@ def pointed_to(blocks):
             ctype = symbol.type.strip_typedefs()
             if ctype.code == gdb.TYPE_CODE_PTR:
                 target = ctype.target()
-                names.update(name for name in (target.name, target.tag)
-                             if name)
-    return names
+                found.update((name, target)
+                             for name in (target.name, target.tag) if name)
+    return found
 
 
 def uses_in(symtab):
@@ -156,25 +157,25 @@ def types_in(symtab):
 def structures(question):
     """Describe what may be the structure of a type: it begins with
     PyObject_HEAD, and is of about the right size or used by its functions."""
-    found, used, uses = {}, set(), {}
+    candidates, used, uses = {}, {}, {}
     for address in question['code']:
+        used.update(pointed_to(inner_blocks(address)))
         symtab = gdb.find_pc_line(address).symtab
         if symtab is None:
             continue
-        used |= pointed_to(inner_blocks(address))
         uses.update(uses_in(symtab))
         for name, ctype, beside in types_in(symtab):
             size = ctype.strip_typedefs().sizeof
-            near = (size == question['size'] or question['items']
-                    and abs(size - question['size']) <= 64)
-            if (name not in found and name not in NOT_THEIR_OWN
-                    and (near or name in used) and starts_with_head(ctype)):
-                found[name] = describe(name, 0, ctype)
-                found[name]['beside'] = beside
-    for name, structure in found.items():
-        structure['used'] = name in used
-        structure['uses'] = uses.get(name, 0)
-    return list(found.values())
+            if size == question['size'] or (
+                    question['items'] and abs(size - question['size']) <= 64):
+                candidates[name] = ctype, beside
+    # After optimisation at link time they are in another unit.
+    for name, ctype in used.items():
+        candidates.setdefault(name, (ctype, False))
+    return [{**describe(name, 0, ctype), 'beside': beside,
+             'used': name in used, 'uses': uses.get(name, 0)}
+            for name, (ctype, beside) in candidates.items()
+            if name not in NOT_THEIR_OWN and starts_with_head(ctype)]
 
 
 def result_at(address):

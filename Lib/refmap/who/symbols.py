@@ -134,6 +134,17 @@ def mapped_modules():
         return []
 
 
+def _disjoint(ranges):
+    """Join what overlaps in a sorted list of (start, length)."""
+    joined = []
+    for start, length in ranges:
+        if joined and start < sum(joined[-1]):
+            before, old = joined.pop()
+            start, length = before, max(old, start + length - before)
+        joined.append((start, length))
+    return joined
+
+
 class Symbols:
     """The names of all code in a process.
 
@@ -313,7 +324,8 @@ class Symbols:
     # ---- from names to addresses
 
     def ranges(self, names):
-        """Return [(start, length)], sorted, of the code of functions.
+        """Return [(start, length)] of the code of functions: sorted, and none
+        overlaps another.
 
         names -- of C functions; those that end in '*' stand for all that begin
                  like this. All functions with such a name are found, static
@@ -326,7 +338,7 @@ class Symbols:
             for address, length, name in self._symbols_of(path):
                 if name in exact or prefixes and name.startswith(prefixes):
                     found.update(self._absolute(path, address, length))
-        return sorted(found)
+        return _disjoint(sorted(found))
 
     def _symbols_of(self, path):
         binary = self._binary(path)
@@ -422,7 +434,7 @@ class Symbols:
         function -- its name, as in a Site. None: not known. Where several
         functions have the name, one is enough.
         """
-        if function not in self._returns:
+        if function not in self._returns and function != '??':
             self._learn_results(function)
         return self._returns.setdefault(function, None)
 
@@ -443,8 +455,8 @@ class Symbols:
         for binary, addresses in binaries.items():
             answer = self._ask(binary, {'results': addresses})
             for name, known in answer.get('results', {}).items():
-                known = self._returns.get(name) or known
-                self._returns[name] = known
+                name = binutils.base_name(name)
+                self._returns[name] = self._returns.get(name) or known
 
     def _find_entry(self, function):
         """Look up a function that no address was seen of."""

@@ -92,10 +92,19 @@ class BinutilsTests(unittest.TestCase):
                      'f.part.0.isra.0', 'f.lto_priv.3', 'f.cold.1',
                      'f@@V_2.4'):
             self.assertEqual(binutils.base_name(name), 'f', name)
-        self.assertEqual(binutils.base_name('ns::f(int) [clone .part.0]'),
-                         'ns::f(int)')
-        for name in 'printf(char const*, ...)', '??', '_start', 'a b', '.x':
+        for name in '??', '_start', 'a b', '.x', '':
             self.assertEqual(binutils.base_name(name), name)
+
+    def test_base_name_of_cpp(self):
+        for name, plain in (
+                ('ns::f(int, char const*) [clone .part.0]', 'ns::f'),
+                ('print(char const*, ...)', 'print'),
+                ('(anonymous namespace)::f(int)', '{anonymous}::f'),
+                ('ns::A<int (*)(char)>::f() const', 'ns::A<int (*)(char)>::f'),
+                ('void ns::f<ns::Foo<int> >(_object*)', 'ns::f<ns::Foo<int> >'),
+                ('ns::operator<<(int)', 'ns::operator<<(int)'),
+                ('f(', 'f(')):
+            self.assertEqual(binutils.base_name(name), plain)
 
     def test_segments(self):
         text = textwrap.dedent('''\
@@ -111,14 +120,14 @@ class BinutilsTests(unittest.TestCase):
         text = textwrap.dedent('''\
             0000000000000a40 T _start
             0000000000000c00 0000000000000005 t late.part.0
-            0000000000000b40 0000000000000010 T spaced out(int, char)
+            0000000000000b40 0000000000000010 T spaced(int, char)
             0000000000000b50 0000000000000010 D data
             0000000000000b60 0000000000000000 t empty
             0000000000000b70 0000000000000020 W weak@@V_1
             broken
             ''')
         self.assertEqual(binutils.parse_symbols(text),
-                         [(0xb40, 0x10, 'spaced out(int, char)'),
+                         [(0xb40, 0x10, 'spaced'),
                           (0xb70, 0x20, 'weak'), (0xc00, 5, 'late')])
 
     def test_lines(self):
@@ -214,6 +223,12 @@ class MapsTests(unittest.TestCase):
             self.assertTrue(symbols.is_transparent(name), name)
         for name in 'PyList_New', 'list_dealloc', '_PyEval_EvalFrameDefault':
             self.assertFalse(symbols.is_transparent(name), name)
+
+    def test_disjoint(self):
+        self.assertEqual(
+            symbols._disjoint([(1, 2), (3, 4), (3, 9), (4, 1), (11, 5),
+                               (16, 1)]),
+            [(1, 2), (3, 13), (16, 1)])
 
     def test_names_are_of_one_kind(self):
         self.assertFalse(symbols.TRANSPARENT & symbols.ALLOCATORS)
