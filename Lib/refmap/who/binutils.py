@@ -15,7 +15,7 @@ from collections import namedtuple
 # A tool that takes longer than this, in seconds, is given up.
 TIMEOUT = 60
 
-# One inlined or real function at an address; file '' and line 0 if unknown.
+# One inlined or real function at an address; file '' or line 0 if unknown.
 Line = namedtuple('Line', 'function file line')
 
 Symbol = namedtuple('Symbol', 'start length name')
@@ -140,7 +140,7 @@ def parse_lines(text):
 
 def _line(function, file, line):
     if os.path.basename(file) in _NO_FILES:
-        return Line(base_name(function), '', 0)
+        file = ''
     # '?' stands for code that the compiler made up.
     return Line(base_name(function), file, int(line) if line.isdigit() else 0)
 

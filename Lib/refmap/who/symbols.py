@@ -280,7 +280,7 @@ class Symbols:
         except ToolError as exc:
             self._note_no_code(exc)
             answers = [()] * len(pairs)
-        if not any(line.file for lines in answers for line in lines):
+        if not any(line.line for lines in answers for line in lines):
             self._note_no_lines(binary)
         for (_, pc), lines in zip(pairs, answers):
             self._sites[pc] = self._sites_of(pc, lines)
@@ -301,8 +301,9 @@ class Symbols:
             if function == '??' and not file:
                 sites.extend(unknown)
             else:
-                file = self._relative(file) if file else module
-                sites.append(Site(function, file, line))
+                site = (Site(function, self._relative(file), line) if file
+                        else Site(function, module, 0))
+                sites.append(site)
                 self._asked_at.setdefault(function, set()).add(pc)
         return tuple(sites) or unknown
 
