@@ -48,6 +48,11 @@ TRANSPARENT = frozenset('''
 # What the map itself consists of: whatever is added to it, it is no holder.
 _OF_THE_MAP = ('_PyRefMap_', 'refmap_')
 
+# Functions in tp_dealloc, tp_traverse and tp_clear that say nothing about the
+# type: they serve every class statement, or whatever has nothing of its own.
+_SHARED_SLOTS = ('subtype_', 'object_dealloc', 'PyObject_', '_PyObject_',
+                 'PyMem_')
+
 # Functions that make the object which another one asked for: what they return
 # is their caller's.
 ALLOCATORS = frozenset('''
@@ -371,8 +376,10 @@ class Symbols:
                  class statement: these have no structure of their own
         """
         owner = self._owner_of_structure(type, types)
-        if owner is None or offset < 0:
+        if offset < 0:
             return debuginfo.field_before(type.flags, offset)
+        if owner is None:
+            return debuginfo.HEAD.get(offset)
         names = [self.function(slot).function for slot in self._slots(owner)]
         words = debuginfo.words_of(owner.name, names)
         return debuginfo.field_at(self._candidates(owner), owner, words,
@@ -393,9 +400,8 @@ class Symbols:
         slots = [slot for slot in (type.dealloc, type.traverse, type.clear)
                  if slot]
         self.resolve(slot + 1 for slot in slots)
-        # These serve every class statement.
         return [slot for slot in slots
-                if not self.function(slot).function.startswith('subtype_')]
+                if not self.function(slot).function.startswith(_SHARED_SLOTS)]
 
     def learn_fields(self, wanted, types=()):
         """Look up the structures of many Types at once. See field()."""

@@ -344,6 +344,15 @@ class FieldTests(unittest.TestCase):
         self.assertEqual(self.fields(Slots, (8, 16, 24), [object]),
                          ['ob_type', None, None])
 
+    def test_shared_function(self):
+        # Structures of this size beside object_dealloc() are not its own.
+        record = type_record(list)._replace(
+            name='m.Foo', dealloc=type_record(object).dealloc, traverse=0,
+            clear=0, base=0, address=0)
+        self.assertEqual([self.symbols.field(record, offset)
+                          for offset in (8, 16, 24)],
+                         ['ob_type', None, None])
+
     def test_many_at_once(self):
         s = Symbols()
         wanted = [type_record(tp) for tp in (list, dict, set, frozenset)]
