@@ -300,7 +300,7 @@ class Symbols:
 
     def _sites_of(self, pc, lines):
         unknown = self._unknown(pc - 1)
-        module = unknown[0].file.partition('+')[0]
+        module = unknown[0].file.rpartition('+')[0]
         sites = []
         for function, file, line in lines:
             if function == '??' and not file:

@@ -491,7 +491,7 @@ class CompiledTests(unittest.TestCase):
     """A shared object of our own, with and without debug information."""
 
     # Odd, but a name.
-    NAME = 'odd nam\u00e9\n.so'
+    NAME = 'odd+nam\u00e9\n.so'
 
     @classmethod
     def setUpClass(cls):
