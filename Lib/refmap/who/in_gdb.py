@@ -157,25 +157,39 @@ def types_in(symtab):
 def structures(question):
     """Describe what may be the structure of a type: it begins with
     PyObject_HEAD, and is of about the right size or used by its functions."""
-    candidates, used, uses = {}, {}, {}
+    used = {}
     for address in question['code']:
         used.update(pointed_to(inner_blocks(address)))
+    described = [{**describe(name, 0, ctype), 'used': True, 'uses': 0,
+                  'beside': False} for name, ctype in used.items()
+                 if is_of_a_type(name, ctype)]
+    # Others are no candidates if there are such; see debuginfo.choose().
+    return described or [
+        {**describe(name, 0, ctype), 'used': False, 'uses': uses,
+         'beside': beside}
+        for name, (ctype, beside, uses) in of_size(question).items()
+        if is_of_a_type(name, ctype)]
+
+
+def is_of_a_type(name, ctype):
+    return name not in NOT_THEIR_OWN and starts_with_head(ctype)
+
+
+def of_size(question):
+    """Return {name: (type, beside, uses)} of structures of about the right
+    size in the compilation units."""
+    candidates = {}
+    for address in question['code']:
         symtab = gdb.find_pc_line(address).symtab
         if symtab is None:
             continue
-        uses.update(uses_in(symtab))
+        uses = uses_in(symtab)
         for name, ctype, beside in types_in(symtab):
             size = ctype.strip_typedefs().sizeof
             if size == question['size'] or (
                     question['items'] and abs(size - question['size']) <= 64):
-                candidates[name] = ctype, beside
-    # After optimisation at link time they are in another unit.
-    for name, ctype in used.items():
-        candidates.setdefault(name, (ctype, False))
-    return [{**describe(name, 0, ctype), 'beside': beside,
-             'used': name in used, 'uses': uses.get(name, 0)}
-            for name, (ctype, beside) in candidates.items()
-            if name not in NOT_THEIR_OWN and starts_with_head(ctype)]
+                candidates[name] = ctype, beside, uses.get(name, 0)
+    return candidates
 
 
 def result_at(address):
