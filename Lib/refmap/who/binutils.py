@@ -222,7 +222,9 @@ class Binary:
         """Return a tuple of Lines for each address, innermost inlined first.
 
         Without debug information there is one, without a file: the function
-        whose symbol covers the address, or '??'.
+        whose symbol covers the address, or '??'. Of a function in a header
+        that is the first one in its unit, addr2line 2.40 names the unit's
+        file in place of the header.
         """
         command = ['addr2line', '-a', '-i', '-f', '-C', '-e', self.path]
         text = ''.join(f'{address:#x}\n' for address in addresses)
