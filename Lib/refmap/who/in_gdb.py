@@ -95,13 +95,16 @@ def inlined(block):
     return False
 
 
-def inner_blocks(address):
-    """Yield all blocks of the function at an address."""
+def outermost_block(address):
+    """Return the block of the function at an address, or None."""
     outermost = None
     for outermost in blocks_at(address):
         pass
-    if outermost is None:
-        return
+    return outermost
+
+
+def inner_blocks(outermost):
+    """Yield all blocks of a function, given its own."""
     seen = set()
     address = outermost.start
     while address < outermost.end and len(seen) < 1000:
@@ -114,19 +117,25 @@ def inner_blocks(address):
         address = max(step, address + 1)
 
 
-def pointed_to(blocks):
-    """Return {name: type} of the structures that variables in blocks point
-    to, by all of their names."""
+def is_of_a_type(name, ctype):
+    """Can it be the structure of a type?"""
+    return name not in NOT_THEIR_OWN and starts_with_head(ctype)
+
+
+def pointed_to(blocks, kinds=('is_argument', 'is_variable')):
+    """Return {name: type} of the structures of types that variables in blocks
+    point to, by all of their names."""
     found = {}
     for block in blocks:
         for symbol in block:
-            if not (symbol.is_variable or symbol.is_argument):
+            if not any(getattr(symbol, kind) for kind in kinds):
                 continue
             ctype = symbol.type.strip_typedefs()
             if ctype.code == gdb.TYPE_CODE_PTR:
                 target = ctype.target()
                 found.update((name, target)
-                             for name in (target.name, target.tag) if name)
+                             for name in (target.name, target.tag)
+                             if name and is_of_a_type(name, target))
     return found
 
 
@@ -136,8 +145,8 @@ def uses_in(symtab):
     for block in symtab.static_block(), symtab.global_block():
         for symbol in block:
             if symbol.is_function and symbol.symtab == symtab:
-                outermost = gdb.block_for_pc(int(symbol.value().address))
-                for name in pointed_to([outermost] if outermost else []):
+                block = gdb.block_for_pc(int(symbol.value().address))
+                for name in pointed_to([block] if block else []):
                     uses[name] = uses.get(name, 0) + 1
     return uses
 
@@ -157,22 +166,19 @@ def types_in(symtab):
 def structures(question):
     """Describe what may be the structure of a type: it begins with
     PyObject_HEAD, and is of about the right size or used by its functions."""
-    used = {}
-    for address in question['code']:
-        used.update(pointed_to(inner_blocks(address)))
+    blocks = list(filter(None, map(outermost_block, question['code'])))
+    # An argument is the object itself, a variable may be another one.
+    used = pointed_to(blocks, ['is_argument'])
+    for block in () if used else blocks:
+        used.update(pointed_to(inner_blocks(block)))
     described = [{**describe(name, 0, ctype), 'used': True, 'uses': 0,
-                  'beside': False} for name, ctype in used.items()
-                 if is_of_a_type(name, ctype)]
+                  'beside': False} for name, ctype in used.items()]
     # Others are no candidates if there are such; see debuginfo.choose().
     return described or [
         {**describe(name, 0, ctype), 'used': False, 'uses': uses,
          'beside': beside}
         for name, (ctype, beside, uses) in of_size(question).items()
         if is_of_a_type(name, ctype)]
-
-
-def is_of_a_type(name, ctype):
-    return name not in NOT_THEIR_OWN and starts_with_head(ctype)
 
 
 def of_size(question):
