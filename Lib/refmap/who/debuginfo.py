@@ -8,9 +8,8 @@ A member of a structure is a dict: name ('' if it has none), offset, size,
 kind ('struct', 'union', 'array' or 'leaf'), pointer (can it refer to an
 object?), and members; for an array, members has the one description of an
 item, and offset is that of the first. A structure that may be that of a type
-has in addition used (do variables of the type's functions point to it?), uses
-(how many functions beside them have such a variable) and beside (was it
-declared in their file?).
+has in addition used (do variables of the type's functions point to it?) and
+beside (was it declared in their file?).
 """
 
 import json
@@ -120,9 +119,8 @@ def choose(structures, type, words):
     """Return those candidates that the type can have, on the best evidence.
 
     Best is a structure that the type's own functions use: if there is one,
-    none else is possible. Otherwise its name must tell, or most functions
-    beside those of the type must be about it, or it must be the only one that
-    was declared in their file.
+    none else is possible. Otherwise its name must tell, or where it was
+    declared: in their file.
 
     words -- what the type may be called, lower case; see words_of()
     """
@@ -131,11 +129,9 @@ def choose(structures, type, words):
                if fits(one, type.basicsize, type.itemsize)]
     if used:
         return fitting
-    most = max((one['uses'] for one in fitting), default=0)
     for is_better in (lambda one: _plain(one['name']) in words,
                       lambda one: any(word in _plain(one['name'])
                                       for word in words),
-                      lambda one: most and one['uses'] == most,
                       lambda one: one['beside']):
         best = list(filter(is_better, fitting))
         if best:

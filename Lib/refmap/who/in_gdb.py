@@ -139,18 +139,6 @@ def pointed_to(blocks, kinds=('is_argument', 'is_variable')):
     return found
 
 
-def uses_in(symtab):
-    """Return {name of a structure: number of functions that use it}."""
-    uses = {}
-    for block in symtab.static_block(), symtab.global_block():
-        for symbol in block:
-            if symbol.is_function and symbol.symtab == symtab:
-                block = gdb.block_for_pc(int(symbol.value().address))
-                for name in pointed_to([block] if block else []):
-                    uses[name] = uses.get(name, 0) + 1
-    return uses
-
-
 def types_in(symtab):
     """Yield (name, type, was it declared in the source file itself?) of the
     structures that a compilation unit knows."""
@@ -160,7 +148,8 @@ def types_in(symtab):
                     and symbol.type is not None
                     and symbol.type.strip_typedefs().code
                     == gdb.TYPE_CODE_STRUCT):
-                yield symbol.name, symbol.type, symbol.symtab == symtab
+                beside = symbol.symtab.filename == symtab.filename
+                yield symbol.name, symbol.type, beside
 
 
 def structures(question):
@@ -171,30 +160,28 @@ def structures(question):
     used = pointed_to(blocks, ['is_argument'])
     for block in () if used else blocks:
         used.update(pointed_to(inner_blocks(block)))
-    described = [{**describe(name, 0, ctype), 'used': True, 'uses': 0,
-                  'beside': False} for name, ctype in used.items()]
+    described = [{**describe(name, 0, ctype), 'used': True, 'beside': False}
+                 for name, ctype in used.items()]
     # Others are no candidates if there are such; see debuginfo.choose().
     return described or [
-        {**describe(name, 0, ctype), 'used': False, 'uses': uses,
-         'beside': beside}
-        for name, (ctype, beside, uses) in of_size(question).items()
+        {**describe(name, 0, ctype), 'used': False, 'beside': beside}
+        for name, (ctype, beside) in of_size(question).items()
         if is_of_a_type(name, ctype)]
 
 
 def of_size(question):
-    """Return {name: (type, beside, uses)} of structures of about the right
+    """Return {name: (type, beside)} of structures of about the right
     size in the compilation units."""
     candidates = {}
     for address in question['code']:
         symtab = gdb.find_pc_line(address).symtab
         if symtab is None:
             continue
-        uses = uses_in(symtab)
         for name, ctype, beside in types_in(symtab):
             size = ctype.strip_typedefs().sizeof
             if size == question['size'] or (
                     question['items'] and abs(size - question['size']) <= 64):
-                candidates[name] = ctype, beside, uses.get(name, 0)
+                candidates[name] = ctype, beside
     return candidates
 
 
@@ -209,7 +196,8 @@ def or_nothing(function, argument, nothing):
     """Call a function; what gdb cannot read does not spoil the rest."""
     try:
         return function(argument)
-    except RuntimeError:    # the base of gdb.error
+    except (RuntimeError, AttributeError, TypeError, ValueError):
+        # gdb.error is a RuntimeError; the others are what it lacks.
         return nothing
 
 

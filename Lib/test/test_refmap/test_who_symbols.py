@@ -81,6 +81,31 @@ entry_of_hidden(void)
 {
     return (void *)hidden;
 }
+
+/* Types of objects: the second one's structure is used by a cast only. */
+typedef struct _object { long ob_refcnt; void *ob_type; } PyObject;
+typedef struct { PyObject ob_base; PyObject *mine; } Mine;
+typedef struct { PyObject ob_base; PyObject *theirs; } TheirsObject;
+
+long
+mine_dealloc(Mine *self)
+{
+    TheirsObject *other = (TheirsObject *)self->mine;
+    return other->theirs->ob_refcnt;
+}
+
+long
+theirs_dealloc(PyObject *self)
+{
+    return ((TheirsObject *)self)->theirs->ob_refcnt;
+}
+
+long
+variable_dealloc(PyObject *op)
+{
+    Mine *self = (Mine *)op;
+    return outside((struct object *)self) + self->mine->ob_refcnt;
+}
 '''
 
 
@@ -386,8 +411,8 @@ def aggregate(name, offset, size, *members, kind='struct', **evidence):
             'pointer': False, 'members': list(members), **evidence}
 
 
-def candidate(name, *members, size=32, used=False, uses=0, beside=False):
-    return aggregate(name, 0, size, *members, used=used, uses=uses,
+def candidate(name, *members, size=32, used=False, beside=False):
+    return aggregate(name, 0, size, *members, used=used,
                      beside=beside)
 
 
@@ -419,34 +444,33 @@ class StructureTests(unittest.TestCase):
 
     def test_used_comes_first(self):
         one = candidate('One', leaf('a', 16), used=True)
-        foo = candidate('Foo', leaf('b', 16), uses=9, beside=True)
+        foo = candidate('Foo', leaf('b', 16), beside=True)
         self.assertEqual(self.field([one, foo]), 'a')
 
     def test_used_of_another_size(self):
         # The type's own structure is known, and is another one than Foo.
         one = candidate('One', leaf('a', 16), used=True, size=40)
-        foo = candidate('Foo', leaf('b', 16), uses=9, beside=True)
+        foo = candidate('Foo', leaf('b', 16), beside=True)
         self.assertIsNone(self.field([one, foo]))
 
     def test_name_comes_second(self):
         foo = candidate('PyFooObject', leaf('a', 16))
-        bar = candidate('Bar', leaf('b', 16), uses=9, beside=True)
+        bar = candidate('Bar', leaf('b', 16), beside=True)
         self.assertEqual(self.field([foo, bar]), 'a')
         self.assertEqual(self.field([foo, bar], 'x', ['bar_dealloc']), 'b')
         longer = candidate('FooBar', leaf('c', 16))
         self.assertEqual(self.field([longer, foo]), 'a')
 
-    def test_uses_come_third(self):
-        one = candidate('One', leaf('a', 16), uses=1)
-        two = candidate('Two', leaf('b', 16), uses=2)
+    def test_place_comes_third(self):
+        one = candidate('One', leaf('a', 16))
+        two = candidate('Two', leaf('b', 16), beside=True)
         self.assertEqual(self.field([one, two]), 'b')
+        self.assertIsNone(self.field([{**one, 'beside': True}, two]))
 
     def test_no_evidence(self):
         one = candidate('One', leaf('a', 16))
         self.assertIsNone(self.field([one]))
         self.assertIsNone(self.field([]))
-        self.assertEqual(self.field([candidate('One', leaf('a', 16),
-                                               beside=True)]), 'a')
 
     def test_they_must_agree(self):
         one = candidate('One', leaf('a', 16), leaf('b', 24), used=True)
@@ -584,6 +608,26 @@ class CompiledTests(unittest.TestCase):
         for one in s, self.symbols_of(os.path.dirname(path)):
             self.assertEqual(one.function(address).function, '??')
             self.assertEqual(len(one.notes), 1)
+
+    @needs_gdb
+    def test_fields(self):
+        s, library = self.load('-g')
+        for function, field in (('mine_dealloc', 'mine'),
+                                ('theirs_dealloc', 'theirs'),
+                                ('variable_dealloc', 'mine'),
+                                ('shown', None)):
+            record = Type(id(function), 'm.T', 24, 0, 0,
+                          address_of(function, library), 0, 0, 0)
+            self.assertEqual([s.field(record, offset)
+                              for offset in (8, 16, 24)],
+                             ['ob_type', field, None], function)
+
+    @needs_gdb
+    def test_fields_without_debug_information(self):
+        s, library = self.load()
+        record = Type(0, 'm.T', 24, 0, 0, address_of('mine_dealloc', library),
+                      0, 0, 0)
+        self.assertIsNone(s.field(record, 16))
 
     @needs_gdb
     def test_results(self):
