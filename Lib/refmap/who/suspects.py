@@ -124,9 +124,9 @@ def without_repeats(calls):
             yield call
 
 
-def ordered(calls):
+def ordered(calls, surely=None):
     """Return calls without repeats, the implementation of a function before
-    its wrapper, and the machinery of calls last."""
+    its wrapper, and the machinery of calls last, but for the call `surely`."""
     calls = list(without_repeats(calls))
     for position, call in enumerate(calls):
         for other in calls[position + 1:]:
@@ -136,7 +136,7 @@ def ordered(calls):
                 calls.remove(other)
                 calls.insert(position, other)
                 break
-    return sorted(calls, key=is_machinery)
+    return sorted(calls, key=lambda call: is_machinery(call) and call != surely)
 
 
 def caller_slot(call, calls):
@@ -169,6 +169,23 @@ def holders(token, calls):
         # back one reference for each value.
         return inwards + outwards + inside
     return inside + last_callee(token, calls) + alternate(outwards, inwards)
+
+
+def culprit(token):
+    """Return the function that took or received a token and ended with it, and
+    was seen to; None if that is less direct.
+
+    So even the machinery of calls is suspected. But the evaluation loop runs
+    any code, and a word on the stack may be a stale one.
+    """
+    if not token.steps or token.steps[-1].what not in ('nowhere', 'kept'):
+        return None
+    if len(token.steps) > 1 and token.steps[-2].what == 'stack':
+        return None
+    calls = token.at(token.steps[-1].slot)
+    if calls and calls[-1].function != tokens.EVAL:
+        return calls[0]
+    return None
 
 
 def last_callee(token, calls):
@@ -231,7 +248,7 @@ class Judge:
         self.calls = flow.calls
         self.symbols = symbols
         self.contracts = contracts
-        self._seen = None
+        self._releasing = None
 
     # Types
 
@@ -260,19 +277,14 @@ class Judge:
         call = type and self.slot_call(type.dealloc)
         return call.file if call else None
 
-    def releasing(self, type):
-        """Return the names of the functions that released what objects of a
-        type held when they died, or were cleared."""
-        if self._seen is None:
-            self._seen = {}
-            for event in self.recording.events:
-                if isinstance(event, Change) and event.n < 0 and event.deaths:
-                    calls = self.calls.of(event.frames)
-                    death = event.deaths[0]
-                    names = self._seen.setdefault(death.type, set())
-                    names.update(call.function for call in calls
-                                 if call.slot <= death.slot)
-        return self._seen.get(type, ())
+    def releasing(self):
+        """Return the names of all functions in which something was released."""
+        if self._releasing is None:
+            self._releasing = {
+                call.function for event in self.recording.events
+                if isinstance(event, Change) and event.n < 0
+                for call in self.calls.of(event.frames)}
+        return self._releasing
 
     # Accusations
 
@@ -295,8 +307,9 @@ class Judge:
     def weighed(self, calls, rule, factor, token=None, how=None):
         weight = DIRECTNESS[rule] * factor
         found = []
-        for position, call in enumerate(ordered(calls)):
-            if is_machinery(call):
+        surely = token and culprit(token)
+        for position, call in enumerate(ordered(calls, surely)):
+            if is_machinery(call) and call != surely:
                 weight = min(weight, 0.1)
             found.append(Accusation(call, rule, weight / (position + 1), token,
                                     how))
@@ -324,8 +337,7 @@ class Judge:
         found = [self.slot_call(type.clear), self.slot_call(type.dealloc)]
         found = [call for call in found if call]
         near = {call.function for frames in (gone.previous, gone.frames)
-                for call in self.calls.of(frames)}
-        near.update(self.releasing(base_type))
+                for call in self.calls.of(frames)} | self.releasing()
         # The one that released other fields forgot this one.
         return sorted(found, key=lambda call: call.function not in near)
 
@@ -352,70 +364,40 @@ class Case:
         own = self.ownership.get(item.address)
         return list(own.visited) + list(own.hidden) if own else []
 
-    def unowned(self, item):
+    def lost(self, item):
         """Return how many references to an object nobody has."""
         own = self.ownership.get(item.address)
+        gained = item.after - item.before
         if own is None:
-            return max(0, item.after - item.before)
-        if not item.before:
-            return max(0, own.unowned)
+            return max(0, gained)
         # Of an older object only what it got counts, and what it got from other
         # leaked objects is theirs.
         theirs = sum(holder.count for holder in self.holders(item)
                      if holder.address in self.born)
-        return max(0, min(own.unowned, item.after - item.before - theirs))
+        return max(0, min(own.unowned, gained - theirs))
 
     def life(self, item):
         return self.flow.life(item.address, item.birth)
 
-    def explained_by(self, roots):
-        """Return the addresses of leaked objects that roots hold, directly or
-        not, without those of the roots."""
-        held = {}
+    def kind(self, item):
+        """Return the kind of an object's leak; None if another one explains
+        it."""
+        if item.after < item.before:
+            return OVER
+        own = self.ownership.get(item.address)
+        if own is None:
+            return LOST
+        return own.kind if own.root else None
+
+    def roots(self):
+        """Return [(kind, leaked objects that explain others)], the kinds that
+        leave least doubt first."""
+        found = {kind: [] for kind in (LOST, OVER, HIDDEN, UNTRACKED, HELD)}
         for item in self.leaked:
-            for holder in self.holders(item):
-                held.setdefault(holder.address, set()).add(item.address)
-        found = {item.address for item in roots}
-        waiting = list(found)
-        while waiting:
-            new = held.get(waiting.pop(), set()) - found
-            found |= new
-            waiting += new
-        return found - {item.address for item in roots}
-
-    def sort_out(self):
-        """Return [(kind, leaked objects)], causes before consequences.
-
-        An object that another leaked object holds is no cause; neither is an
-        older object whose count only grew while new ones were lost.
-        """
-        rest = list(self.leaked)
-        sorted_out = []
-        for kind, test in ((LOST, self.unowned), (OVER, self.is_falling),
-                           (HIDDEN, self.is_hidden),
-                           (UNTRACKED, self.is_untracked), (HELD, bool)):
-            found = [item for item in rest if test(item)]
-            if kind == LOST:
-                found = [item for item in found if not item.before] or found
-            if found:
-                sorted_out.append((kind, found))
-                done = self.explained_by(found) | {i.address for i in found}
-                rest = [item for item in rest if item.address not in done]
-                if kind == LOST:
-                    rest = [item for item in rest if not item.before
-                            or item.after < item.before]
-        return sorted_out
-
-    def is_falling(self, item):
-        return item.after < item.before
-
-    def is_hidden(self, item):
-        own = self.ownership.get(item.address)
-        return bool(own and own.hidden and not item.before)
-
-    def is_untracked(self, item):
-        own = self.ownership.get(item.address)
-        return bool(own and own.gc and not own.tracked)
+            kind = self.kind(item)
+            if kind in found:
+                found[kind].append(item)
+        return [(kind, items) for kind, items in found.items() if items]
 
     # Each of these returns, per leaked reference, a list of Accusation.
 
@@ -435,7 +417,7 @@ class Case:
     def accuse_lost(self, item):
         left = self.left(item)
         left.sort(key=lambda token: FATES.index(fate(token)))
-        return [self.judge.accuse(token) for token in left[:self.unowned(item)]]
+        return [self.judge.accuse(token) for token in left[:self.lost(item)]]
 
     def accuse_thief(self, item):
         life = self.life(item)
@@ -519,7 +501,7 @@ class Case:
     def suspects(self):
         found = []
         roots = []
-        for kind, items in self.sort_out():
+        for kind, items in self.roots():
             roots += items
             if found and kind == HELD:
                 continue        # a cache that filled while something leaked

@@ -13,8 +13,8 @@ and accuses nobody.
 
 from collections import namedtuple
 
-from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, NOWHERE, RETURNED,
-                        STACK, Change, Death, Gone, Move, Return, Stored)
+from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, RETURNED, STACK,
+                        Change, Death, Gone, Move, Return, Stored)
 from .symbols import is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
@@ -27,6 +27,9 @@ Step = namedtuple('Step', 'what event slot')
 # A release has more than this many tokens to choose from only in objects that
 # everybody uses (types, say). They are not weighed against each other then.
 MAX_WEIGHED = 64
+
+# What a Step says of a function that ended with a token.
+WAYS_TO_END = {RETURNED: 'kept', ABANDONED: 'abandoned'}
 
 EVAL = '_PyEval_EvalFrameDefault'
 
@@ -346,32 +349,36 @@ class Flow:
             self._living[event.to] = life
 
     def _return(self, index, event):
-        returned = False
         places = {}
         for place in event.places:
             places.setdefault(place.token, []).append(place)
+        value = self._value(event)
         for number, outcome, to in event.outcomes:
             token = self._tokens.get(number)
-            if token is None or token.released is not None:
+            if token is None or token.released is not None or outcome == DIED:
                 continue
-            if outcome == RETURNED and returned:
-                # A value is one reference: the function kept the others.
-                self._end(token, 'kept', event)
-            elif outcome == RETURNED:
-                returned = True
+            if outcome in (RETURNED, STACK) and (outcome == STACK
+                                                 or token is value):
                 token.holder = to or None
-                token.add('returned', event, to)
-            elif outcome == STACK:
-                token.holder = to or None
-                token.add('stack', event, to)
+                token.add('returned' if token is value else 'stack', event, to)
             elif outcome == MEMORY and number in places:
                 self._end(token, 'memory', event)
                 for place in places[number]:
                     self._place(token, place, event)
-            elif outcome == ABANDONED:
-                self._end(token, 'abandoned', event)
-            elif outcome != DIED:
-                self._end(token, 'nowhere', event)
+            else:
+                self._end(token, WAYS_TO_END.get(outcome, 'nowhere'), event)
+
+    def _value(self, event):
+        """Return the token that a function's value is.
+
+        A value is one reference, though the function had several to the object:
+        it kept the others. What it stored it did not give away.
+        """
+        returned = [self._tokens[number] for number, outcome, _ in event.outcomes
+                    if outcome == RETURNED and number in self._tokens
+                    and self._tokens[number].released is None]
+        return min(returned, key=lambda token: (bool(token.places), token.index),
+                   default=None)
 
     def _end(self, token, what, event):
         token.holder = None
