@@ -49,8 +49,14 @@ class Calls:
         """
         known = self._known.get(frames)
         if known is None:
-            known = self._known[frames] = tuple(self._expand(frames))
+            known = self._known[frames] = tuple(
+                call for call in self.whole(frames)
+                if not is_transparent(call.function))
         return known
+
+    def whole(self, frames):
+        """Return all functions of a stack, innermost first, as list of Call."""
+        return list(self._expand(frames))
 
     def _expand(self, frames):
         outer = 0
@@ -59,8 +65,7 @@ class Calls:
                 break
             outer = slot
             for site in self._symbols.at(pc):
-                if not is_transparent(site.function):
-                    yield Call(site.function, site.file, site.line, slot)
+                yield Call(site.function, site.file, site.line, slot)
 
 
 class Token:
@@ -193,7 +198,7 @@ CONTAINER = 6       # it was in the object that is dying
 TAKEN_OUT = 5       # its field changed since the last change of the count
 BURIED = 4.5        # its container has died
 KEPT = 4            # as SAME, though it is in memory as well
-LOOSE = 3           # something dies, and it was somewhere in unknown memory
+LOOSE = 3           # something dies, and it is in memory that is no object's
 STORED = 2          # nobody on the stack has it
 CALLER = 1          # a caller has it: whose it may be to give back
 ELSEWHERE = 0       # a caller has it, and it is in memory, and another dies
@@ -218,7 +223,9 @@ def strength(token, release):
             return (CONTAINER, -depth, 0, order)
     if holds:
         return (KEPT, 0, 0, order)
-    if release.containers and 0 in bases:
+    if release.containers and not all(place.base_type
+                                      for place in token.places.values()):
+        # The items of a list, say, lie in a block of their own.
         return (LOOSE, 1, 0, order)
     if token.holder is None or token.holder not in release.slots:
         return (STORED, bool(bases), same_file(token, release), order)
