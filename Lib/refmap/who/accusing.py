@@ -29,9 +29,11 @@ DIRECTNESS = {
     'raw-memory': 0.7,
     'held': 0.2,
 }
-# A reference that some activation still has when the recording ends may be a
-# variable of the running program.
-STILL_HELD = 0.4
+# The part of it that is left where something speaks against it: a word in memory
+# has the object, but nobody owns it by that; an activation that did not end
+# before the recording did has the reference, which may be a variable of the
+# running program.
+DOUBT = {'stored': 0.7, 'held': 0.4}
 
 # What runs a program, beside those who carry out calls (CALLS).
 PROGRAM = re.compile(r'_?PyEval_|_?PyFrame_Clear|clear_\w+_frame$|run_mod$'
@@ -113,7 +115,7 @@ def holders(token, calls):
     inside = [call for call in token.calls if call.slot == slot]
     outwards = [call for call in token.calls if call.slot > slot]
     inwards = [call for call in token.calls if call.slot < slot][::-1]
-    if inside and all(map(is_machinery, inside)):
+    if all(is_machinery(call) and call != culprit(token) for call in inside):
         # The evaluation loop got it from a function that returned it, and gives
         # back one reference for each value.
         return inwards + outwards + inside
@@ -127,11 +129,14 @@ def culprit(token):
     So even the machinery of calls is suspected. But the evaluation loop runs
     any code, and a word on the stack may be a stale one.
     """
-    if not token.steps or token.steps[-1].what not in ('nowhere', 'kept'):
+    if token.ended is None:
         return None
-    if len(token.steps) > 1 and token.steps[-2].what == 'stack':
+    end = next(i for i, step in enumerate(token.steps)
+               if step.event is token.ended)
+    if (token.steps[end].what not in ('nowhere', 'kept')
+            or end and token.steps[end - 1].what == 'stack'):
         return None
-    calls = token.at(token.steps[-1].slot)
+    calls = token.at(token.ended.slot)
     if calls and calls[-1].function != tokens.EVAL:
         return calls[0]
     return None
@@ -175,9 +180,15 @@ def overwriters(gone, home, calls):
 def fate(token):
     """Return how a token was lost: 'overwritten-field',
     'container-not-released' or 'missing-decref'; 'stored' in memory, or 'held'
-    by an activation, if it was not."""
-    if token.places:
-        return 'stored'
+    by an activation, if it was not.
+
+    When a function ended with the object nowhere, everything was searched.
+    Nobody can have stored it later: a word that is found then is a stale one.
+    """
+    if any(step.what == 'nowhere' for step in token.steps):
+        return 'missing-decref'
+    if any(place.base for place in token.places.values()):
+        return 'stored'         # in static data stale words are common
     if token.steps and token.steps[-1].what == 'gone':
         if token.gone[-1].flags & BASE_DIED:
             return 'container-not-released'
@@ -259,9 +270,8 @@ class Judge:
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
-        factor = 1 if how == 'missing-decref' else STILL_HELD
-        return self.weighed(holders(token, self.calls), 'missing-decref', factor,
-                            token)
+        return self.weighed(holders(token, self.calls), 'missing-decref',
+                            DOUBT.get(how, 1), token)
 
     def weighed(self, calls, rule, factor, token=None, how=None):
         weight = DIRECTNESS[rule] * factor

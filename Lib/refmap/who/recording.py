@@ -30,7 +30,8 @@ RETURNED, STACK, MEMORY, NOWHERE, DIED, ABANDONED = range(1, 7)
 BASE_DIED = 1
 
 # kind: 'birth' or 'change'. n: +k or -k. token: the first of the k tokens of a
-# +k, 0 where they were not followed. deaths: tuple of Enclosing, innermost
+# +k, 0 where they were not followed; of a -1 the token that it took for sure, or
+# 0. deaths: tuple of Enclosing, innermost
 # first. code: an index of Recording.codes, 0 for none.
 Change = namedtuple('Change', 'kind thread address n birth type refcnt token '
                               'code line deaths frames')

@@ -338,11 +338,28 @@ class Flow:
         life.releases.append(release)
         pairs = sorted(((strength(token, release), token) for token in life.open),
                        key=lambda pair: pair[0], reverse=True)
+        spent = self._tokens.get(release.event.token)
         if pairs and (pairs[0][0][0] >= SURE or len(pairs) > MAX_WEIGHED):
-            consume(pairs[0][1], release, pairs[0][0])
-            life.open.remove(pairs[0][1])
+            self._consume(pairs[0], release, spent)
+        elif spent in life.open:
+            self._consume((strength(spent, release), spent), release, spent)
         else:
             release.candidates = pairs
+
+    def _consume(self, pair, release, spent):
+        """Let a release consume the token of a pair.
+
+        spent -- the token that the recorder took for it, and follows no more
+        """
+        token = pair[1]
+        consume(token, release, pair[0])
+        token.life.open.remove(token)
+        if (spent is not None and spent is not token
+                and spent.holder == token.holder is not None):
+            # Two tokens of one activation: what is told of one is true of the
+            # other.
+            self._tokens[token.number] = spent
+            self._tokens[spent.number] = token
 
     def _death(self, index, event):
         life = self._living.get(event.address)

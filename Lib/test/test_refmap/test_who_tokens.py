@@ -6,6 +6,7 @@ import unittest
 from collections import namedtuple
 
 from refmap.who import suspects, tokens
+from refmap.who.contracts import Contract, Contracts
 from refmap.who.recording import (ABANDONED, BASE_DIED, MEMORY, NOWHERE,
                                   RETURNED, STACK)
 from refmap.who.suspects import Leaked, analyse
@@ -49,12 +50,12 @@ class TokenTestCase(unittest.TestCase):
         """Return the numbers of the tokens that are left."""
         return [token.number for token in self.life().left()]
 
-    def analyse(self, *ownership, leaked=None, runs=1):
+    def analyse(self, *ownership, leaked=None, runs=1, contracts=NO_CONTRACTS):
         if leaked is None:
             leaked = [Leaked(o.address, 'T', 0, o.count, 0) for o in ownership]
         return analyse(self.tape.recording(), leaked,
                        {o.address: o for o in ownership}, self.tape.symbols,
-                       NO_CONTRACTS, runs)
+                       contracts, runs)
 
     def first(self, *ownership, **more):
         """Return (function, rule) of the first suspect."""
@@ -141,6 +142,25 @@ class FlowTests(TokenTestCase):
         self.tape.birth(A, f'{EVAL}:2 f:3', 1)
         self.tape.change(A, 1, 'f:3', 2)
         self.tape.change(A, -1, f'_PyFrame_ClearLocals:1 {EVAL}:2 f:3')
+        self.assertEqual(self.left(), [2])
+
+    def test_the_recorder_spent_another_one(self):
+        # Two tokens of one activation: 2 is in a field, so 1 was given back.
+        # The recorder took 2 for it, and follows 1 from now on.
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.change(A, 1, 'f:2 g:3', 2)
+        self.tape.stored(2, A, B + 16, B)
+        self.tape.change(A, -1, 'f:2 g:3', 2)
+        self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
+        left, = self.life().left()
+        self.assertEqual((left.number, left.holder, list(left.places)),
+                         (2, None, [B + 16]))
+
+    def test_the_recorder_knows(self):
+        # It saw that the function at the slot is another activation.
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.change(A, 1, 'g:3', 2)
+        self.tape.change(A, -1, 'h:2 g:3', 1)
         self.assertEqual(self.left(), [2])
 
     def test_one_reference_is_returned(self):
@@ -281,6 +301,28 @@ class DecrefTests(TokenTestCase):
                 self.assertEqual(self.first(own(A, unowned=1)),
                                  (guilty, 'container-not-released'))
 
+    def test_helper_of_a_dealloc(self):
+        # What it gave up last killed another object, with a dealloc of its own.
+        base = self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'g:9',
+                       'h:1 x_dealloc:2 _Py_Dealloc:3 Py_DECREF:4 helper:5 '
+                       'c_dealloc:6 _Py_Dealloc:7 g:9', flags=BASE_DIED)
+        self.assertEqual(self.names(own(A, unowned=1))[:3],
+                         ['helper', 'c_dealloc', 'c_clear'])
+
+    def test_does_dealloc_call_clear(self):
+        base = self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'g:9', 'g:9', flags=BASE_DIED)
+        for callees, guilty in (((), 'c_clear'), (('c_clear', 'h'), 'c_clear'),
+                                (('h',), 'c_dealloc')):
+            with self.subTest(callees):
+                self.tape.symbols.callees = lambda address: callees
+                self.assertEqual(self.first(own(A, unowned=1))[0], guilty)
+
     def test_container_of_a_class_of_python_code(self):
         base = self.tape.type('C', dealloc='c_dealloc')
         sub = self.tape.type('Sub', dealloc='subtype_dealloc', base=base)
@@ -306,6 +348,32 @@ class DecrefTests(TokenTestCase):
         found = self.analyse(own(A, 2, visited=[holder(B)], unowned=1)).suspects
         self.assertEqual(found[0].function, 'f')
         self.assertNotIn('append', [s.function for s in found])
+
+    def test_who_keeps_by_contract(self):
+        # PyDict_SetItem() stored it, though that was not seen; f() forgot the
+        # reference that it had before, and which seemed to be in the dict.
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.change(A, 1, 'PyDict_SetItem:1 f:2 g:3', 2)
+        self.tape.ret(1, 'PyDict_SetItem:1 f:2 g:3', [(2, NOWHERE, 0)])
+        self.tape.ret(2, 'f:2 g:3', [(1, NOWHERE, 0)])
+        contracts = Contracts({'PyDict_SetItem': Contract(None, ('kept', 'kept'))})
+        found = self.analyse(own(A, 2, visited=[holder(B)], unowned=1),
+                             contracts=contracts).suspects
+        self.assertEqual(found[0].function, 'f')
+        self.assertNotIn('PyDict_SetItem', [s.function for s in found])
+
+    def test_machinery(self):
+        # Who carries out calls is suspected only if it was seen to end with
+        # the reference.
+        stack = 'PyObject_CallMethod:2 f:3 g:4'
+        for outcome, guilty in ((NOWHERE, 'PyObject_CallMethod'), (STACK, 'h')):
+            with self.subTest(outcome):
+                self.tape = Tape()
+                self.tape.birth(A, 'h:1 ' + stack, 1)
+                to = RETURNED if outcome == NOWHERE else STACK
+                self.tape.ret(1, 'h:1 ' + stack, [(1, to, 2)])
+                self.tape.ret(2, stack, [(1, NOWHERE, 0)])
+                self.assertEqual(self.first(own(A, unowned=1))[0], guilty)
 
     def test_shares(self):
         for address, name, token in (A, 'f', 1), (B, 'f', 2), (C, 'h', 3):
