@@ -208,6 +208,7 @@ class Judge:
         self.calls = flow.calls
         self.symbols = symbols
         self.contracts = contracts
+        self._givers = None
 
     # Types
 
@@ -270,8 +271,44 @@ class Judge:
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
-        return self.weighed(holders(token, self.calls), 'missing-decref',
-                            DOUBT.get(how, 1), token)
+        return self.weighed(self.heirs(token) + holders(token, self.calls),
+                            'missing-decref', DOUBT.get(how, 1), token)
+
+    def heirs(self, token):
+        """Return who should have released a token though another function
+        ended with it.
+
+        Some functions take a reference for their caller and return something
+        else. That is learnt from the references which did not get lost: what
+        ended with the same function was given back by one of its callers.
+        """
+        if token.ended is None or culprit(token) is None:
+            return []
+        ends = token.at(token.ended.slot)[-1].function
+        givers = self.givers().get(ends, ())
+        return [call for call in token.calls
+                if call.slot > token.ended.slot and call.function in givers]
+
+    def givers(self):
+        """Return {function that ended with a token: functions that gave such
+        tokens back later}."""
+        if self._givers is None:
+            self._givers = {}
+            for life in self.flow.lives:
+                for token in life.tokens:
+                    self._learn(token)
+        return self._givers
+
+    def _learn(self, token):
+        release = token.released
+        if release is None or token.ended is None or not release.calls:
+            return
+        calls = token.at(token.ended.slot)
+        giver = release.calls[0].function
+        if (calls and culprit(token) is not None
+                and any(call.function == giver
+                        for call in token.at(release.giver))):
+            self._givers.setdefault(calls[-1].function, set()).add(giver)
 
     def weighed(self, calls, rule, factor, token=None, how=None):
         weight = DIRECTNESS[rule] * factor

@@ -362,6 +362,17 @@ class DecrefTests(TokenTestCase):
         self.assertEqual(found[0].function, 'f')
         self.assertNotIn('PyDict_SetItem', [s.function for s in found])
 
+    def test_taken_for_a_caller(self):
+        # take() ends with a reference that is its caller's: f() gave such ones
+        # back, and forgot this one.
+        for k in 1, 2:
+            self.tape.birth(A, 'take:1 f:2 g:3', k, birth=k)
+            self.tape.ret(1, 'take:1 f:2 g:3', [(k, NOWHERE, 0)])
+            if k == 1:
+                self.tape.change(A, -1, 'f:2 g:3', birth=1)
+                self.tape.death(A, 'f:2 g:3', birth=1)
+        self.assertEqual(self.names(own(A, unowned=1))[:2], ['f', 'take'])
+
     def test_machinery(self):
         # Who carries out calls is suspected only if it was seen to end with
         # the reference.
