@@ -45,7 +45,7 @@ ALLOCATOR = re.compile(r'type_call$|_?Py(Mem|Object)_\w*(Free|Del)$|free$')
 SLOT = re.compile(r'slot_\w+$')
 
 # A function that a leaked reference accuses. weight: see above; token: the
-# Token, or None; how: a sentence for the evidence, or None.
+# Token, or None; how: what else the evidence needs: an owners.Holder, a Release.
 Accusation = namedtuple('Accusation', 'call rule weight token how')
 
 

@@ -134,6 +134,18 @@ def holder_text(holder):
     return f'a {holder.type} object{where}'
 
 
+def theft(case, item, call, release):
+    """Return the steps of a reference that was given back by who had none."""
+    giver = release.calls[0] if release.calls else call
+    if not release.event.deaths:
+        return [at(f'{giver.function}() released a reference to a {item.type} '
+                   f'object, and had none', giver)]
+    name = case.recording.type_name(release.event.deaths[0].type)
+    return [at(f'a {name} object was made in {call.function}()', call),
+            at(f'{giver.function}() released the {item.type} object in it when '
+               f'it died: no reference had been taken for that', giver)]
+
+
 def steps(case, kind, item, accusation):
     """Return the evidence of one accusation as a list of Step."""
     token, how = accusation.token, accusation.how
@@ -146,9 +158,7 @@ def steps(case, kind, item, accusation):
         found.append(Step(f'{holder_text(how)} holds a {item.type} object, and '
                           f'its type has no Py_TPFLAGS_HAVE_GC', '', 0))
     elif accusation.rule == 'over-decref':
-        found.append(at(f'released {item.type} object without having a '
-                        f'reference', how.calls[0] if how.calls
-                        else accusation.call))
+        found += theft(case, item, accusation.call, how)
     elif accusation.rule == 'untracked':
         found.append(at(f'made a {item.type} object, which the collector was '
                         f'never told of', accusation.call))

@@ -150,16 +150,14 @@ class Case:
         found = []
         for release in life.unmatched if life else ():
             calls = release.calls
-            how = None
             if release.event.deaths:
                 # The object that gave it up should not have had it: whoever
                 # made that object put a reference in it that it did not own.
                 container = release.event.deaths[0]
-                maker = self.maker(container)
-                if maker is None:
+                calls = self.maker(container)
+                if calls is None:
                     self.wanted.add(self.recording.type_name(container.type))
                     continue
-                calls = maker
             found.append(self.judge.weighed(calls, 'over-decref', 1, None,
                                             release))
         return found

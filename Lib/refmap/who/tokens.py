@@ -420,6 +420,10 @@ class Flow:
 
     def _stored(self, index, event):
         token = self._tokens.get(event.token)
+        if token is not None and token.released is not None:
+            # Found for the newest token: another one has it.
+            token = next((other for other in reversed(token.life.open)
+                          if not other.places), None)
         if token is not None:
             self._place(token, event, event)
             token.add('stored', event)

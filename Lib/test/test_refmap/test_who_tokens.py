@@ -218,6 +218,13 @@ class FlowTests(TokenTestCase):
         places = [list(t.places) for t in self.life().tokens]
         self.assertEqual(places, [[], [B + 16]])
 
+    def test_place_of_a_token_that_was_released(self):
+        self.tape.birth(A, 'f:2', 1)
+        self.tape.change(A, 1, 'g:1 f:2', 2)
+        self.tape.change(A, -1, 'g:1 f:2')
+        self.tape.stored(2, A, B + 16, B)
+        self.assertEqual(list(self.life().tokens[0].places), [B + 16])
+
     def test_many_tokens(self):
         # Not all pairs of tokens and releases are weighed against each other.
         for k in range(1, 200):
@@ -463,6 +470,11 @@ class KindTests(TokenTestCase):
                          deaths=[(B, self.tape.type('C'), 1, 0x200)])
         found = self.first(own(A, 5), leaked=[Leaked(A, 'T', 6, 5, 0)])
         self.assertEqual(found, ('make', 'over-decref'))
+        found = self.analyse(own(A, 5), leaked=[Leaked(A, 'T', 6, 5, 0)])
+        self.assertEqual([step.text for step in found.suspects[0].evidence], [
+            'a C object was made in make()',
+            'c_dealloc() released the T object in it when it died: no reference '
+            'had been taken for that'])
 
     def test_over_decref_by_a_container_that_was_not_watched(self):
         type = self.tape.type('C')
