@@ -1,0 +1,367 @@
+"""Who leaked: refmap.diagnose(), from a hunt to the C function that is guilty.
+
+The code is run again, under the recorder, watching what the hunt found to leak.
+All judgement is elsewhere, in functions on records; here is their order, and
+what may fail.
+"""
+
+import sys
+import time
+from collections import Counter, namedtuple
+
+from .. import hunting, judge
+from . import batch as batches
+from . import (blocks, contracts, owners, recording, report, stacks, suspects,
+               symbols, watching)
+
+# How many runs are recorded, and of a leak that does not show in each run.
+RUNS = 3
+RUNS_OF_SOME = 8
+# A recorded run may take so many times as long as another one.
+SLOWDOWN = 10
+# How often it is recorded once more, with more types.
+MAX_MORE = 2
+# No further batch is begun after so many seconds.
+SECONDS = 10.0
+# Objects whose owners are looked for, and roots that a diagnosis has.
+MAX_RECONCILED = 500
+MAX_ROOTS = 20
+
+NO_RECORDER = ('this interpreter records no C stacks: one of the variant debug '
+               'names the function')
+
+# A leaked object that no other leaked object explains.
+#   before, after -- reference counts; born: 0 before
+#   kind -- as of owners.KINDS, None if not known
+#   birth -- serial of its birth, 0 if not known
+#   born -- Sites of the C functions that made it, innermost first
+#   python -- 'function (file:line)' of the Python code then, or None
+Root = namedtuple('Root', 'address type before after kind birth born python')
+
+
+class Diagnosis:
+    """Who leaked. str() is the report.
+
+    verdict -- 'error', 'leak', 'suspicious' or 'clean'
+    suspects -- at most five, the most likely first, with the attributes
+                function, file, line, kind, rule, type, references (a run),
+                score, evidence (a list of Step: text, file, line)
+    roots -- leaked objects that explain the others, a list of Root
+    consequences -- {type name: objects} that the roots explain
+    notes -- sentences: what could not be known
+    recorded -- how many runs were recorded
+    seconds -- {'hunt': ..., 'recording': ..., 'unrecorded': ..., 'analysis':
+               ...}; 'unrecorded' is as many runs as were recorded, without it
+    findings -- of the hunt, as of hunting.Result
+    """
+
+    def __init__(self, findings):
+        self.findings = findings
+        self.verdict = findings['verdict']
+        self.suspects = []
+        self.roots = []
+        self.consequences = {}
+        self.notes = []
+        self.recorded = 0
+        self.seconds = {'hunt': findings.get('seconds', 0.0), 'recording': 0.0,
+                        'unrecorded': 0.0, 'analysis': 0.0}
+
+    def __repr__(self):
+        first = f': {self.suspects[0].function}' if self.suspects else ''
+        return (f'<refmap diagnosis of {self.findings["test"]}: '
+                f'{self.verdict}{first}>')
+
+    def __str__(self):
+        return '\n'.join(report.lines(self))
+
+    def to_json(self):
+        """Return all of it as a dict for json.dumps(); Doc/who.md describes
+        it."""
+        return report.as_dict(self)
+
+
+# --- the hunt ----------------------------------------------------------------
+
+def grows(changes):
+    """Did memory blocks come to stay in each run?"""
+    return bool(changes) and min(changes) > 0
+
+
+def hunt(function, warmups, runs, cleanup, suppressions, progress=None,
+         name=None):
+    """Hunt as refmap.hunt() does; return the findings.
+
+    They have one key more, 'blocks': change of the number of memory blocks of
+    each run.
+    """
+    if name is None:
+        name = getattr(function, '__qualname__', None) or repr(function)
+    start = time.monotonic()
+    recorder = hunting.record(function, warmups, runs, cleanup, progress)
+    changes = recorder.block_changes()
+    findings = hunting.conclude(recorder, name, suppressions)
+    findings['blocks'] = changes
+    findings['seconds'] = round(time.monotonic() - start, 3)
+    if findings['verdict'] == judge.CLEAN and grows(changes):
+        findings['verdict'] = judge.LEAK
+    return findings
+
+
+def diagnose(callable, *, warmups=3, runs=3, cleanup=hunting.clean_up,
+             suppressions=(), progress=None, name=None):
+    """Call something repeatedly, and find out who leaks.
+
+    callable -- called without arguments
+    warmups, runs -- how often it is called before, and while, it is measured.
+                     If it leaks it is called again, under the recorder
+    cleanup -- called after each call; the default empties known caches and
+               runs the garbage collector
+    suppressions -- rules as of refmap.suppress.parse()
+    progress -- called with the number of finished calls of the hunt
+    name -- what the report calls it; by default the name of the callable
+    Return a Diagnosis. Raise ValueError for bad numbers, or if something is
+    recorded already; RuntimeError if the interpreter keeps no map. Exceptions
+    of `callable` are passed on, and end the recording.
+    """
+    if not hasattr(sys, 'refmap_snapshot'):
+        raise RuntimeError('this interpreter was not configured '
+                           '--with-refcount-map')
+    hunting.check_counts(warmups, runs)
+    findings = hunt(callable, warmups, runs, cleanup, suppressions, progress,
+                    name)
+    return investigate(callable, findings, cleanup)
+
+
+def investigate(function, findings, cleanup=hunting.clean_up,
+                seconds=SECONDS):
+    """Find who leaked what a hunt found.
+
+    function, cleanup -- what was hunted
+    findings -- of that hunt: what leaked must still be there
+    seconds -- no batch is begun after so long
+    Return a Diagnosis.
+    """
+    diagnosis = Diagnosis(findings)
+    if watching.guilty(findings):
+        task = References(function, cleanup, diagnosis, seconds)
+    elif grows(findings.get('blocks')) and diagnosis.verdict != judge.CLEAN:
+        task = Blocks(function, cleanup, diagnosis, seconds)
+    else:
+        return diagnosis
+    if batches.can_record():
+        task.run()
+    else:
+        diagnosis.notes.append(NO_RECORDER)
+        task.run_without_recorder()
+    return diagnosis
+
+
+# --- recording ---------------------------------------------------------------
+
+class Task:
+    """What the search for references and that for blocks have in common."""
+
+    def __init__(self, function, cleanup, diagnosis, seconds):
+        self.function = function
+        self.cleanup = cleanup
+        self.diagnosis = diagnosis
+        self.findings = diagnosis.findings
+        self.seconds = seconds
+        self.start = time.monotonic()
+        self.symbols = None
+
+    def elapsed(self):
+        """Return the seconds since the search began."""
+        return time.monotonic() - self.start
+
+    def runs(self):
+        """Return how many runs to record."""
+        patterns = {finding['pattern']
+                    for finding in watching.guilty(self.findings)}
+        wanted = RUNS_OF_SOME if patterns == {judge.SOME_RUNS} else RUNS
+        calls = self.findings['warmups'] + self.findings['runs']
+        run = self.findings.get('seconds', 0.0) / calls
+        affordable = self.seconds / (run * SLOWDOWN) if run else wanted
+        return max(1, min(wanted, int(affordable)))
+
+    def record(self, watch):
+        """Record a batch; return (Batch, Recording)."""
+        transparent = self.symbols.ranges(symbols.TRANSPARENT)
+        batch = batches.run(self.function, self.runs(), self.cleanup, watch,
+                            transparent)
+        found = recording.decode(batch.data)
+        seconds = self.diagnosis.seconds
+        seconds['recording'] += batch.seconds
+        seconds['unrecorded'] += batch.unrecorded * batch.runs
+        self.diagnosis.recorded = batch.runs
+        # Modules may have been loaded meanwhile.
+        self.symbols = symbols.Symbols(found.modules)
+        return batch, found
+
+    def prepare(self):
+        """Learn where the code is, before anything is watched."""
+        found = recording.decode(batches.look())
+        self.symbols = symbols.Symbols(found.modules)
+
+    def finish(self):
+        """The search is over."""
+        seconds = self.diagnosis.seconds
+        seconds['analysis'] = self.elapsed() - seconds['recording']
+        for key, value in seconds.items():
+            seconds[key] = round(value, 3)
+
+
+class Blocks(Task):
+    """The search for who allocated memory that stays."""
+
+    def run(self):
+        self.prepare()
+        batch, found = self.record(batches.Watch(blocks=True))
+        self.symbols.resolve(found.pcs())
+        self.diagnosis.suspects, notes = blocks.suspects(
+            found, self.symbols, batch.runs)
+        self.diagnosis.notes += notes
+        self.finish()
+
+    def run_without_recorder(self):
+        pass
+
+
+class References(Task):
+    """The search for who lost references, or gave back too many."""
+
+    def run(self):
+        self.prepare()
+        watch = watching.first(self.findings, self.instances())
+        best = None
+        for _ in range(1 + MAX_MORE):
+            trial = Trial(self, watch)
+            if best is None or trial.analysis.suspects:
+                best = trial
+            watch = trial.next_watch()
+            if watch is None or self.elapsed() > self.seconds:
+                break
+        best.tell(self.diagnosis)
+        self.finish()
+
+    def run_without_recorder(self):
+        """Say what owners tell of the objects that the hunt found."""
+        self.symbols = symbols.Symbols(symbols.modules_of_process())
+        leaked = [
+            suspects.Leaked(record['address'], finding['type'],
+                            record['counts'][0], record['counts'][-1],
+                            record.get('birth', 0))
+            for finding in watching.guilty(self.findings)
+            for record in finding['objects'] if 'repr' in record]
+        conclude(self.diagnosis, recording.Recording(), leaked, {},
+                 self.symbols, self.findings['runs'])
+        self.finish()
+
+    def instances(self):
+        """Return {address of a class: how many of its instances leaked}."""
+        found = Counter()
+        for finding in watching.guilty(self.findings):
+            classes = set()
+            for record in finding['objects']:
+                if record['born'] and 'repr' in record:
+                    classes.add(class_of(record['address']))
+            for address in classes - {None}:
+                found[address] += sum(finding['born'])
+        return found
+
+
+def class_of(address):
+    """Return the address of the class of the object at an address, or None."""
+    try:
+        return id(type(sys._refmap_object(address)))
+    except LookupError:
+        return None
+
+
+class Trial:
+    """One batch that was recorded, and what it says."""
+
+    def __init__(self, task, watch):
+        self.task = task
+        self.watch = watch
+        self.batch, self.recording = task.record(watch)
+        self.born = watching.births(self.recording)
+        self.leaked = watching.leaked(self.batch, watch, self.born)
+        self.ownership, self.analysis = analyse(
+            self.recording, self.leaked, task.symbols, self.batch.runs)
+
+    def next_watch(self):
+        """Return what to watch in another batch, or None."""
+        serial_of = getattr(sys, '_refmap_birth', None)
+        if (self.recording.lost.records and serial_of is not None
+                and not self.watch.births):
+            # A type with very many births: only those that leaked, if births
+            # are the same from run to run.
+            types = set(self.watch.types)
+            numbers = watching.numbers(self.batch, [
+                serial_of(address) for address, name, before, _
+                in self.batch.changed if not before and name in types])
+            if numbers:
+                return self.watch._replace(types=(), births=numbers)
+        return watching.wider(self.watch, self.analysis)
+
+    def tell(self, diagnosis):
+        """Store what this trial says in a Diagnosis."""
+        lost = self.recording.lost
+        if lost.records:
+            diagnosis.notes.append(
+                f'{lost.records} events did not fit into the recording: what '
+                f'happened after that is not known')
+        if lost.tokens:
+            diagnosis.notes.append(
+                f'{lost.tokens} references were too many to be followed')
+        if self.watch.births and not self.born:
+            diagnosis.notes.append(
+                'objects are not born in the same order in each run; with '
+                'PYTHONHASHSEED=0 they may be')
+        tell(diagnosis, self.analysis, self.leaked, self.ownership, self.born,
+             self.recording, self.task.symbols)
+
+
+# --- what it comes to --------------------------------------------------------
+
+def analyse(found, leaked, symbols_, runs):
+    """Return ({address: Ownership}, Analysis) of the leaked objects."""
+    addresses = [item.address for item in leaked[:MAX_RECONCILED]]
+    ownership = owners.reconcile(addresses, symbols_)
+    symbols_.resolve(found.pcs())
+    return ownership, suspects.analyse(found, leaked, ownership, symbols_,
+                                       contracts.load(), runs)
+
+
+def conclude(diagnosis, found, leaked, born, symbols_, runs):
+    """Analyse, and store it in a Diagnosis."""
+    ownership, analysis = analyse(found, leaked, symbols_, runs)
+    tell(diagnosis, analysis, leaked, ownership, born, found, symbols_)
+
+
+def tell(diagnosis, analysis, leaked, ownership, born, found, symbols_):
+    """Store an Analysis in a Diagnosis."""
+    roots = {item.address for item in analysis.roots}
+    diagnosis.suspects = list(analysis.suspects)
+    diagnosis.notes += analysis.notes
+    diagnosis.roots = [
+        root_of(item, ownership.get(item.address), born.get(item.address),
+                found, symbols_) for item in analysis.roots[:MAX_ROOTS]]
+    diagnosis.consequences = dict(Counter(
+        item.type for item in leaked if item.address not in roots))
+
+
+def root_of(item, ownership, birth, found, symbols_):
+    """Return the Root for a Leaked object.
+
+    ownership -- its Ownership or None; birth: the record of its birth or None
+    """
+    kind = owners.kind_of(ownership) if ownership is not None else None
+    sites, line = (), None
+    if birth is not None and not item.before:
+        sites = tuple(filter(stacks.is_known,
+                             stacks.sites(birth.frames, symbols_)))
+        line = stacks.python_line(found, birth)
+    return Root(item.address, item.type, item.before, item.after, kind,
+                item.birth, sites[:stacks.MAX_SHOWN], line)
