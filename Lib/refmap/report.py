@@ -163,7 +163,8 @@ def method_lines(result):
 
 def freed_line(address, type_name, count):
     """Return the line about memory freed while counted, as in a diff."""
-    return f'freed with {count} references {address:#x} ({type_name})'
+    return (f'freed with {plural(count, "reference")} {address:#x} '
+            f'({type_name})')
 
 
 def lines(result):

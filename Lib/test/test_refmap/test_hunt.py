@@ -715,7 +715,7 @@ class ReportTests(unittest.TestCase):
         result = self.result()
         result.update(freed=[[A, 'Plain', 1]], lost=2)
         text = report.lines(result)
-        self.assertIn('  freed with 1 references 0x10000 (Plain)', text)
+        self.assertIn('  freed with 1 reference 0x10000 (Plain)', text)
         self.assertIn('  not exact: memory was short, 2 pages are not compared',
                       text)
 
@@ -967,7 +967,7 @@ class HuntTests(unittest.TestCase):
         result = refmap.hunt(lambda: _testrefmap.free_counted('object'))
         self.assertNotEqual(result.verdict, 'clean')
         self.assertEqual(len(result.findings['freed']), 3)
-        self.assertIn('freed with 1 references', str(result))
+        self.assertIn('freed with 1 reference 0x', str(result))
 
     def test_counts(self):
         calls = []
