@@ -121,9 +121,3 @@ def run(function, runs, cleanup, watch, transparent=()):
     changed, died = survivors(before, recorded, after)
     return Batch(runs, start, data, changed, died, clock[1] - clock[0],
                  clock[3] - clock[2])
-
-
-def look():
-    """Record nothing; return the bytes, which name the modules of code."""
-    sys.refmap_record()
-    return stop()

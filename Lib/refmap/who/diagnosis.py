@@ -11,8 +11,8 @@ from collections import Counter, namedtuple
 
 from .. import hunting, judge
 from . import batch as batches
-from . import (blocks, contracts, owners, recording, report, stacks, suspects,
-               symbols, watching)
+from . import (births, contracts, owners, recording, report, suspects, symbols,
+               watching)
 
 # How many runs are recorded, and of a leak that does not show in each run.
 RUNS = 3
@@ -29,14 +29,15 @@ MAX_ROOTS = 20
 
 NO_RECORDER = ('this interpreter records no C stacks: one of the variant debug '
                'names the function')
+DYING = ('an object lost so many references that further runs might free it '
+         'while it is used: they were not recorded')
 
 # A leaked object that no other leaked object explains.
 #   before, after -- reference counts; born: 0 before
 #   kind -- as of owners.KINDS, None if not known
 #   birth -- serial of its birth, 0 if not known
-#   born -- Sites of the C functions that made it, innermost first
-#   python -- 'function (file:line)' of the Python code then, or None
-Root = namedtuple('Root', 'address type before after kind birth born python')
+#   place -- births.Place: where it was born
+Root = namedtuple('Root', 'address type before after kind birth place')
 
 
 class Diagnosis:
@@ -48,6 +49,8 @@ class Diagnosis:
                 score, evidence (a list of Step: text, file, line)
     roots -- leaked objects that explain the others, a list of Root
     consequences -- {type name: objects} that the roots explain
+    births -- {type name: [{'count': ..., 'text': ...}]} of the objects that
+              leaked in the recorded runs
     notes -- sentences: what could not be known
     recorded -- how many runs were recorded
     seconds -- {'hunt': ..., 'recording': ..., 'unrecorded': ..., 'analysis':
@@ -61,6 +64,7 @@ class Diagnosis:
         self.suspects = []
         self.roots = []
         self.consequences = {}
+        self.births = {}
         self.notes = []
         self.recorded = 0
         self.seconds = {'hunt': findings.get('seconds', 0.0), 'recording': 0.0,
@@ -153,6 +157,7 @@ def investigate(function, findings, cleanup=hunting.clean_up,
     else:
         diagnosis.notes.append(NO_RECORDER)
         task.run_without_recorder()
+        task.finish()
     return diagnosis
 
 
@@ -168,7 +173,7 @@ class Task:
         self.findings = diagnosis.findings
         self.seconds = seconds
         self.start = time.monotonic()
-        self.symbols = None
+        self.modules = self.symbols = None
 
     def elapsed(self):
         """Return the seconds since the search began."""
@@ -186,22 +191,24 @@ class Task:
 
     def record(self, watch):
         """Record a batch; return (Batch, Recording)."""
+        if self.symbols is None:
+            self.use(symbols.mapped_modules())
         transparent = self.symbols.ranges(symbols.TRANSPARENT)
         batch = batches.run(self.function, self.runs(), self.cleanup, watch,
                             transparent)
         found = recording.decode(batch.data)
+        self.use(found.modules)
         seconds = self.diagnosis.seconds
         seconds['recording'] += batch.seconds
         seconds['unrecorded'] += batch.unrecorded * batch.runs
         self.diagnosis.recorded = batch.runs
-        # Modules may have been loaded meanwhile.
-        self.symbols = symbols.Symbols(found.modules)
         return batch, found
 
-    def prepare(self):
-        """Learn where the code is, before anything is watched."""
-        found = recording.decode(batches.look())
-        self.symbols = symbols.Symbols(found.modules)
+    def use(self, modules):
+        """Look up names in these modules. What was looked up is kept."""
+        if modules != self.modules:
+            self.modules = modules
+            self.symbols = symbols.Symbols(modules)
 
     def finish(self):
         """The search is over."""
@@ -215,47 +222,59 @@ class Blocks(Task):
     """The search for who allocated memory that stays."""
 
     def run(self):
-        self.prepare()
         batch, found = self.record(batches.Watch(blocks=True))
-        self.symbols.resolve(found.pcs())
-        self.diagnosis.suspects, notes = blocks.suspects(
-            found, self.symbols, batch.runs)
-        self.diagnosis.notes += notes
+        if found.lost.records:
+            # What was freed is not known, so neither is what stayed.
+            self.diagnosis.notes.append(
+                'more memory was allocated than could be recorded: who '
+                'allocated what stayed is not known')
+        else:
+            _, analysis = analyse(found, [], self.symbols, batch.runs)
+            self.diagnosis.suspects = list(analysis.suspects)
+            self.diagnosis.notes += analysis.notes
         self.finish()
 
     def run_without_recorder(self):
-        pass
+        """There is nothing to be said without a stack."""
 
 
 class References(Task):
     """The search for who lost references, or gave back too many."""
 
     def run(self):
-        self.prepare()
         watch = watching.first(self.findings, self.instances())
-        best = None
+        best, calls = None, 0
         for _ in range(1 + MAX_MORE):
+            calls += self.runs() + 1
+            if not watching.survive(watching.guilty(self.findings), calls):
+                self.diagnosis.notes.append(DYING)
+                break
             trial = Trial(self, watch)
             if best is None or trial.analysis.suspects:
                 best = trial
             watch = trial.next_watch()
             if watch is None or self.elapsed() > self.seconds:
                 break
-        best.tell(self.diagnosis)
+        if best is not None:
+            best.tell(self.diagnosis)
+        else:
+            self.run_without_recorder()
         self.finish()
 
     def run_without_recorder(self):
         """Say what owners tell of the objects that the hunt found."""
-        self.symbols = symbols.Symbols(symbols.modules_of_process())
+        self.symbols = symbols.Symbols()
         leaked = [
             suspects.Leaked(record['address'], finding['type'],
                             record['counts'][0], record['counts'][-1],
                             record.get('birth', 0))
             for finding in watching.guilty(self.findings)
             for record in finding['objects'] if 'repr' in record]
-        conclude(self.diagnosis, recording.Recording(), leaked, {},
-                 self.symbols, self.findings['runs'])
-        self.finish()
+        nothing = recording.Recording()
+        ownership, analysis = analyse(nothing, leaked, self.symbols,
+                                      self.findings['runs'])
+        tell(self.diagnosis, analysis, leaked, ownership, {}, nothing,
+             self.symbols)
 
     def instances(self):
         """Return {address of a class: how many of its instances leaked}."""
@@ -285,7 +304,7 @@ class Trial:
         self.task = task
         self.watch = watch
         self.batch, self.recording = task.record(watch)
-        self.born = watching.births(self.recording)
+        self.born = births.last_births(self.recording)
         self.leaked = watching.leaked(self.batch, watch, self.born)
         self.ownership, self.analysis = analyse(
             self.recording, self.leaked, task.symbols, self.batch.runs)
@@ -307,14 +326,6 @@ class Trial:
 
     def tell(self, diagnosis):
         """Store what this trial says in a Diagnosis."""
-        lost = self.recording.lost
-        if lost.records:
-            diagnosis.notes.append(
-                f'{lost.records} events did not fit into the recording: what '
-                f'happened after that is not known')
-        if lost.tokens:
-            diagnosis.notes.append(
-                f'{lost.tokens} references were too many to be followed')
         if self.watch.births and not self.born:
             diagnosis.notes.append(
                 'objects are not born in the same order in each run; with '
@@ -334,14 +345,13 @@ def analyse(found, leaked, symbols_, runs):
                                        contracts.load(), runs)
 
 
-def conclude(diagnosis, found, leaked, born, symbols_, runs):
-    """Analyse, and store it in a Diagnosis."""
-    ownership, analysis = analyse(found, leaked, symbols_, runs)
-    tell(diagnosis, analysis, leaked, ownership, born, found, symbols_)
-
-
 def tell(diagnosis, analysis, leaked, ownership, born, found, symbols_):
-    """Store an Analysis in a Diagnosis."""
+    """Store an Analysis in a Diagnosis.
+
+    leaked, ownership -- what was analysed
+    born -- {address: Birth record}
+    found, symbols_ -- the Recording, and names for it
+    """
     roots = {item.address for item in analysis.roots}
     diagnosis.suspects = list(analysis.suspects)
     diagnosis.notes += analysis.notes
@@ -350,6 +360,9 @@ def tell(diagnosis, analysis, leaked, ownership, born, found, symbols_):
                 found, symbols_) for item in analysis.roots[:MAX_ROOTS]]
     diagnosis.consequences = dict(Counter(
         item.type for item in leaked if item.address not in roots))
+    diagnosis.births = births.summary(
+        births.places(leaked, born, found, symbols_))
+    births.tell(watching.guilty(diagnosis.findings), diagnosis.births)
 
 
 def root_of(item, ownership, birth, found, symbols_):
@@ -358,10 +371,8 @@ def root_of(item, ownership, birth, found, symbols_):
     ownership -- its Ownership or None; birth: the record of its birth or None
     """
     kind = owners.kind_of(ownership) if ownership is not None else None
-    sites, line = (), None
+    place = births.Place((), None)
     if birth is not None and not item.before:
-        sites = tuple(filter(stacks.is_known,
-                             stacks.sites(birth.frames, symbols_)))
-        line = stacks.python_line(found, birth)
+        place = births.place_of(birth, found, symbols_)
     return Root(item.address, item.type, item.before, item.after, kind,
-                item.birth, sites[:stacks.MAX_SHOWN], line)
+                item.birth, place)

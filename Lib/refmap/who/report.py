@@ -8,7 +8,7 @@ them from making lines of their own.
 
 from .. import report as hunt_report
 from ..report import escape, plural
-from . import stacks, watching
+from . import births, watching
 
 # Steps of the evidence that are shown of the first suspect, and of the others.
 STEPS_OF_FIRST = 10
@@ -35,7 +35,7 @@ def place(file, line):
 def amount(suspect):
     """Return what a suspect lost, or gave back, in a run."""
     count = abs(suspect.references)
-    noun = 'block' if suspect.kind == 'raw memory' else 'reference'
+    noun = 'block' if suspect.rule == 'raw-memory' else 'reference'
     return f'{number(count)} {noun if count == 1 else noun + "s"} a run'
 
 
@@ -46,7 +46,7 @@ def suspect_lines(rank, suspect, limit):
     """
     yield (f'{rank}. {suspect.function}()'
            f'{place(suspect.file, suspect.line)}')
-    yield (f'   {suspect.rule}, {suspect.kind}: {suspect.type}, '
+    yield (f'   {suspect.rule}, {suspect.kind}: {suspect.type or "memory"}, '
            f'{amount(suspect)}; score {suspect.score:.2f}')
     for step in suspect.evidence[:limit]:
         yield f'     - {step.text}{place(step.file, step.line)}'
@@ -75,23 +75,11 @@ def leaks(diagnosis):
 
 # --- objects -----------------------------------------------------------------
 
-def birth_text(root):
-    """Return where an object was born, or None."""
-    text = None
-    if root.born:
-        called = [stacks.where(site) for site in root.born]
-        text = f'born in {", called by ".join(called[:2])}'
-    if root.python:
-        text = f'{text or "born"} while {root.python} ran'
-    return text
-
-
 def alike(roots):
     """Group the roots that a report says the same of."""
     groups = {}
     for root in roots:
-        key = (root.type, root.kind, root.born, root.python,
-               root.after - root.before,
+        key = (root.type, root.kind, root.place, root.after - root.before,
                root.address if root.before else None)
         groups.setdefault(key, []).append(root)
     return list(groups.values())
@@ -101,13 +89,13 @@ def root_lines(roots):
     """Return the lines about roots that are alike."""
     root = roots[0]
     times = f' x{len(roots)}' if len(roots) > 1 else ''
-    birth = f', birth {root.birth}' if root.birth else ''
+    birth = f' (birth {root.birth})' if root.birth else ''
     kind = f', {root.kind}' if root.kind else ''
-    yield (f'{root.type}{kind}: {root.address:#x}{times}: '
-           f'{root.before} -> {root.after}{birth}')
-    text = birth_text(root)
+    yield (f'{root.type}{kind}: {root.address:#x}{birth}{times}: '
+           f'{root.before} -> {root.after}')
+    text = births.text_of(root.place)
     if text:
-        yield f'    {text}'
+        yield f'    born in {text}'
 
 
 def objects_lines(diagnosis):
@@ -120,15 +108,23 @@ def objects_lines(diagnosis):
             yield '  ' + line
     if len(groups) > MAX_ROOTS:
         yield f'  ... and {plural(len(groups) - MAX_ROOTS, "more kind")}'
+    yield from consequence_lines(diagnosis)
+
+
+def consequence_lines(diagnosis):
+    """Return the lines about the leaked objects that are no roots."""
     counts = sorted(diagnosis.consequences.items(),
                     key=lambda item: (-item[1], item[0]))
     if counts:
-        shown = [f'{name} {count}' for name, count in counts[:MAX_TYPES]]
-        if len(counts) > MAX_TYPES:
-            shown.append(f'{len(counts) - MAX_TYPES} more types')
-        title = ('explained by them' if diagnosis.roots
-                 else 'leaked, and nothing explains it')
-        yield f'{title}: {", ".join(shown)}'
+        yield ('explained by them:' if diagnosis.roots
+               else 'leaked, and nothing explains it:')
+    for name, count in counts[:MAX_TYPES]:
+        places = diagnosis.births.get(name, ())
+        born = f', born in {places[0]["text"]}' if len(places) == 1 else ''
+        yield f'  {name} {count}{born}'
+    if len(counts) > MAX_TYPES:
+        rest = sum(count for _, count in counts[MAX_TYPES:])
+        yield f'  {plural(rest, "object")} of {len(counts) - MAX_TYPES} types'
 
 
 def findings_lines(diagnosis):
@@ -200,8 +196,10 @@ def suspect_as_dict(suspect):
 
 def root_as_dict(root):
     """Return a root as a dict for JSON."""
-    return {**root._asdict(), 'born': [site_as_dict(site)
-                                       for site in root.born]}
+    found = root._asdict()
+    del found['place']
+    return {**found, 'born': [site_as_dict(site) for site in root.place.sites],
+            'python': root.place.python}
 
 
 def as_dict(diagnosis, findings=True):
@@ -215,6 +213,7 @@ def as_dict(diagnosis, findings=True):
         'suspects': [suspect_as_dict(s) for s in diagnosis.suspects],
         'roots': [root_as_dict(root) for root in diagnosis.roots],
         'consequences': dict(diagnosis.consequences),
+        'births': diagnosis.births,
         'notes': list(diagnosis.notes),
         'recorded': diagnosis.recorded,
         'seconds': dict(diagnosis.seconds),

@@ -4,31 +4,17 @@ What only makes memory or counts references is left out: everybody is born in
 _Py_NewReference(), and that helps nobody.
 """
 
-import re
-
-from .symbols import TRANSPARENT
-
-# Functions that give memory to whom it is asked for. The one that asked for the
-# object or the block is of interest.
-_ALLOCATORS = re.compile(
-    r'_?PyMem_(Raw)?(Malloc|Calloc|Realloc)|_PyMem_\w+|_?pymalloc_\w+'
-    r'|_?PyObject_(GC_)?(Malloc|Calloc|Realloc|Resize|New|NewVar|Init|InitVar)'
-    r'|_PyObject_GC_Link|_PyObject_MallocWithType|gc_alloc'
-    r'|_?PyType_(GenericAlloc|GenericNew|AllocNoTrack)|_?PyMem_Debug\w+')
-
-# Of a stack that a report shows.
-MAX_SHOWN = 4
+from .symbols import ALLOCATORS, is_transparent
 
 
 def is_plumbing(function):
     """Is this a function that does nothing on its own account?"""
-    return (function in TRANSPARENT
-            or _ALLOCATORS.fullmatch(function) is not None)
+    return is_transparent(function) or function in ALLOCATORS
 
 
 def sites(frames, symbols):
-    """Return the Sites of a stack, innermost first, without the plumbing at
-    its inner end; functions that were inlined are there."""
+    """Return the Sites of a stack, innermost first, inlined functions included,
+    without the plumbing at its inner end."""
     found = [site for frame in frames for site in symbols.at(frame.pc)]
     for position, site in enumerate(found):
         if not is_plumbing(site.function):
@@ -42,7 +28,7 @@ def is_known(site):
 
 
 def where(site):
-    """Return 'function (file:line)', as far as it is known."""
+    """Return 'function() (file:line)', as far as it is known."""
     if not site.line:
         return f'{site.function}()'
     return f'{site.function}() ({site.file}:{site.line})'

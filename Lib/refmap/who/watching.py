@@ -53,29 +53,15 @@ def first(findings, instances=None):
                  addresses=tuple(addresses[:MAX_ADDRESSES]))
 
 
-def births(recording):
-    """Return {address: Birth record} of the objects that were born last at
-    each address, wherever they moved."""
-    found = {}
-    for event in recording.events:
-        if getattr(event, 'kind', None) == 'birth':
-            found[event.address] = event
-        elif type(event).__name__ == 'Move':
-            moved = found.pop(event.source, None)
-            if moved is not None:
-                found[event.to] = moved
-    return found
-
-
-def leaked(batch, watch, born):
+def leaked(batch, watch, births):
     """Return the Leaked objects of a batch that were watched.
 
-    born -- as births() returns it
+    births -- as births.last_births() returns it
     """
     types, addresses = set(watch.types), set(watch.addresses)
     found = []
     for address, type_name, before, after in batch.changed:
-        birth = born[address].birth if address in born and not before else 0
+        birth = births[address].birth if address in births and not before else 0
         if before:
             wanted = address in addresses
         else:
@@ -83,6 +69,22 @@ def leaked(batch, watch, born):
         if wanted and type_name not in _NO_TYPES:
             found.append(Leaked(address, type_name, before, after, birth))
     return found[:MAX_LEAKED]
+
+
+def survive(found, runs):
+    """Will the objects that lose references outlive so many runs more?
+
+    found -- findings
+    """
+    for finding in found:
+        if finding['pattern'] != judge.OVER_DECREF:
+            continue
+        for record in finding['objects']:
+            counts = record['counts']
+            loss = max(a - b for a, b in zip(counts, counts[1:]))
+            if counts[-1] - loss * runs < 1:
+                return False
+    return True
 
 
 def numbers(batch, serials):
