@@ -2,9 +2,6 @@
 
 As in refmap.measure the loop must not see itself: what it needs is allocated
 before the first snapshot, and it leaves nothing behind while it records.
-
-Where stacks are not recorded this module can be imported, and can_record()
-says so.
 """
 
 import array
@@ -34,23 +31,60 @@ class Batch:
                whose count changed, and that were still alive after one run
                more; an object that was born in these runs had 0 before
     died -- addresses of older objects that died in these runs
+    returns -- was it watched what functions return?
     seconds -- duration of the recorded runs with their clean-up
     unrecorded -- that of the run more, which was not recorded
     """
 
-    def __init__(self, runs, start, data, changed, died, seconds, unrecorded):
+    def __init__(self, runs, start, data, changed, died, returns, seconds,
+                 unrecorded):
         self.runs = runs
         self.start = start
         self.data = data
         self.changed = changed
         self.died = died
+        self.returns = returns
         self.seconds = seconds
         self.unrecorded = unrecorded
 
 
-def can_record():
-    """Return True if this interpreter records C stacks."""
-    return hasattr(sys, 'refmap_record')
+def start(options):
+    """Start recording; return the serial of the last birth before.
+
+    options -- of sys.refmap_record(). If that can't watch what functions
+               return, options['returns'] becomes False
+    Raise RuntimeError where nothing can be recorded at all.
+    """
+    try:
+        return sys.refmap_record(**options)
+    except RuntimeError:
+        options['returns'] = False
+        return sys.refmap_record(**options)
+
+
+def obstacle():
+    """Return why this interpreter can't record, one sentence, or None.
+
+    Raise ValueError if something is recorded already.
+    """
+    try:
+        start({'limit': 1 << 16})
+    except RuntimeError as exc:
+        return str(exc)
+    stop()
+    return None
+
+
+def living(addresses):
+    """Return those of the addresses where an object lives, as a list."""
+    found = []
+    for address in addresses:
+        try:
+            sys._refmap_object(address)
+        except LookupError:
+            continue
+        found.append(address)
+    return found
 
 
 def stop():
@@ -90,18 +124,19 @@ def run(function, runs, cleanup, watch, transparent=()):
     watch -- a Watch
     transparent -- [(start, length)] of code that never holds a reference
     Return a Batch. Exceptions of `function` are passed on; then nothing is
-    recorded any more. Raise ValueError if something is recorded already.
+    recorded any more. Raise ValueError if something is recorded already,
+    RuntimeError if nothing can be.
     """
-    options = {'types': watch.types, 'addresses': watch.addresses,
-               'births': watch.births, 'transparent': transparent,
-               'blocks': watch.blocks,
-               'limit': LIMIT_OF_BLOCKS if watch.blocks else LIMIT}
     clock = array.array('d', [0.0] * 4)
     # A snapshot takes the place of another one; see measure.Recorder.
     before, recorded, after = [sys.refmap_snapshot() for _ in range(3)]
     times = itertools.repeat(None, runs)
     cleanup()
-    start = sys.refmap_record(**options)
+    options = {'types': watch.types, 'addresses': living(watch.addresses),
+               'births': watch.births, 'transparent': transparent,
+               'blocks': watch.blocks, 'returns': not watch.blocks,
+               'limit': LIMIT_OF_BLOCKS if watch.blocks else LIMIT}
+    birth = start(options)
     try:
         before = sys.refmap_snapshot()
         clock[0] = time.monotonic()
@@ -119,5 +154,5 @@ def run(function, runs, cleanup, watch, transparent=()):
     clock[3] = time.monotonic()
     after = sys.refmap_snapshot()
     changed, died = survivors(before, recorded, after)
-    return Batch(runs, start, data, changed, died, clock[1] - clock[0],
-                 clock[3] - clock[2])
+    return Batch(runs, birth, data, changed, died, options['returns'],
+                 clock[1] - clock[0], clock[3] - clock[2])

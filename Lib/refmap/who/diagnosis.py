@@ -27,8 +27,6 @@ SECONDS = 10.0
 MAX_RECONCILED = 500
 MAX_ROOTS = 20
 
-NO_RECORDER = ('this interpreter records no C stacks: one of the variant debug '
-               'names the function')
 DYING = ('an object lost so many references that further runs might free it '
          'while it is used: they were not recorded')
 
@@ -152,12 +150,13 @@ def investigate(function, findings, cleanup=hunting.clean_up,
         task = Blocks(function, cleanup, diagnosis, seconds)
     else:
         return diagnosis
-    if batches.can_record():
+    reason = batches.obstacle()
+    if reason is None:
         task.run()
     else:
-        diagnosis.notes.append(NO_RECORDER)
+        diagnosis.notes.append(reason)
         task.run_without_recorder()
-        task.finish()
+    task.finish()
     return diagnosis
 
 
@@ -232,7 +231,6 @@ class Blocks(Task):
             _, analysis = analyse(found, [], self.symbols, batch.runs)
             self.diagnosis.suspects = list(analysis.suspects)
             self.diagnosis.notes += analysis.notes
-        self.finish()
 
     def run_without_recorder(self):
         """There is nothing to be said without a stack."""
@@ -259,7 +257,6 @@ class References(Task):
             best.tell(self.diagnosis)
         else:
             self.run_without_recorder()
-        self.finish()
 
     def run_without_recorder(self):
         """Say what owners tell of the objects that the hunt found."""
@@ -326,6 +323,8 @@ class Trial:
 
     def tell(self, diagnosis):
         """Store what this trial says in a Diagnosis."""
+        if not self.batch.returns:
+            diagnosis.notes.append('what functions return could not be watched')
         if self.watch.births and not self.born:
             diagnosis.notes.append(
                 'objects are not born in the same order in each run; with '
@@ -338,8 +337,11 @@ class Trial:
 
 def analyse(found, leaked, symbols_, runs):
     """Return ({address: Ownership}, Analysis) of the leaked objects."""
-    addresses = [item.address for item in leaked[:MAX_RECONCILED]]
-    ownership = owners.reconcile(addresses, symbols_)
+    asked = leaked[:MAX_RECONCILED]
+    gained = {item.address: item.after - item.before
+              for item in asked if item.before}
+    ownership = owners.reconcile([item.address for item in asked], symbols_,
+                                 gained)
     symbols_.resolve(found.pcs())
     return ownership, suspects.analyse(found, leaked, ownership, symbols_,
                                        contracts.load(), runs)

@@ -8,13 +8,15 @@ import unittest
 import xml.etree.ElementTree as ET
 
 import refmap
+from refmap.who import batch
 from test.support import import_helper, os_helper, script_helper
 
 import_helper.import_module('_testrefmap')
 if not refmap.available():
     raise unittest.SkipTest('needs an interpreter --with-refcount-map')
 
-RECORDS = hasattr(sys, 'refmap_record')
+OBSTACLE = batch.obstacle()
+RECORDS = OBSTACLE is None
 
 LEAK = 'import _testrefmap\n_testrefmap.leak_reference([1])\n'
 
@@ -59,7 +61,7 @@ class DiagnoseTests(CommandTestCase):
                                   r'       missing-decref, lost in C: list, '
                                   r'1 reference a run')
         else:
-            self.assertIn(refmap.who.diagnosis.NO_RECORDER, err)
+            self.assertIn(f'  not known: {OBSTACLE}\n', err)
 
     def test_module(self):
         code, out, _ = self.diagnose('-m', 'json.tool', '--help')
