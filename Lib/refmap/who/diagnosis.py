@@ -35,7 +35,9 @@ DYING = ('an object lost so many references that further runs might free it '
 #   kind -- as of owners.KINDS, None if not known
 #   birth -- serial of its birth, 0 if not known
 #   place -- births.Place: where it was born
-Root = namedtuple('Root', 'address type before after kind birth place')
+#   chain -- lines of text: from a root of the interpreter to it, if a visible
+#            owner holds it
+Root = namedtuple('Root', 'address type before after kind birth place chain')
 
 
 class Diagnosis:
@@ -84,9 +86,10 @@ class Diagnosis:
 
 # --- the hunt ----------------------------------------------------------------
 
-def grows(changes):
-    """Did memory blocks come to stay in each run?"""
-    return bool(changes) and min(changes) > 0
+def leaks_memory(findings):
+    """Did memory blocks come to stay in each run, though no object did?"""
+    changes = findings.get('blocks')
+    return bool(changes) and min(changes) > 0 and not findings['types']
 
 
 def hunt(function, warmups, runs, cleanup, suppressions, progress=None,
@@ -100,11 +103,11 @@ def hunt(function, warmups, runs, cleanup, suppressions, progress=None,
         name = getattr(function, '__qualname__', None) or repr(function)
     start = time.monotonic()
     recorder = hunting.record(function, warmups, runs, cleanup, progress)
-    changes = recorder.block_changes()
+    blocks = recorder.block_changes()
     findings = hunting.conclude(recorder, name, suppressions)
-    findings['blocks'] = changes
+    findings['blocks'] = blocks
     findings['seconds'] = round(time.monotonic() - start, 3)
-    if findings['verdict'] == judge.CLEAN and grows(changes):
+    if leaks_memory(findings):
         findings['verdict'] = judge.LEAK
     return findings
 
@@ -146,7 +149,7 @@ def investigate(function, findings, cleanup=hunting.clean_up,
     diagnosis = Diagnosis(findings)
     if watching.guilty(findings):
         task = References(function, cleanup, diagnosis, seconds)
-    elif grows(findings.get('blocks')) and diagnosis.verdict != judge.CLEAN:
+    elif leaks_memory(findings):
         task = Blocks(function, cleanup, diagnosis, seconds)
     else:
         return diagnosis
@@ -372,9 +375,11 @@ def root_of(item, ownership, birth, found, symbols_):
 
     ownership -- its Ownership or None; birth: the record of its birth or None
     """
-    kind = owners.kind_of(ownership) if ownership is not None else None
+    kind, chain = None, ()
+    if ownership is not None:
+        kind, chain = owners.kind_of(ownership), tuple(ownership.chain)
     place = births.Place((), None)
     if birth is not None and not item.before:
         place = births.place_of(birth, found, symbols_)
     return Root(item.address, item.type, item.before, item.after, kind,
-                item.birth, place)
+                item.birth, place, chain)

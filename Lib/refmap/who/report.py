@@ -13,8 +13,9 @@ from . import births, watching
 # Steps of the evidence that are shown of the first suspect, and of the others.
 STEPS_OF_FIRST = 10
 STEPS_OF_OTHERS = 3
-# Kinds of roots that are shown, and types on a line.
+# Kinds of roots that are shown, the owners that lead to one, and types.
 MAX_ROOTS = 4
+MAX_CHAIN = 5
 MAX_TYPES = 6
 
 
@@ -79,7 +80,8 @@ def alike(roots):
     """Group the roots that a report says the same of."""
     groups = {}
     for root in roots:
-        key = (root.type, root.kind, root.place, root.after - root.before,
+        key = (root.type, root.kind, root.place, root.chain,
+               root.after - root.before,
                root.address if root.before else None)
         groups.setdefault(key, []).append(root)
     return list(groups.values())
@@ -96,6 +98,10 @@ def root_lines(roots):
     text = births.text_of(root.place)
     if text:
         yield f'    born in {text}'
+    for line in root.chain[:MAX_CHAIN]:
+        yield f'    {line}'
+    if len(root.chain) > MAX_CHAIN:
+        yield f'    ... and {plural(len(root.chain) - MAX_CHAIN, "more owner")}'
 
 
 def objects_lines(diagnosis):
@@ -198,7 +204,8 @@ def root_as_dict(root):
     """Return a root as a dict for JSON."""
     found = root._asdict()
     del found['place']
-    return {**found, 'born': [site_as_dict(site) for site in root.place.sites],
+    return {**found, 'chain': list(root.chain),
+            'born': [site_as_dict(site) for site in root.place.sites],
             'python': root.place.python}
 
 

@@ -293,10 +293,10 @@ def search_methods(file, types):
 def search_culprits(file, types):
     """Find who leaks in the methods of a TestFile; see search_methods()."""
     findings = file.findings
-    blocks = findings['sums'].get('memory blocks', ())
     # Where no object leaked, memory may have.
-    if file.options.get('no_who') or not types and not (
-            blocks and min(blocks) > 0):
+    blocks = findings['sums'].get('memory blocks')
+    leaks_memory = blocks and min(blocks) > 0 and not findings['types']
+    if file.options.get('no_who') or not (types or leaks_memory):
         return []
     from . import refmap_who as who
 

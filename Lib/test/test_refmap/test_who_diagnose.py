@@ -212,7 +212,7 @@ def suspect(function='f', **more):
 def root(address=A, **more):
     values = dict(address=address, type='list', before=0, after=1,
                   kind='lost in C', birth=77,
-                  place=births.Place((Site('g', 'g.c', 1),), None))
+                  place=births.Place((Site('g', 'g.c', 1),), None), chain=())
     return diagnosis.Root(**{**values, **more})
 
 
@@ -259,6 +259,13 @@ class ReportTests(unittest.TestCase):
             '  recorded 3 runs in 0.50 s, 2.0 times as long as without it; '
             'analysis 1.00 s',
         ])
+
+    def test_chain(self):
+        made = self.diagnosis(roots=[root(chain=tuple('abcdefg'))])
+        text = report.lines(made)
+        begin = text.index('        a')
+        self.assertEqual([line.strip() for line in text[begin:]],
+                         [*'abcde', '... and 2 more owners'])
 
     def test_no_suspect(self):
         made = self.diagnosis()
@@ -310,7 +317,7 @@ class ReportTests(unittest.TestCase):
                 {'text': 'left by f()', 'file': '', 'line': 0}]}])
         self.assertEqual(again['roots'], [{
             'address': A, 'type': 'list', 'before': 0, 'after': 1,
-            'kind': 'lost in C', 'birth': 77, 'python': None,
+            'kind': 'lost in C', 'birth': 77, 'python': None, 'chain': [],
             'born': [{'function': 'g', 'file': 'g.c', 'line': 1}]}])
         self.assertEqual(again['findings']['types'][0]['type'], 'list')
         self.assertNotIn('findings', report.as_dict(made, findings=False))
