@@ -381,7 +381,7 @@ class DiagnoseTests(unittest.TestCase):
         self.assertTrue(str(found).endswith(': no suspects'))
 
     def test_exception(self):
-        for last in range(7 + RECORDS * 4):
+        for last in range(6 + RECORDS * 4):
             runs = iter(range(last))
 
             def leak():
