@@ -317,12 +317,6 @@ class OptionTests(RegrtestCase):
         self.assertNotIn('methods', findings)
         self.assertNotIn('test methods', output)
 
-    def test_no_who(self):
-        output, findings = self.hunt('one', '--refmap-no-who', exitcode=2)
-        self.assertIn('methods', findings)
-        self.assertNotIn('who', findings)
-        self.assertNotIn('who leaked', output)
-
     def test_strict(self):
         _, findings = self.hunt('second_run', counts='3:4')
         self.assertEqual(findings['verdict'], 'suspicious')
