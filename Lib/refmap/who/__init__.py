@@ -2,7 +2,8 @@
 
     recording   the bytes that sys.refmap_record_stop() returns, as records
     tokens      the way of each reference through the functions that had it
-    suspects    which function lost it: analyse()
+    accusing    which functions a reference that was left accuses
+    suspects    who is guilty, of all that leaked: analyse()
     evidence    that way as steps which a reader can check against the source
     symbols     addresses of code to functions, files and lines
     contracts   which functions of the C API return new references, which steal

@@ -189,12 +189,13 @@ class Binary:
                 for address, answer in zip(addresses, answers)]
 
     def _checked(self, address, answer):
-        """addr2line guesses the exported function before an address."""
-        if answer and all(line.file and line.function != '??'
-                          for line in answer):
+        # Without debug information addr2line names the last function that it
+        # knows before the address, and perhaps a file.
+        known = any(line.line for line in answer)
+        if known and all(line.function != '??' for line in answer):
             return answer
         symbol = self.symbol_at(address)
         name = symbol.name if symbol else '??'
-        if not answer:
+        if not known:
             return (Line(name, '', 0),)
         return (*answer[:-1], answer[-1]._replace(function=name))

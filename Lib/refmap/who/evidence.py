@@ -127,9 +127,9 @@ def contrast(case, life, item):
 
 
 def holder_text(holder):
-    fields = [field if field else f'offset {offset}' for field, offset
-              in zip(holder.fields or [None] * len(holder.offsets),
-                     holder.offsets)]
+    """Return words for an object that holds another one, and for the fields."""
+    fields = [field or f'offset {path[0]}'
+              for field, path in zip(holder.fields, holder.offsets)]
     where = f' ({", ".join(fields)})' if fields else ''
     return f'a {holder.type} object{where}'
 

@@ -13,8 +13,8 @@ and accuses nobody.
 
 from collections import namedtuple
 
-from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, NOWHERE, RETURNED,
-                        STACK, Change, Death, Gone, Move, Return, Stored)
+from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, RETURNED, STACK,
+                        Change, Death, Gone, Move, Return, Stored)
 from .symbols import is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
@@ -27,6 +27,9 @@ Step = namedtuple('Step', 'what event slot')
 # A release has more than this many tokens to choose from only in objects that
 # everybody uses (types, say). They are not weighed against each other then.
 MAX_WEIGHED = 64
+
+# What a Step says of a function that ended with a token.
+WAYS_TO_END = {RETURNED: 'kept', ABANDONED: 'abandoned'}
 
 EVAL = '_PyEval_EvalFrameDefault'
 
@@ -46,8 +49,14 @@ class Calls:
         """
         known = self._known.get(frames)
         if known is None:
-            known = self._known[frames] = tuple(self._expand(frames))
+            known = self._known[frames] = tuple(
+                call for call in self.whole(frames)
+                if not is_transparent(call.function))
         return known
+
+    def whole(self, frames):
+        """Return all functions of a stack, innermost first, as list of Call."""
+        return list(self._expand(frames))
 
     def _expand(self, frames):
         outer = 0
@@ -56,8 +65,7 @@ class Calls:
                 break
             outer = slot
             for site in self._symbols.at(pc):
-                if not is_transparent(site.function):
-                    yield Call(site.function, site.file, site.line, slot)
+                yield Call(site.function, site.file, site.line, slot)
 
 
 class Token:
@@ -190,7 +198,7 @@ CONTAINER = 6       # it was in the object that is dying
 TAKEN_OUT = 5       # its field changed since the last change of the count
 BURIED = 4.5        # its container has died
 KEPT = 4            # as SAME, though it is in memory as well
-LOOSE = 3           # something dies, and it was somewhere in unknown memory
+LOOSE = 3           # something dies, and it is in memory that is no object's
 STORED = 2          # nobody on the stack has it
 CALLER = 1          # a caller has it: whose it may be to give back
 ELSEWHERE = 0       # a caller has it, and it is in memory, and another dies
@@ -215,7 +223,9 @@ def strength(token, release):
             return (CONTAINER, -depth, 0, order)
     if holds:
         return (KEPT, 0, 0, order)
-    if release.containers and 0 in bases:
+    if release.containers and not all(place.base_type
+                                      for place in token.places.values()):
+        # The items of a list, say, lie in a block of their own.
         return (LOOSE, 1, 0, order)
     if token.holder is None or token.holder not in release.slots:
         return (STORED, bool(bases), same_file(token, release), order)
@@ -346,32 +356,36 @@ class Flow:
             self._living[event.to] = life
 
     def _return(self, index, event):
-        returned = False
         places = {}
         for place in event.places:
             places.setdefault(place.token, []).append(place)
+        value = self._value(event)
         for number, outcome, to in event.outcomes:
             token = self._tokens.get(number)
-            if token is None or token.released is not None:
+            if token is None or token.released is not None or outcome == DIED:
                 continue
-            if outcome == RETURNED and returned:
-                # A value is one reference: the function kept the others.
-                self._end(token, 'kept', event)
-            elif outcome == RETURNED:
-                returned = True
+            if outcome in (RETURNED, STACK) and (outcome == STACK
+                                                 or token is value):
                 token.holder = to or None
-                token.add('returned', event, to)
-            elif outcome == STACK:
-                token.holder = to or None
-                token.add('stack', event, to)
+                token.add('returned' if token is value else 'stack', event, to)
             elif outcome == MEMORY and number in places:
                 self._end(token, 'memory', event)
                 for place in places[number]:
                     self._place(token, place, event)
-            elif outcome == ABANDONED:
-                self._end(token, 'abandoned', event)
-            elif outcome != DIED:
-                self._end(token, 'nowhere', event)
+            else:
+                self._end(token, WAYS_TO_END.get(outcome, 'nowhere'), event)
+
+    def _value(self, event):
+        """Return the token that a function's value is.
+
+        A value is one reference, though the function had several to the object:
+        it kept the others. What it stored it did not give away.
+        """
+        returned = [self._tokens[number] for number, outcome, _ in event.outcomes
+                    if outcome == RETURNED and number in self._tokens
+                    and self._tokens[number].released is None]
+        return min(returned, key=lambda token: (bool(token.places), token.index),
+                   default=None)
 
     def _end(self, token, what, event):
         token.holder = None

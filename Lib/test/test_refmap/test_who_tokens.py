@@ -19,19 +19,19 @@ EVAL = '_PyEval_EvalFrameDefault'
 Holder = namedtuple('Holder', 'address type type_address count offsets fields '
                               'traverse gc')
 Ownership = namedtuple('Ownership', 'address type count visited hidden unowned '
-                                    'tracked gc chain')
+                                    'tracked gc chain kind root')
 
 
-def own(address, count=1, visited=(), hidden=(), unowned=0, tracked=True,
-        gc=True, chain=()):
+def own(address, count=1, visited=(), hidden=(), unowned=0, kind=None, root=True,
+        chain=()):
+    if unowned:
+        kind = suspects.LOST
     return Ownership(address, 'T', count, list(visited), list(hidden), unowned,
-                     tracked, gc, list(chain))
+                     True, True, list(chain), kind, root)
 
 
-def holder(address, name='C', count=1, offsets=(16,), fields=('item',),
-           traverse=None, gc=True):
-    return Holder(address, name, 0, count, list(offsets), list(fields), traverse,
-                  gc)
+def holder(address, name='C', count=1, traverse=None, gc=True):
+    return Holder(address, name, 0, count, ((16,),), ('item',), traverse, gc)
 
 
 class TokenTestCase(unittest.TestCase):
@@ -334,14 +334,16 @@ class KindTests(TokenTestCase):
         self.tape.ret(2, 'f:2 g:3', [(1, NOWHERE, 0)])
         self.tape.birth(B, 'h:2 g:3', 2)
         found = self.analyse(own(A, unowned=1),
-                             own(B, visited=[holder(A)]))
+                             own(B, visited=[holder(A)], kind=suspects.LOST,
+                                 root=False))
         self.assertEqual([item.address for item in found.roots], [A])
         self.assertNotIn('h', [s.function for s in found.suspects])
 
     def test_missing_visit(self):
         self.tape.birth(A, 'f:2 g:3', 1)
         site = self.tape.site('c_traverse')
-        hidden = own(A, hidden=[holder(B, traverse=site)])
+        hidden = own(A, hidden=[holder(B, traverse=site)],
+                     kind=suspects.HIDDEN)
         self.assertEqual(self.first(hidden), ('c_traverse', 'missing-visit'))
         suspect = self.analyse(hidden).suspects[0]
         self.assertEqual(suspect.kind, suspects.HIDDEN)
@@ -350,18 +352,20 @@ class KindTests(TokenTestCase):
     def test_no_gc(self):
         self.tape.birth(A, 'f:2 g:3', 1)
         self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
-        self.assertEqual(self.first(own(A, hidden=[holder(B, gc=False)])),
-                         ('f', 'no-gc'))
+        hidden = own(A, hidden=[holder(B, gc=False)], kind=suspects.HIDDEN)
+        self.assertEqual(self.first(hidden), ('f', 'no-gc'))
 
     def test_untracked(self):
         self.tape.birth(A, '_PyObject_GC_New:1 make:2 g:3', 1)
-        self.assertEqual(self.first(own(A, visited=[holder(A)], tracked=False)),
+        self.assertEqual(self.first(own(A, visited=[holder(A)],
+                                        kind=suspects.UNTRACKED)),
                          ('make', 'untracked'))
 
     def test_held(self):
         self.tape.birth(A, 'f:2 g:3', 1)
         self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
-        held = own(A, visited=[holder(B)], chain=['module cache', 'list'])
+        held = own(A, visited=[holder(B)], kind=suspects.HELD,
+                   chain=['module cache', 'list'])
         suspect = self.analyse(held).suspects[0]
         self.assertEqual((suspect.function, suspect.rule), ('f', 'held'))
         self.assertLess(suspect.score, 0.5)
