@@ -53,18 +53,35 @@ def prepare(options, messages):
 
 # --- output ------------------------------------------------------------------
 
-def json_text(diagnosis):
+def case_of(diagnosis, options):
+    """Return the diagnosis as the reports for machines take it."""
+    from .who import rules
+    return rules.Case(
+        name=diagnosis.findings['test'], suspects=diagnosis.suspects,
+        leaks=is_failure(diagnosis.verdict), notes=diagnosis.notes,
+        file=options.script[0] if options.script else '',
+        line=1 if options.script else 0,
+        seconds=sum(diagnosis.seconds[name]
+                    for name in ('hunt', 'recording', 'analysis')))
+
+
+def is_failure(verdict):
+    """Does the command fail for it?"""
+    return verdict in (judge.ERROR, judge.LEAK)
+
+
+def json_text(diagnosis, _case):
     return json.dumps(diagnosis.to_json()) + '\n'
 
 
-def sarif_text(diagnosis):
+def sarif_text(_diagnosis, case):
     from .who import sarif
-    return json.dumps(sarif.sarif(diagnosis.suspects), indent=1) + '\n'
+    return json.dumps(sarif.document([case]), indent=1) + '\n'
 
 
-def junit_text(diagnosis):
+def junit_text(_diagnosis, case):
     from .who import junit
-    return junit.junit(diagnosis) + '\n'
+    return junit.junit([case]) + '\n'
 
 
 # Option, mode of the file, the function that makes its text.
@@ -81,7 +98,7 @@ def write(options, diagnosis):
         path = getattr(options, name)
         if not path:
             continue
-        text = text_of(diagnosis)
+        text = text_of(diagnosis, case_of(diagnosis, options))
         try:
             with open(path, mode, encoding='utf-8') as file:
                 file.write(text)
@@ -100,7 +117,7 @@ def show(diagnosis, options, target, messages):
     messages.say(str(diagnosis))
     if options.github:
         from .who import annotations
-        for line in annotations.annotations(diagnosis.suspects):
+        for line in annotations.document([case_of(diagnosis, options)]):
             messages.say(line)
 
 
@@ -118,5 +135,4 @@ def run(options, messages):
     reason = write(options, diagnosis)
     if reason:
         return EXIT_USAGE, reason, verdict
-    failing = verdict in (judge.ERROR, judge.LEAK)
-    return EXIT_LEAK if failing else EXIT_CLEAN, None, verdict
+    return (EXIT_LEAK if is_failure(verdict) else EXIT_CLEAN), None, verdict

@@ -8,7 +8,7 @@ them from making lines of their own.
 
 from .. import report as hunt_report
 from ..report import escape, plural
-from . import births, watching
+from . import births, rules, watching
 
 # Steps of the evidence that are shown of the first suspect, and of the others.
 STEPS_OF_FIRST = 10
@@ -17,11 +17,6 @@ STEPS_OF_OTHERS = 3
 MAX_ROOTS = 4
 MAX_CHAIN = 5
 MAX_TYPES = 6
-
-
-def number(value):
-    """Return a number without needless digits."""
-    return f'{value:g}' if value == round(value) else f'{value:.2f}'
 
 
 def place(file, line):
@@ -33,13 +28,6 @@ def place(file, line):
 
 # --- suspects ----------------------------------------------------------------
 
-def amount(suspect):
-    """Return what a suspect lost, or gave back, in a run."""
-    count = abs(suspect.references)
-    noun = 'block' if suspect.rule == 'raw-memory' else 'reference'
-    return f'{number(count)} {noun if count == 1 else noun + "s"} a run'
-
-
 def suspect_lines(rank, suspect, limit):
     """Return the lines about one suspect.
 
@@ -47,8 +35,9 @@ def suspect_lines(rank, suspect, limit):
     """
     yield (f'{rank}. {suspect.function}()'
            f'{place(suspect.file, suspect.line)}')
-    yield (f'   {suspect.rule}, {suspect.kind}: {suspect.type or "memory"}, '
-           f'{amount(suspect)}; score {suspect.score:.2f}')
+    yield f'   {suspect.rule}: {rules.rule_of(suspect).short}'
+    yield (f'   {suspect.type or "memory"}, {suspect.kind}: '
+           f'{rules.amount(suspect)}; score {suspect.score:.2f}')
     for step in suspect.evidence[:limit]:
         yield f'     - {step.text}{place(step.file, step.line)}'
     more = len(suspect.evidence) - limit

@@ -240,13 +240,13 @@ class ReportTests(unittest.TestCase):
             'refmap: test_x: leak (3 runs after 3 warm-ups)',
             '  who:',
             '    1. f(), f.c:10',
-            '       missing-decref, lost in C: list, 1 reference a run; '
-            'score 0.90',
+            '       missing-decref: A reference is taken and never released.',
+            '       list, lost in C: 1 reference a run; score 0.90',
             '         - born in g(), g.c:1',
             '         - left by f()',
             '    2. h()',
-            '       missing-decref, lost in C: list, 2.50 references a run; '
-            'score 0.25',
+            '       missing-decref: A reference is taken and never released.',
+            '       list, lost in C: 2.5 references a run; score 0.25',
             '         - born in g(), g.c:1',
             '         - left by f()',
             '  leaked objects that explain the others:',
@@ -301,8 +301,8 @@ class ReportTests(unittest.TestCase):
         made = self.diagnosis(
             findings(blocks=[1, 1, 1]),
             suspects=[suspect(kind='raw memory', rule='raw-memory', type='')])
-        self.assertIn('       raw-memory, raw memory: memory, 1 block a run; '
-                      'score 0.90', report.lines(made))
+        self.assertIn('       memory, raw memory: 1 block a run; score 0.90',
+                      report.lines(made))
 
     def test_json(self):
         made = self.diagnosis(suspects=[suspect()], roots=[root()],

@@ -101,7 +101,7 @@ class WhoTests(RegrtestCase):
         [found] = findings['who']
         self.assertEqual(found['verdict'], 'leak')
         if not OBSTACLE:
-            self.assertIn('raw-memory, raw memory', output)
+            self.assertIn('memory, raw memory: 1 block a run', output)
             self.assertEqual(found['suspects'][0]['rule'], 'raw-memory')
 
     def test_a_test_that_fails_alone(self):
