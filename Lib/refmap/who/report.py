@@ -12,7 +12,7 @@ from . import births, rules, watching
 
 # Steps of the evidence that are shown of the first suspect, and of the others.
 STEPS_OF_FIRST = 10
-STEPS_OF_OTHERS = 3
+STEPS_OF_OTHERS = 2
 # Kinds of roots that are shown, the owners that lead to one, and types.
 MAX_ROOTS = 4
 MAX_CHAIN = 5
