@@ -10,10 +10,11 @@ import sys
 import time
 from collections import namedtuple
 
-# Bytes of the buffer: so much is recorded, and then no more.
-LIMIT = 64 << 20
-# The same for memory blocks, of which there are more than objects of one type.
-LIMIT_OF_BLOCKS = 256 << 20
+# Bytes of the buffer: so much is recorded, and then no more. A debug build takes
+# some seconds to read that.
+LIMIT = 16 << 20
+# The same for memory blocks: one that was freed takes no place.
+LIMIT_OF_BLOCKS = 64 << 20
 
 # What is recorded. types: names; addresses: of living objects; births: numbers
 # counted from the start; blocks: memory that is no object.
