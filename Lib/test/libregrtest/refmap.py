@@ -31,6 +31,8 @@ _FLAGS = {
               'objects',
     'raw': 'with -R: list all references that changed in the last run',
     'no_bisect': 'with -R: do not search for the test methods that leak',
+    'no_who': 'with -R: do not search for the C functions that leak in these '
+              'methods',
     'strict': 'with -R: fail a test file for what only its objects show, too',
 }
 _FILES = {
