@@ -23,7 +23,7 @@
 #endif
 
 
-/* --- pymalloc ----------------------------------------------------------------- */
+/* --- pymalloc ---------------------------------------------------------------- */
 
 #if WITH_PYMALLOC_RADIX_TREE
 /* See arena_map_is_used() in obmalloc.c. */
@@ -109,7 +109,7 @@ _PyRefMap_IsFree(const refmap_extent_t *extent)
 }
 
 
-/* --- debug hooks ---------------------------------------------------------------- */
+/* --- debug hooks ------------------------------------------------------------- */
 
 /* See _PyMem_DebugRawAlloc(): the size, highest byte first; the domain; forbidden
    bytes. */
@@ -157,7 +157,7 @@ debug_block_at(PyInterpreterState *interp, uintptr_t address,
 }
 
 
-/* --- malloc() --------------------------------------------------------------------- */
+/* --- malloc() ---------------------------------------------------------------- */
 
 #ifdef __GLIBC__
 /* See "struct malloc_chunk" in malloc/malloc.c of the C library. */
@@ -201,7 +201,7 @@ malloc_size_at(uintptr_t Py_UNUSED(address))
 #endif
 
 
-/* --- blocks ----------------------------------------------------------------------- */
+/* --- blocks ------------------------------------------------------------------ */
 
 int
 _PyRefMap_BlockAt(PyInterpreterState *interp, uintptr_t address,
@@ -225,7 +225,7 @@ _PyRefMap_BlockAt(PyInterpreterState *interp, uintptr_t address,
 }
 
 
-/* --- segments ---------------------------------------------------------------------- */
+/* --- segments ---------------------------------------------------------------- */
 
 #ifdef __linux__
 static int

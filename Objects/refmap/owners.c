@@ -44,7 +44,7 @@ is_alive(refmap_slot_t slot, const refmap_object_t *object)
 }
 
 
-/* --- instances ------------------------------------------------------------------------- */
+/* --- instances --------------------------------------------------------------- */
 
 /* What has no references in its memory. */
 static int
@@ -228,7 +228,7 @@ for_each_object(refmap_sweep_t *s, void (*look)(refmap_sweep_t *, PyObject *))
 }
 
 
-/* --- threads ------------------------------------------------------------------------------ */
+/* --- threads ----------------------------------------------------------------- */
 
 static void
 visit_word(refmap_sweep_t *s, PyObject *op, Py_ssize_t offset)
@@ -324,7 +324,7 @@ for_each_thread(refmap_sweep_t *s, void (*look)(refmap_sweep_t *, PyThreadState 
 }
 
 
-/* --- static data --------------------------------------------------------------------------- */
+/* --- static data ------------------------------------------------------------- */
 
 /* Parts of an interpreter's own data: caches of borrowed references, lists of free
    objects, and a thread, which look_at_thread() knows. */
@@ -390,7 +390,7 @@ look_at_interpreters(refmap_sweep_t *s)
 }
 
 
-/* --- the whole ------------------------------------------------------------------------------- */
+/* --- the whole --------------------------------------------------------------- */
 
 static void
 describe_target(const refmap_sweep_t *s, refmap_target_t *target)

@@ -18,7 +18,7 @@
 #define MAX_OWNERS ((size_t)200000)
 
 
-/* --- tables -------------------------------------------------------------------- */
+/* --- tables ------------------------------------------------------------------ */
 
 static int
 make_table(refmap_sweep_t *s)
@@ -99,7 +99,7 @@ _PyRefMap_Claim(refmap_sweep_t *s, uintptr_t address)
 }
 
 
-/* --- what is found ----------------------------------------------------------------- */
+/* --- what is found ----------------------------------------------------------- */
 
 void
 _PyRefMap_BeginOwner(refmap_sweep_t *s, refmap_owner_kind_t kind,
@@ -186,7 +186,7 @@ _PyRefMap_EndOwner(refmap_sweep_t *s)
 }
 
 
-/* --- objects and the map ------------------------------------------------------------ */
+/* --- objects and the map ----------------------------------------------------- */
 
 static refmap_slot_t
 slot_at(const refmap_sweep_t *s, uintptr_t address)
@@ -211,7 +211,7 @@ has_object(const refmap_sweep_t *s, uintptr_t start, size_t size)
 }
 
 
-/* --- memory -------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------ */
 
 static void follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path);
 
@@ -305,7 +305,7 @@ follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path)
 }
 
 
-/* --- the whole ------------------------------------------------------------------ */
+/* --- the whole --------------------------------------------------------------- */
 
 int
 _PyRefMap_BeginSweep(refmap_sweep_t *s)

@@ -1,5 +1,5 @@
-"""How a living object is reached: from a module, a static variable or a running
-frame, over what they hold, to the object.
+"""How a living object is reached: from a module, a static variable or a
+running frame, over what they hold, to the object.
 
 Nothing is called but the interpreter's own functions; see refmap.saferepr.
 """
@@ -25,7 +25,8 @@ _dict_of_type = type.__dict__['__dict__'].__get__
 _mro_of = type.__dict__['__mro__'].__get__
 
 # What their items have no names for.
-CONTAINERS = {set: 'an item', frozenset: 'an item', types.CellType: '.cell_contents'}
+CONTAINERS = {set: 'an item', frozenset: 'an item',
+              types.CellType: '.cell_contents'}
 
 # An object on the way, and the Owner that has the one before.
 Step = namedtuple('Step', 'owner child')
@@ -38,8 +39,8 @@ def find(addresses, leaked, symbols=None, search=None):
     leaked -- addresses of objects that are no explanation
     symbols -- a symbols.Symbols, or None
     search -- in place of sys.refmap_owners(), for tests
-    Return {address: [text]}, a line per step, a root first. Where no root is found
-    within MAX_STEPS the first line says so.
+    Return {address: [text]}, a line per step, a root first. Where no root is
+    found within MAX_STEPS the first line says so.
     """
     chains = {}
     web = Web(leaked, search or sys.refmap_owners)
@@ -117,8 +118,8 @@ class Web:
         return True
 
     def way_to(self, address, only_from_root=True):
-        """Return the Steps of a shortest way from a root to an object; if there is none
-        [], or those of a longest way from wherever that begins."""
+        """Return the Steps of a shortest way from a root to an object; if
+        there is none [], or those of a longest way, wherever that begins."""
         before = {address: None}
         last = []
         queue = [address]
@@ -194,8 +195,9 @@ def issubclass_of(cls, bases):
 
 
 def items_of(holder):
-    iterate = list.__iter__ if issubclass_of(type(holder), list) else tuple.__iter__
-    return iterate(holder)
+    """The items of a list or tuple, whatever its class says they are."""
+    cls = list if issubclass_of(type(holder), list) else tuple
+    return cls.__iter__(holder)
 
 
 def key_label(items, child):
@@ -208,7 +210,7 @@ def key_label(items, child):
 
 
 def attribute_label(holder, cls, child):
-    """The name of an attribute, if the interpreter's own descriptors know it."""
+    """Name an attribute, if the interpreter's own descriptors know it."""
     if cls is types.ModuleType:
         return '.__dict__' if id(_dict_of_module(holder)) == child else None
     if issubclass_of(cls, type):
@@ -284,7 +286,7 @@ def local_label(owner, code):
 
 
 def static_label(owner):
-    """Name the static variable that an object is in, or at least its module."""
+    """Name the static variable that has an object, or at least its module."""
     path, offset = module_at(owner.address)
     name, start = variable_at(path, offset) if path else ('', 0)
     module = os.path.basename(path)
@@ -301,8 +303,8 @@ def static_label(owner):
 
 
 def variable_at(path, address):
-    """Return the name and the address of the variable at an address in a file, as it
-    is before the file is loaded; ('', 0) if nm does not tell."""
+    """Return the name and the address of the variable at an address in a file,
+    as it is before the file is loaded; ('', 0) if nm does not tell."""
     for options in (), ('-D',):
         for start, size, name in variables(path, *options):
             if start <= address < start + size:
@@ -312,24 +314,25 @@ def variable_at(path, address):
 
 @functools.cache
 def variables(path, *options):
-    """Return [(address, size, name)] of the variables of an executable or shared
-    object."""
+    """Return [(address, size, name)] of the variables of an executable or a
+    shared object."""
     import re
     import subprocess
     try:
         done = subprocess.run(['nm', '-S', '--defined-only', *options, path],
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              timeout=60)
+                              stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return []
     found = re.findall(r'^([0-9a-f]+) ([0-9a-f]+) [bBdDuV] (.+)$',
                        done.stdout.decode(errors='replace'), re.MULTILINE)
-    return [(int(start, 16), int(size, 16), name) for start, size, name in found]
+    return [(int(start, 16), int(size, 16), name)
+            for start, size, name in found]
 
 
 def module_at(address):
-    """Return the file of the module whose static data is at an address, and the offset
-    from where it is loaded; ('', 0) if the system does not tell.
+    """Return the file of the module whose static data is at an address, and
+    the offset from where it is loaded; ('', 0) if the system does not tell.
 
     Data without initial values lies behind what is mapped from the file.
     """

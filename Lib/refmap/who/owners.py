@@ -1,10 +1,10 @@
 """Who owns the objects that leaked, and which kind of leak that makes it.
 
 Each reference to a leaked object is owned by somebody: an object whose
-tp_traverse reports it, or which has it in its memory; static data; a thread. What
-is left is *unowned*: it was lost in C. sys.refmap_owners() tells who has the
-address of an object; this module tells what that means. Everything here but
-reconcile() works on literal tuples.
+tp_traverse reports it, or which has it in its memory; static data; a thread.
+What is left is *unowned*: it was lost in C. sys.refmap_owners() tells who has
+the address of an object; this module tells what that means. Everything here
+but reconcile() works on literal tuples.
 """
 
 import sys
@@ -28,10 +28,11 @@ MAX_FOLLOWED = 500
 ALIVE, GC, TRACKED, KEYS = 1, 2, 4, 8
 
 #   address -- of the object; of the word in static data; 0 for a thread
-#   type, type_address -- tp_name and its address; '' and 0 for what is no object
+#   type, type_address -- tp_name and its address; '' and 0 for what is no
+#                         object
 #   count -- how many references it has
-#   offsets -- where in it the first ones are: tuples as of sys.refmap_owners();
-#              none where they were not found in memory
+#   offsets -- where in it the first ones are: tuples as of
+#              sys.refmap_owners(); none where they were not found in memory
 #   fields -- per offset the name of the C field, or None
 #   traverse -- the Site of the tp_traverse that does not report it, or None
 #   gc -- has its type Py_TPFLAGS_HAVE_GC?
@@ -43,26 +44,28 @@ Holder = namedtuple('Holder', 'address type type_address count offsets fields '
 #   address, type -- of the leaked object; 'dict keys' is no type
 #   count -- ob_refcnt
 #   visited -- Holders that own it as they should: all but the next
-#   hidden -- Holders that keep it from the garbage collector: what they hold leads
-#             back to them, all of it leaked, and they do not report this reference
+#   hidden -- Holders that keep it from the garbage collector: what they hold
+#             leads back to them, all of it leaked, and they do not report
+#             this reference
 #   unowned -- references that nobody was found to have
 #   tracked -- does the garbage collector have it?
 #   gc -- has its type Py_TPFLAGS_HAVE_GC?
 #   chain -- lines of text from a root to it, if a visible owner holds it
-#   kind -- one of KINDS, or None: nothing is known to be wrong. A consequence has the
-#           kind of its cause
+#   kind -- one of KINDS, or None: nothing is known to be wrong. A consequence
+#           has the kind of its cause
 #   root -- False: another leaked object explains it
 #   explains -- how many leaked objects it holds, directly or not
-Ownership = namedtuple('Ownership', 'address type count visited hidden unowned '
-                       'tracked gc chain kind root explains',
+Ownership = namedtuple('Ownership', 'address type count visited hidden '
+                       'unowned tracked gc chain kind root explains',
                        defaults=(None, True, 0))
 
 Type = namedtuple('Type', 'address name basicsize itemsize flags dealloc '
                   'traverse clear base')
 
-# An entry of sys.refmap_owners(), with the references that are taken to be its own.
-Owner = namedtuple('Owner', 'target kind address type flags visits words paths '
-                   'taken')
+# An entry of sys.refmap_owners(), with the references that are taken to be its
+# own.
+Owner = namedtuple('Owner', 'target kind address type flags visits words '
+                   'paths taken')
 
 
 def kind_of(ownership):
@@ -79,7 +82,7 @@ def kind_of(ownership):
 
 
 class _Probe:
-    """Its instances are traversed as those of all classes made by `class` are."""
+    """Its instances are traversed as those of all classes made by `class`."""
 
 
 def reconcile(addresses, symbols=None, gained=None):
@@ -87,8 +90,8 @@ def reconcile(addresses, symbols=None, gained=None):
 
     addresses -- of all objects that leaked, as integers
     symbols -- a symbols.Symbols for the names of fields and functions, or None
-    gained -- {address: references} that objects got while it leaked, for those that
-              were there before; others got all they have
+    gained -- {address: references} that objects got while it leaked, for those
+              that were there before; others got all they have
     Return {address: Ownership}, without those where no object lives.
     """
     from . import chains
@@ -113,11 +116,11 @@ def share_out(objects, owners, leaked=None):
     leaked -- addresses of objects that leaked; None: all that are asked about
     Return {object: Owners of it} and {object: references that nobody has}.
 
-    What a tp_traverse reports is a reference. As many words as remain of the count can
-    be references, too; the others are borrowed ones, or stale. Words in leaked objects
-    are believed first, then those in other objects, then static data; those in an
-    object itself before those in a block of memory. A place that was found to borrow
-    from one object is not believed to own another.
+    What a tp_traverse reports is a reference. As many words as remain of the
+    count can be references, too; the others are borrowed ones, or stale. Words
+    in leaked objects are believed first, then those in other objects, then
+    static data; those in an object itself before those in a block of memory.
+    A place that was found to borrow one object is not believed to own another.
     """
     leaked = objects if leaked is None else leaked
     shares = {address: [] for address in objects}
@@ -150,8 +153,8 @@ def share_out(objects, owners, leaked=None):
 
 
 def borrowing_places(objects, shares):
-    """Return the places that have an object all of whose references are visited, and
-    visited elsewhere: they borrow it."""
+    """Return the places that have an object all of whose references are
+    visited, and visited elsewhere: they borrow it."""
     return {place for address, owners in shares.items()
             if objects[address][2] <= objects[address][4]
             for owner in owners if owner.words and not owner.visits
@@ -159,8 +162,8 @@ def borrowing_places(objects, shares):
 
 
 def places(owner):
-    """Where an object has another, as all objects of its type may: the type, and the
-    path to it, without items, which are not alike."""
+    """Where an object has another, as all objects of its type may: the type,
+    and the offset in the instance. Blocks of memory are not alike."""
     if owner.kind != 'object':
         return set()
     return {(owner.type, path) for path in owner.paths if len(path) == 1}
@@ -208,7 +211,7 @@ class Leak:
     # ---- causes
 
     def causes(self):
-        """Return {leaked object: its kind} of those that no other one explains."""
+        """Return {leaked object: its kind} of those that none explains."""
         causes = {}
         entered = {address for group in self.groups for holder in group
                    for address in self.held[holder] if address not in group}
@@ -229,10 +232,11 @@ class Leak:
         return LOST if self.unowned[address] > 0 else HELD
 
     def cycle_causes(self, group):
-        """The causes in a group of objects that only hold each other: why does the
-        garbage collector not find them?"""
+        """The causes in a group of objects that only hold each other: why does
+        the garbage collector not find them?"""
         found = {address: HIDDEN for address in group
-                 if any(self.hiding(owner, group) for owner in self.owners[address])}
+                 if any(self.hiding(owner, group)
+                        for owner in self.owners[address])}
         return found or {address: UNTRACKED for address in group
                          if self.objects[address][3] & (GC | TRACKED) == GC}
 
@@ -249,7 +253,8 @@ class Leak:
     def ownerships(self, symbols=None):
         """Return {address: Ownership}, causes before consequences."""
         causes = self.causes()
-        group_of = {address: group for group in self.groups for address in group}
+        group_of = {address: group for group in self.groups
+                    for address in group}
         explains = self.explained(causes)
         order = sorted(causes, key=lambda address: (
             KINDS.index(causes[address]), -explains[address], address))
@@ -268,8 +273,8 @@ class Leak:
         return result
 
     def explained(self, causes):
-        """How many objects does each cause hold, directly or not? Of many causes only
-        those that hold most themselves are followed."""
+        """How many objects does each cause hold, directly or not? Of many
+        causes only those that hold most themselves are followed."""
         first = sorted(causes, key=lambda address: -len(self.held[address]))
         return {address: len(reach(address, self.held) if i < MAX_FOLLOWED
                              else self.held[address] - {address})
@@ -292,9 +297,10 @@ class Leak:
 
     def holder(self, owner, count, rule, symbols):
         if owner.kind != 'object':
-            return Holder(owner.address if owner.kind == 'static' else 0, '', 0,
-                          count, owner.paths, (None,) * len(owner.paths), None,
-                          False, None, describe_place(owner))
+            address = owner.address if owner.kind == 'static' else 0
+            return Holder(address, '', 0, count, owner.paths,
+                          (None,) * len(owner.paths), None, False, None,
+                          describe_place(owner))
         type_ = self.types[owner.type]
         fields, traverse = (None,) * len(owner.paths), None
         if symbols is not None and rule is not None:
@@ -302,14 +308,15 @@ class Leak:
                            for path in owner.paths)
             if rule == 'missing-visit':
                 traverse = self.traverse(type_, owner.paths, symbols)
-        return Holder(owner.address, type_.name, owner.type, count, owner.paths,
-                      fields, traverse, bool(owner.flags & GC), rule)
+        return Holder(owner.address, type_.name, owner.type, count,
+                      owner.paths, fields, traverse, bool(owner.flags & GC),
+                      rule)
 
     def traverse(self, type_, paths, symbols):
         """Return the Site of the tp_traverse that should report the reference.
 
-        It is that of the base whose part of the instance has it. Classes made by
-        `class` have one in common, which calls that of their base.
+        It is that of the base whose part of the instance has it. Classes made
+        by `class` have one in common, which calls that of their base.
         """
         offset = paths[0][0] if paths else 0
         while type_.base in self.types and (
@@ -326,7 +333,8 @@ def describe_place(owner):
     return 'a running frame' if owner.address else 'a thread'
 
 
-# --- graphs --------------------------------------------------------------------
+# --- graphs
+# --------------------------------------------------------------------
 
 def reach(start, held, known=()):
     """Return the nodes that `start` leads to, without itself.
@@ -346,9 +354,9 @@ def reach(start, held, known=()):
 
 
 def groups(nodes, held):
-    """Return frozensets of the nodes that lead to each other; others are alone.
+    """Return frozensets of the nodes that lead to each other.
 
-    Tarjan's algorithm, without recursion.
+    The others are alone. Tarjan's algorithm, without recursion.
     """
     number, low, result = {}, {}, []
     stack, on_stack = [], set()
