@@ -12,7 +12,7 @@ from collections import Counter, namedtuple
 from .. import hunting, judge
 from . import batch as batches
 from . import (births, contracts, owners, recording, report, suspects, symbols,
-               watching)
+               thinning, watching)
 
 # How many runs are recorded, and of a leak that does not show in each run.
 RUNS = 3
@@ -198,6 +198,9 @@ class Task:
         transparent = self.symbols.ranges(symbols.TRANSPARENT)
         batch = batches.run(self.function, self.runs(), self.cleanup, watch,
                             transparent)
+        if not watch.blocks:
+            batch.data = thinning.thin(
+                batch.data, batch.births.values(), watch.addresses)
         found = recording.decode(batch.data)
         self.use(found.modules)
         seconds = self.diagnosis.seconds
@@ -305,21 +308,17 @@ class Trial:
         self.watch = watch
         self.batch, self.recording = task.record(watch)
         self.born = births.last_births(self.recording)
-        self.leaked = watching.leaked(self.batch, watch, self.born)
+        self.leaked = watching.leaked(self.batch, watch)
         self.ownership, self.analysis = analyse(
             self.recording, self.leaked, task.symbols, self.batch.runs)
 
     def next_watch(self):
         """Return what to watch in another batch, or None."""
-        serial_of = getattr(sys, '_refmap_birth', None)
-        if (self.recording.lost.records and serial_of is not None
-                and not self.watch.births):
-            # A type with very many births: only those that leaked, if births
+        lost = self.recording.lost
+        if (lost.records or lost.tokens) and not self.watch.births:
+            # Types with very many births: only those that leaked, if births
             # are the same from run to run.
-            types = set(self.watch.types)
-            numbers = watching.numbers(self.batch, [
-                serial_of(address) for address, name, before, _
-                in self.batch.changed if not before and name in types])
+            numbers = watching.numbers(self.batch)
             if numbers:
                 return self.watch._replace(types=(), births=numbers)
         return watching.wider(self.watch, self.analysis)
