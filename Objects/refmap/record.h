@@ -96,6 +96,8 @@ extern int _PyRefMap_StartReturns(uintptr_t (*on_return)(uintptr_t slot,
                                                          uintptr_t value));
 /* What the return address in `slot` was before it was exchanged; 0: it was not. */
 extern uintptr_t _PyRefMap_RealReturn(uintptr_t slot);
+/* From now on stacks are moved: nothing can be exchanged any more. */
+extern void _PyRefMap_StacksMove(void);
 /* Exchange a return address. Return -1 where that can't be done. */
 extern int _PyRefMap_Exchange(uintptr_t slot);
 /* The real return address of a slot that is being left; the process ends if there is

@@ -92,6 +92,16 @@ __asm__(
 
 static int has_mirror;
 
+/* Code is loaded that moves parts of a stack away and back. What was exchanged stays in
+   the mirror until then, and nothing else is exchanged any more. */
+static int stacks_move;
+
+void
+_PyRefMap_StacksMove(void)
+{
+    stacks_move = 1;
+}
+
 uintptr_t
 _PyRefMap_TrampolineAddress(void)
 {
@@ -138,7 +148,7 @@ int
 _PyRefMap_Exchange(uintptr_t slot)
 {
     uintptr_t *mirror = refmap_mirror(slot), pc = *(uintptr_t *)slot;
-    if (pc == _PyRefMap_TrampolineAddress() || *mirror != 0) {
+    if (stacks_move || pc == _PyRefMap_TrampolineAddress() || *mirror != 0) {
         return -1;
     }
     *mirror = pc;
@@ -152,8 +162,8 @@ _PyRefMap_TakeReturn(uintptr_t slot)
     uintptr_t *mirror = refmap_mirror(slot), pc = *mirror;
     if (pc == 0) {
         static const char message[] =
-            "refmap: a stack was copied or moved while return addresses of it were "
-            "exchanged: sys.refmap_record(returns=False) does not\n";
+            "refmap: a C stack was moved while return addresses of it were exchanged: "
+            "sys.refmap_record(returns=False) exchanges none\n";
         (void)!write(STDERR_FILENO, message, sizeof(message) - 1);
         abort();
     }
@@ -164,7 +174,9 @@ _PyRefMap_TakeReturn(uintptr_t slot)
 void
 _PyRefMap_ForgetReturn(uintptr_t slot)
 {
-    *refmap_mirror(slot) = 0;
+    if (!stacks_move) {
+        *refmap_mirror(slot) = 0;
+    }
 }
 
 #endif  // REFMAP_RECORDS

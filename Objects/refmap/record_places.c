@@ -75,6 +75,10 @@ void
 _PyRefMap_StopPlaces(void)
 {
     npositions = 0;
+    // Addresses that are left here would look like references.
+    memset(positions, 0, sizeof(positions));
+    memset(regions, 0, sizeof(regions));
+    memset(buffer, 0, sizeof(buffer));
     _PyRefMap_TableClear(&region_at);
     _PyRefMap_TableClear(&shape_at);
     _PyRefMap_RawFree(shapes, shapes_allocated * sizeof(*shapes));

@@ -99,6 +99,9 @@ static size_t ntransparent;
 static int
 refmap_see_text(const refmap_mapping_t *mapping, void *Py_UNUSED(arg))
 {
+    if (strstr(mapping->path, "/_greenlet.") != NULL) {
+        _PyRefMap_StacksMove();
+    }
     if (mapping->readable && mapping->executable) {
         texts[ntexts].start = mapping->start;
         texts[ntexts].end = mapping->end;

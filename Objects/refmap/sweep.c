@@ -9,6 +9,7 @@
 #ifdef Py_REFCOUNT_MAP
 
 #include "sweep.h"
+#include "pycore_dict.h"          // PyDictKeysObject
 #include "pycore_weakref.h"       // PyWeakReference
 
 /* Beyond these, blocks are not looked into, and owners are counted but not listed, but
@@ -234,6 +235,35 @@ is_borrowed(PyObject *op, Py_ssize_t offset)
     return 0;
 }
 
+/* The hash of a key, which for an int is its value: an address perhaps. */
+static int
+is_hash(const refmap_sweep_t *s, const refmap_path_t *path,
+        const refmap_extent_t *extent)
+{
+    Py_ssize_t offset = path->offsets[path->len - 1];
+    if (path->len > 1 && refmap_is_keys(slot_at(s, extent->start))) {
+        const PyDictKeysObject *keys = (const PyDictKeysObject *)extent->start;
+        offset -= (Py_ssize_t)sizeof(*keys)
+                  + ((Py_ssize_t)1 << keys->dk_log2_index_bytes);
+        return keys->dk_kind == DICT_KEYS_GENERAL && offset >= 0
+               && offset % (Py_ssize_t)sizeof(PyDictKeyEntry)
+                  == offsetof(PyDictKeyEntry, me_hash);
+    }
+    if (s->op == NULL || !PyAnySet_Check(s->op)) {
+        return 0;
+    }
+    if (path->len == 1) {
+        offset -= offsetof(PySetObject, smalltable);
+        if (offset < 0 || offset >= (Py_ssize_t)sizeof(((PySetObject *)0)->smalltable)) {
+            return 0;
+        }
+    }
+    else if (path->offsets[0] != offsetof(PySetObject, table)) {
+        return 0;
+    }
+    return offset % (Py_ssize_t)sizeof(setentry) == offsetof(setentry, hash);
+}
+
 /* Do the object's blocks have bytes that anybody may have put there? */
 static int
 has_plain_data(PyObject *op)
@@ -249,7 +279,8 @@ _PyRefMap_LookAtWord(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *pat
     size_t found = refmap_find_target(s, word);
     if (found && !_PyRefMap_IsFree(extent)
         && !(s->op != NULL && path->len == 1 && is_borrowed(s->op, path->offsets[0]))
-        && !(s->op != NULL && path->len > 1 && has_plain_data(s->op)))
+        && !(s->op != NULL && path->len > 1 && has_plain_data(s->op))
+        && !is_hash(s, path, extent))
     {
         _PyRefMap_NoteWord(s, found - 1, path);
     }

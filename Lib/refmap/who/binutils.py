@@ -12,8 +12,9 @@ import subprocess
 from bisect import bisect_right
 from collections import namedtuple
 
-# A tool that takes longer than this, in seconds, is given up.
-TIMEOUT = 60
+# A tool that takes longer than this, in seconds, is given up: they need one or
+# two, and a report is waited for.
+TIMEOUT = 20
 
 # One inlined or real function at an address; file '' or line 0 if unknown.
 Line = namedtuple('Line', 'function file line')

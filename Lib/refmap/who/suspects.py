@@ -15,7 +15,8 @@ A low score is a hint where to look, and no more.
 from collections import namedtuple
 
 from . import evidence, tokens
-from .accusing import DIRECTNESS, Judge, holders, is_allocator
+from .accusing import (DIRECTNESS, Judge, holders, is_allocator,
+                       is_machinery)
 from .recording import Alloc, Free
 from .tokens import Call
 
@@ -172,13 +173,19 @@ class Case:
         return None
 
     def makers(self, frames):
+        """Return the calls on the stack of a birth from the one on whose behalf
+        the object was made.
+
+        Who allocates, and functions that by contract return a new reference,
+        make it for their caller. What called that function, by way of the
+        machinery of calls, did not see the object being made.
+        """
         calls = self.flow.calls.of(frames)
-        inner = [i for i, call in enumerate(calls)
-                 if call.function == tokens.EVAL][:1]
-        end = inner[0] if inner else len(calls)
-        start = max([i + 1 for i, call in enumerate(calls[:end])
+        end = next((i for i, call in enumerate(calls) if is_machinery(call)),
+                   len(calls))
+        start = max((i + 1 for i, call in enumerate(calls[:end])
                      if is_allocator(call)
-                     or self.judge.contracts.returns_new(call.function)],
+                     or self.judge.contracts.returns_new(call.function)),
                     default=0)
         return calls[start:]
 

@@ -23,7 +23,8 @@ Site = namedtuple('Site', 'function file line')
 UNKNOWN = (Site('??', '??', 0),)
 
 # Functions that take or give up references for their caller. They are never
-# the holder of one.
+# the holder of one. What ends in '*' stands for all functions that begin like
+# this, here those of the map; see is_transparent() and Symbols.ranges().
 TRANSPARENT = frozenset('''
     Py_INCREF Py_DECREF Py_XINCREF Py_XDECREF Py_IncRef Py_DecRef _Py_IncRef
     _Py_DecRef Py_NewRef Py_XNewRef _Py_NewRef _Py_XNewRef Py_SETREF Py_XSETREF
@@ -39,14 +40,11 @@ TRANSPARENT = frozenset('''
     _Py_Dealloc _Py_NewReference _Py_NewReferenceNoTotal _Py_ResurrectReference
     new_reference PyObject_Init PyObject_InitVar _PyObject_Init
     _PyObject_InitVar PyObject_INIT PyObject_INIT_VAR
-    _PyRefMap_NewReference _PyRefMap_Incref _PyRefMap_Decref _PyRefMap_Add
-    _PyRefMap_IncrefSlow _PyRefMap_DecrefSlow _PyRefMap_DecrefLast
-    _PyRefMap_DeallocSlow _PyRefMap_FreeSlow _PyRefMap_Last _PyRefMap_New
-    _PyRefMap_Count _PyRefMap_NewKeys
+    _PyRefMap_* refmap_*
     '''.split())
 
-# What the map itself consists of: whatever is added to it, it is no holder.
-_OF_THE_MAP = ('_PyRefMap_', 'refmap_')
+_TRANSPARENT_PREFIXES = tuple(name[:-1] for name in TRANSPARENT
+                              if name.endswith('*'))
 
 # Functions in tp_dealloc, tp_traverse and tp_clear that say nothing about the
 # type: they serve every class statement, or whatever has nothing of its own.
@@ -107,8 +105,9 @@ CALLS = frozenset('''
 
 
 def is_transparent(function):
-    """Is it TRANSPARENT, or a function of the map?"""
-    return function in TRANSPARENT or function.startswith(_OF_THE_MAP)
+    """Is a function in TRANSPARENT?"""
+    return (function in TRANSPARENT
+            or function.startswith(_TRANSPARENT_PREFIXES))
 
 
 def parse_maps(lines):

@@ -525,6 +525,12 @@ class CompiledTests(unittest.TestCase):
         with open(cls.source, 'w', encoding='utf-8') as file:
             file.write(SOURCE)
 
+    def setUp(self):
+        # The libraries of a test are not asked for again.
+        binaries = mock.patch.dict(binutils._binaries)
+        binaries.start()
+        self.addCleanup(binaries.stop)
+
     def load(self, *options, strip=()):
         """Return Symbols that know the library, and its handle."""
         directory = tempfile.mkdtemp(dir=self.directory)

@@ -98,9 +98,11 @@ print([sys._refmap_birth(id(victim)) for victim in victims + later])
     def births(self):
         """Return the births of the victims in a run outside of gdb."""
         env = clean_environment() | {'PYTHONHASHSEED': '0'}
+        pipe = subprocess.PIPE      # as gdb's, whose streams the program gets
         for _ in range(2):          # the first may have files to compile
             done = subprocess.run([sys.executable, self.program.script], env=env,
-                                  stdout=subprocess.PIPE, check=True, text=True)
+                                  stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
         return [int(birth) for birth in re.findall(r'\d+', done.stdout)]
 
     def session(self, setup, commands):
@@ -129,7 +131,9 @@ print([sys._refmap_birth(id(victim)) for victim in victims + later])
     def test_in_a_process(self):
         births = self.births()
         session = self.session(
-            [*Program.STOP, f'python refmap_try("py-refmap-break-birth {births[3]}")',
+            ['unset environment LINES', 'unset environment COLUMNS',
+             *Program.STOP,
+             f'python refmap_try("py-refmap-break-birth {births[3]}")',
              f'py-refmap-break-birth {births[150]}', 'delete 1', 'continue',
              'continue'], [])
         output = session.stdout

@@ -28,8 +28,8 @@ def birth_breakpoints():
 def end_hot_path(target, hot, after):
     """Let the hot path of a map end before the first birth later than `after`
     that a breakpoint waits for: nothing is slower until then."""
-    numbers = [b.number for b in birth_breakpoints()
-               if b.hot == hot and b.number > after]
+    numbers = [b.birth for b in birth_breakpoints()
+               if b.hot == hot and b.birth > after]
     if numbers:
         word = target.layout.birth_born | min(numbers) - 1
         order = 'little' if target.memory.order == '<' else 'big'
@@ -43,9 +43,9 @@ class BirthBreakpoint(gdb.Breakpoint):
 
     hot -- the address of that map's hot part, 0 while it is not known"""
 
-    def __init__(self, number, interp):
+    def __init__(self, birth, interp):
         super().__init__(function=REACHED, type=gdb.BP_BREAKPOINT)
-        self.number = number
+        self.birth = birth
         self.interp = interp
         self.hot = 0
         self.process = 0            # to which `hot` belongs
@@ -65,17 +65,17 @@ class BirthBreakpoint(gdb.Breakpoint):
             if hot != self.hot:
                 return False
             end_hot_path(target, hot, number)
-            if number == self.number:
+            if number == self.birth:
                 self.report(target)
-            return number == self.number
+            return number == self.birth
         except Exception as error:
-            say(f"birth {self.number}: it can't be shown ({error})")
+            say(f"birth {self.birth}: it can't be shown ({error})")
         return True
 
     def report(self, target):
         address = variable_nearby('op')
         info = target.types.of_object(address, variable_nearby('flags'))
-        say(f'birth {self.number}: {address:#x} ({info.name})')
+        say(f'birth {self.birth}: {address:#x} ({info.name})')
         say_all(ShortBacktrace(target).lines())
 
 
@@ -103,8 +103,8 @@ class StartBreakpoint(gdb.Breakpoint):
             last = waiting.find(target)
         except RefmapError:
             return                  # that interpreter is still to come
-        if waiting.number <= last:
-            say(f'birth {waiting.number} is one of the first {last}, before '
+        if waiting.birth <= last:
+            say(f'birth {waiting.birth} is one of the first {last}, before '
                 f'this command can stop')
         end_hot_path(target, waiting.hot, last)
 
