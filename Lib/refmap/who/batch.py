@@ -5,7 +5,6 @@ before the first snapshot, and it leaves nothing behind while it records.
 """
 
 import array
-import itertools
 import sys
 import time
 from collections import namedtuple
@@ -15,6 +14,8 @@ LIMIT = 64 << 20
 # The same for memory blocks: one that was freed takes no place.
 LIMIT_OF_BLOCKS = 64 << 20
 
+# Bytes of a mark: too many to share a block with anything.
+MARK_SIZE = 100
 # Births are numbered with so many bits.
 BIRTH_MASK = (1 << 28) - 1
 
@@ -35,18 +36,21 @@ class Batch:
                more; an object that was born in these runs had 0 before
     births -- {address: serial of its birth} of those that were born in these
               runs and watched
+    marks -- addresses of objects, each made at the end of a run, and alive to
+             the end of the recording
     returns -- was it watched what functions return?
     seconds -- duration of the recorded runs with their clean-up
     unrecorded -- that of the run more, which was not recorded
     """
 
-    def __init__(self, runs, start, data, changed, births, returns,
-                 seconds, unrecorded):
+    def __init__(self, runs, start, data, changed, births, marks,
+                 returns, seconds, unrecorded):
         self.runs = runs
         self.start = start
         self.data = data
         self.changed = changed
         self.births = births
+        self.marks = marks
         self.returns = returns
         self.seconds = seconds
         self.unrecorded = unrecorded
@@ -132,7 +136,7 @@ def births_of(changed, watch, start):
     return found
 
 
-def run(function, runs, cleanup, watch, transparent=()):
+def run(function, runs, cleanup, watch, transparent=(), dry=False):
     """Record some runs, and let one more follow.
 
     function -- called without arguments; its result is dropped
@@ -140,6 +144,7 @@ def run(function, runs, cleanup, watch, transparent=()):
     cleanup -- called after each run, recorded as the garbage dies in it
     watch -- a Watch
     transparent -- [(start, length)] of code that never holds a reference
+    dry -- record nothing, to learn the numbers of births only
     Return a Batch. Exceptions of `function` are passed on; then nothing is
     recorded any more. Raise ValueError if something is recorded already,
     RuntimeError if nothing can be.
@@ -147,19 +152,25 @@ def run(function, runs, cleanup, watch, transparent=()):
     clock = array.array('d', [0.0] * 4)
     # A snapshot takes the place of another one; see measure.Recorder.
     before, recorded, after = [sys.refmap_snapshot() for _ in range(3)]
-    times = itertools.repeat(None, runs)
+    # For blocks, a run more is recorded; see blocks.py.
+    marks = [None] * (runs + watch.blocks)
+    times = iter(range(len(marks)))
     cleanup()
     options = {'types': watch.types, 'addresses': living(watch.addresses),
                'births': watch.births, 'transparent': transparent,
                'blocks': watch.blocks, 'returns': not watch.blocks,
                'limit': LIMIT_OF_BLOCKS if watch.blocks else LIMIT}
+    if dry:
+        options.update(types=(), addresses=(), births=())
     birth = start(options)
     try:
         before = sys.refmap_snapshot()
         clock[0] = time.monotonic()
-        for _ in times:
+        for i in times:
             function()
             cleanup()
+            if watch.blocks:
+                marks[i] = bytes(MARK_SIZE)
         clock[1] = time.monotonic()
         recorded = sys.refmap_snapshot()
     finally:
@@ -172,4 +183,5 @@ def run(function, runs, cleanup, watch, transparent=()):
     after = sys.refmap_snapshot()
     changed = survivors(before, recorded, after)
     return Batch(runs, birth, data, changed, births_of(changed, watch, birth),
-                 options['returns'], clock[1] - clock[0], clock[3] - clock[2])
+                 {id(mark) for mark in marks[:runs]}, options['returns'],
+                 clock[1] - clock[0], clock[3] - clock[2])

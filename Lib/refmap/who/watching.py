@@ -5,6 +5,7 @@ Works on the dicts of judge.judge() and on literal records, in any interpreter.
 
 from .. import judge
 from .batch import BIRTH_MASK, Watch
+from .recording import Change
 from .suspects import Leaked
 
 # Of a type with very many births only these are recorded.
@@ -59,6 +60,15 @@ def leaked(batch, watch):
         if (address in addresses if before else birth):
             found.append(Leaked(address, type_name, before, after, birth))
     return found[:MAX_LEAKED]
+
+
+def not_followed(recording, leaked):
+    """Return how many references to leaked objects have no token."""
+    births = {item.birth for item in leaked if not item.before}
+    addresses = {item.address for item in leaked if item.before}
+    return sum(event.n for event in recording.events
+               if isinstance(event, Change) and event.n > 0 and not event.token
+               and (event.birth in births or event.address in addresses))
 
 
 def survive(found, runs):
