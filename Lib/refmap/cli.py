@@ -103,6 +103,9 @@ def check_program(parser, options):
     """Refuse a command line without a program, or without a map."""
     if options.script[:1] == ['--']:
         del options.script[0]
+    if options.script[:1] == ['-m']:
+        # After '--' all is a script to argparse.
+        options.module, options.script = options.script[1:], []
     if bool(options.module) == bool(options.script):
         parser.error(f'{options.command} needs a script or -m MODULE')
     if not refmap.available():

@@ -27,6 +27,7 @@ class Recorder:
         self.runs = runs
         self._own = array.array('Q', [0] * (OWN * (warmups + runs + 1)))
         self._blocks = array.array('q', [0] * (warmups + runs + 1))
+        self._births = array.array('q', [0] * (warmups + runs + 1))
         # A snapshot takes the place of another one, so that the number of
         # memory blocks stays what it was. The first is that before run 0.
         self._snapshots = [sys.refmap_snapshot()
@@ -43,6 +44,9 @@ class Recorder:
         self._own[OWN * i + OWN + 2] = id(own2)
         self._own[OWN * i + OWN + 3] = id(own3)
         self._blocks[i + 1] = sys.getallocatedblocks()
+        youngest = object()
+        self._births[i + 1] = sys._refmap_birth(id(youngest))
+        del youngest
         # The last warm-up's is where the first run starts from.
         if i >= self.warmups - 1:
             self._snapshots[i + 1] = sys.refmap_snapshot()
@@ -56,6 +60,11 @@ class Recorder:
     def block_changes(self):
         """Return, per run, the change of the number of memory blocks."""
         taken = self._blocks[self.warmups:]
+        return [after - before for before, after in zip(taken, taken[1:])]
+
+    def birth_changes(self):
+        """Return, per run, how many objects were born."""
+        taken = self._births[self.warmups:]
         return [after - before for before, after in zip(taken, taken[1:])]
 
     def diffs(self):

@@ -5,16 +5,19 @@ before the first snapshot, and it leaves nothing behind while it records.
 """
 
 import array
-import itertools
 import sys
 import time
 from collections import namedtuple
 
-# Bytes of the buffer: so much is recorded, and then no more. A debug build takes
-# some seconds to read that.
-LIMIT = 16 << 20
+# Bytes of the buffer: so much is recorded, and then no more.
+LIMIT = 64 << 20
 # The same for memory blocks: one that was freed takes no place.
 LIMIT_OF_BLOCKS = 64 << 20
+
+# Bytes of a mark: too many to share a block with anything.
+MARK_SIZE = 100
+# Births are numbered with so many bits.
+BIRTH_MASK = (1 << 28) - 1
 
 # What is recorded. types: names; addresses: of living objects; births: numbers
 # counted from the start; blocks: memory that is no object.
@@ -31,19 +34,23 @@ class Batch:
     changed -- [(address, type name, count before, count after)] of the objects
                whose count changed, and that were still alive after one run
                more; an object that was born in these runs had 0 before
-    died -- addresses of older objects that died in these runs
+    births -- {address: serial of its birth} of those that were born in these
+              runs and watched
+    marks -- addresses of objects, each made at the end of a run, and alive to
+             the end of the recording
     returns -- was it watched what functions return?
     seconds -- duration of the recorded runs with their clean-up
     unrecorded -- that of the run more, which was not recorded
     """
 
-    def __init__(self, runs, start, data, changed, died, returns, seconds,
-                 unrecorded):
+    def __init__(self, runs, start, data, changed, births, marks,
+                 returns, seconds, unrecorded):
         self.runs = runs
         self.start = start
         self.data = data
         self.changed = changed
-        self.died = died
+        self.births = births
+        self.marks = marks
         self.returns = returns
         self.seconds = seconds
         self.unrecorded = unrecorded
@@ -101,7 +108,7 @@ def stop():
 
 
 def survivors(before, recorded, after):
-    """Return (changed, died) of a Batch.
+    """Return what changed in the recorded runs, as Batch.changed.
 
     before, recorded, after -- the snapshots before and after the recorded runs,
                                and after one run more
@@ -112,11 +119,24 @@ def survivors(before, recorded, after):
     gone = {record[0] for record in later.died}
     gone.update(record[0] for record in later.living if record[2] == 0)
     batch = sys.refmap_diff(before, recorded, file=None)
-    changed = [record for record in batch.living if record[0] not in gone]
-    return changed, {record[0] for record in batch.died}
+    return [record for record in batch.living if record[0] not in gone]
 
 
-def run(function, runs, cleanup, watch, transparent=()):
+def births_of(changed, watch, start):
+    """Return Batch.births.
+
+    start -- serial of the last birth before
+    """
+    types, numbers, found = set(watch.types), set(watch.births), {}
+    for address, type_name, before, _ in changed:
+        birth = 0 if before else sys._refmap_birth(address)
+        if birth and (type_name in types
+                      or (birth - start) & BIRTH_MASK in numbers):
+            found[address] = birth
+    return found
+
+
+def run(function, runs, cleanup, watch, transparent=(), dry=False):
     """Record some runs, and let one more follow.
 
     function -- called without arguments; its result is dropped
@@ -124,6 +144,7 @@ def run(function, runs, cleanup, watch, transparent=()):
     cleanup -- called after each run, recorded as the garbage dies in it
     watch -- a Watch
     transparent -- [(start, length)] of code that never holds a reference
+    dry -- record nothing, to learn the numbers of births only
     Return a Batch. Exceptions of `function` are passed on; then nothing is
     recorded any more. Raise ValueError if something is recorded already,
     RuntimeError if nothing can be.
@@ -131,19 +152,25 @@ def run(function, runs, cleanup, watch, transparent=()):
     clock = array.array('d', [0.0] * 4)
     # A snapshot takes the place of another one; see measure.Recorder.
     before, recorded, after = [sys.refmap_snapshot() for _ in range(3)]
-    times = itertools.repeat(None, runs)
+    # For blocks, a run more is recorded; see blocks.py.
+    marks = [None] * (runs + watch.blocks)
+    times = iter(range(len(marks)))
     cleanup()
     options = {'types': watch.types, 'addresses': living(watch.addresses),
                'births': watch.births, 'transparent': transparent,
                'blocks': watch.blocks, 'returns': not watch.blocks,
                'limit': LIMIT_OF_BLOCKS if watch.blocks else LIMIT}
+    if dry:
+        options.update(types=(), addresses=(), births=())
     birth = start(options)
     try:
         before = sys.refmap_snapshot()
         clock[0] = time.monotonic()
-        for _ in times:
+        for i in times:
             function()
             cleanup()
+            if watch.blocks:
+                marks[i] = bytes(MARK_SIZE)
         clock[1] = time.monotonic()
         recorded = sys.refmap_snapshot()
     finally:
@@ -154,6 +181,7 @@ def run(function, runs, cleanup, watch, transparent=()):
     cleanup()
     clock[3] = time.monotonic()
     after = sys.refmap_snapshot()
-    changed, died = survivors(before, recorded, after)
-    return Batch(runs, birth, data, changed, died, options['returns'],
+    changed = survivors(before, recorded, after)
+    return Batch(runs, birth, data, changed, births_of(changed, watch, birth),
+                 {id(mark) for mark in marks[:runs]}, options['returns'],
                  clock[1] - clock[0], clock[3] - clock[2])

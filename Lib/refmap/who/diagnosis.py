@@ -11,14 +11,17 @@ from collections import Counter, namedtuple
 
 from .. import hunting, judge
 from . import batch as batches
-from . import (births, contracts, owners, recording, report, suspects, symbols,
-               watching)
+from . import (births, blocks, contracts, owners, recording, report, suspects,
+               symbols, thinning, watching)
 
 # How many runs are recorded, and of a leak that does not show in each run.
 RUNS = 3
 RUNS_OF_SOME = 8
 # A recorded run may take so many times as long as another one.
 SLOWDOWN = 10
+# A run that makes more objects than this is recorded by the numbers of those
+# that leaked, not by their types.
+MANY_BIRTHS = 30_000
 # How often it is recorded once more, with more types.
 MAX_MORE = 2
 # No further batch is begun after so many seconds.
@@ -96,16 +99,17 @@ def hunt(function, warmups, runs, cleanup, suppressions, progress=None,
          name=None):
     """Hunt as refmap.hunt() does; return the findings.
 
-    They have one key more, 'blocks': change of the number of memory blocks of
-    each run.
+    They have two keys more, lists with a number per run: 'blocks', the change
+    of the number of memory blocks, and 'births', how many objects were born.
     """
     if name is None:
         name = getattr(function, '__qualname__', None) or repr(function)
     start = time.monotonic()
     recorder = hunting.record(function, warmups, runs, cleanup, progress)
-    blocks = recorder.block_changes()
+    changes = recorder.block_changes()
     findings = hunting.conclude(recorder, name, suppressions)
-    findings['blocks'] = blocks
+    findings['blocks'] = changes
+    findings['births'] = recorder.birth_changes()
     findings['seconds'] = round(time.monotonic() - start, 3)
     if leaks_memory(findings):
         findings['verdict'] = judge.LEAK
@@ -198,6 +202,9 @@ class Task:
         transparent = self.symbols.ranges(symbols.TRANSPARENT)
         batch = batches.run(self.function, self.runs(), self.cleanup, watch,
                             transparent)
+        if not watch.blocks:
+            batch.data = thinning.thin(
+                batch.data, batch.births.values(), watch.addresses)
         found = recording.decode(batch.data)
         self.use(found.modules)
         seconds = self.diagnosis.seconds
@@ -231,6 +238,7 @@ class Blocks(Task):
                 'more memory was allocated than could be recorded: who '
                 'allocated what stayed is not known')
         else:
+            blocks.keep_leaked(found, batch.marks)
             _, analysis = analyse(found, [], self.symbols, batch.runs)
             self.diagnosis.suspects = list(analysis.suspects)
             self.diagnosis.notes += analysis.notes
@@ -240,26 +248,66 @@ class Blocks(Task):
 
 
 class References(Task):
-    """The search for who lost references, or gave back too many."""
+    """The search for who lost references, or gave back too many.
+
+    tried -- what was watched in the batches until now
+    calls -- how often the function was called for it
+    """
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.tried = []
+        self.calls = 0
 
     def run(self):
-        watch = watching.first(self.findings, self.instances())
-        best, calls = None, 0
-        for _ in range(1 + MAX_MORE):
-            calls += self.runs() + 1
-            if not watching.survive(watching.guilty(self.findings), calls):
-                self.diagnosis.notes.append(DYING)
-                break
+        watch = self.first_watch()
+        best = None
+        while watch is not None and self.can_run_again():
             trial = Trial(self, watch)
             if best is None or trial.analysis.suspects:
                 best = trial
-            watch = trial.next_watch()
-            if watch is None or self.elapsed() > self.seconds:
+            self.tried.append(watch)
+            if len(self.tried) > MAX_MORE or self.elapsed() > self.seconds:
                 break
+            watch = self.next_watch(trial)
         if best is not None:
             best.tell(self.diagnosis)
         else:
             self.run_without_recorder()
+
+    def can_run_again(self):
+        """Will all objects outlive another batch?"""
+        self.calls += self.runs() + 1
+        if watching.survive(watching.guilty(self.findings), self.calls):
+            return True
+        self.diagnosis.notes.append(DYING)
+        return False
+
+    def first_watch(self):
+        """Return what to watch first."""
+        watch = watching.first(self.findings, self.instances())
+        births = max(self.findings.get('births', ()), default=0)
+        if watch.types and births > MANY_BIRTHS and self.can_run_again():
+            batch = batches.run(self.function, self.runs(), self.cleanup,
+                                watch, dry=True)
+            numbers = watching.numbers(batch)
+            if numbers:
+                return watch._replace(types=(), births=numbers)
+        return watch
+
+    def next_watch(self, trial):
+        """Return what to watch after a Trial, or None."""
+        numbered = any(watch.births for watch in self.tried)
+        if numbered and not trial.batch.births:
+            # Births are not the same from run to run.
+            if len(self.tried) == 1:
+                return watching.first(self.findings, self.instances())
+            return None
+        lost = trial.recording.lost
+        if (lost.records or lost.tokens) and not numbered:
+            numbers = watching.numbers(trial.batch)
+            return trial.watch._replace(types=(), births=numbers)
+        return watching.wider(trial.watch, trial.analysis)
 
     def run_without_recorder(self):
         """Say what owners tell of the objects that the hunt found."""
@@ -305,24 +353,12 @@ class Trial:
         self.watch = watch
         self.batch, self.recording = task.record(watch)
         self.born = births.last_births(self.recording)
-        self.leaked = watching.leaked(self.batch, watch, self.born)
+        self.leaked = watching.leaked(self.batch, watch)
+        # What was not followed of other objects does not matter.
+        self.recording.lost = self.recording.lost._replace(
+            tokens=watching.not_followed(self.recording, self.leaked))
         self.ownership, self.analysis = analyse(
             self.recording, self.leaked, task.symbols, self.batch.runs)
-
-    def next_watch(self):
-        """Return what to watch in another batch, or None."""
-        serial_of = getattr(sys, '_refmap_birth', None)
-        if (self.recording.lost.records and serial_of is not None
-                and not self.watch.births):
-            # A type with very many births: only those that leaked, if births
-            # are the same from run to run.
-            types = set(self.watch.types)
-            numbers = watching.numbers(self.batch, [
-                serial_of(address) for address, name, before, _
-                in self.batch.changed if not before and name in types])
-            if numbers:
-                return self.watch._replace(types=(), births=numbers)
-        return watching.wider(self.watch, self.analysis)
 
     def tell(self, diagnosis):
         """Store what this trial says in a Diagnosis."""

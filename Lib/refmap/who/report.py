@@ -8,11 +8,13 @@ them from making lines of their own.
 
 from .. import report as hunt_report
 from ..report import escape, plural
-from . import births, rules, watching
+from . import births, rules, stacks, watching
 
 # Steps of the evidence that are shown of the first suspect, and of the others.
 STEPS_OF_FIRST = 10
 STEPS_OF_OTHERS = 2
+# Suspects after the first need such a score to be shown. JSON has all of them.
+MIN_SCORE = 0.1
 # Kinds of roots that are shown, the owners that lead to one, and types.
 MAX_ROOTS = 4
 MAX_CHAIN = 5
@@ -20,9 +22,10 @@ MAX_TYPES = 6
 
 
 def place(file, line):
-    """Return ' file:line' as far as it is known."""
+    """Return ', file:line' as far as it is known."""
     if not file:
         return ''
+    file = stacks.short(file)
     return f', {file}:{line}' if line else f', {file}'
 
 
@@ -51,10 +54,17 @@ def suspects_lines(diagnosis):
         yield 'who:'
     elif leaks(diagnosis):
         yield 'who: not known, the evidence does not suffice'
+    hidden = 0
     for rank, suspect in enumerate(diagnosis.suspects, 1):
+        if rank > 1 and suspect.score < MIN_SCORE:
+            hidden += 1
+            continue
         limit = STEPS_OF_FIRST if rank == 1 else STEPS_OF_OTHERS
         for line in suspect_lines(rank, suspect, limit):
             yield '  ' + line
+    if hidden:
+        yield (f'  ... and {plural(hidden, "suspect")} with a score below '
+               f'{MIN_SCORE}')
 
 
 def leaks(diagnosis):

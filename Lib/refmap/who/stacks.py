@@ -4,6 +4,9 @@ What only makes memory or counts references is left out: everybody is born in
 _Py_NewReference(), and that helps nobody.
 """
 
+import os
+import sysconfig
+
 from .symbols import ALLOCATORS, is_transparent
 
 
@@ -20,6 +23,21 @@ def sites(frames, symbols):
         if not is_plumbing(site.function):
             return found[position:]
     return []
+
+
+def short(file):
+    """Return the name of a file as it is known to somebody who is here: below
+    the current directory, or Lib/... of the standard library."""
+    stdlib = sysconfig.get_path('stdlib')
+    if file.startswith(stdlib + os.sep):
+        return 'Lib' + file[len(stdlib):]
+    try:
+        here = os.getcwd()
+    except OSError:
+        return file             # it was removed
+    if here != os.sep and file.startswith(here + os.sep):
+        return file[len(here) + 1:]
+    return file
 
 
 def is_known(site):
@@ -41,4 +59,4 @@ def python_line(recording, event):
     if code is None:
         return None
     qualname, filename, _ = code
-    return f'{qualname} ({filename}:{event.line})'
+    return f'{qualname} ({short(filename)}:{event.line})'

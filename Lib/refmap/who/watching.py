@@ -4,11 +4,10 @@ Works on the dicts of judge.judge() and on literal records, in any interpreter.
 """
 
 from .. import judge
-from .batch import Watch
+from .batch import BIRTH_MASK, Watch
+from .recording import Change
 from .suspects import Leaked
 
-# Births are numbered with so many bits.
-BIRTH_MASK = (1 << 28) - 1
 # Of a type with very many births only these are recorded.
 MAX_BIRTHS = 200
 # Older objects whose counts changed, and objects that leaked.
@@ -53,22 +52,23 @@ def first(findings, instances=None):
                  addresses=tuple(addresses[:MAX_ADDRESSES]))
 
 
-def leaked(batch, watch, births):
-    """Return the Leaked objects of a batch that were watched.
-
-    births -- as births.last_births() returns it
-    """
-    types, addresses = set(watch.types), set(watch.addresses)
-    found = []
+def leaked(batch, watch):
+    """Return the Leaked objects of a batch that were watched."""
+    addresses, found = set(watch.addresses), []
     for address, type_name, before, after in batch.changed:
-        birth = births[address].birth if address in births and not before else 0
-        if before:
-            wanted = address in addresses
-        else:
-            wanted = birth or type_name in types
-        if wanted and type_name not in _NO_TYPES:
+        birth = 0 if before else batch.births.get(address, 0)
+        if (address in addresses if before else birth):
             found.append(Leaked(address, type_name, before, after, birth))
     return found[:MAX_LEAKED]
+
+
+def not_followed(recording, leaked):
+    """Return how many references to leaked objects have no token."""
+    births = {item.birth for item in leaked if not item.before}
+    addresses = {item.address for item in leaked if item.before}
+    return sum(event.n for event in recording.events
+               if isinstance(event, Change) and event.n > 0 and not event.token
+               and (event.birth in births or event.address in addresses))
 
 
 def survive(found, runs):
@@ -87,14 +87,11 @@ def survive(found, runs):
     return True
 
 
-def numbers(batch, serials):
-    """Return the births numbered from the start of a batch, at most MAX_BIRTHS,
-    evenly chosen.
-
-    serials -- of births
-    """
-    found = sorted({(serial - batch.start) & BIRTH_MASK
-                    for serial in serials if serial})
+def numbers(batch):
+    """Return the births of a batch's leaked objects numbered from its start, at
+    most MAX_BIRTHS, evenly chosen."""
+    found = sorted({(birth - batch.start) & BIRTH_MASK
+                    for birth in batch.births.values()})
     step = -(-len(found) // MAX_BIRTHS) or 1
     return tuple(found[::step])
 
