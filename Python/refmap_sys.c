@@ -271,8 +271,9 @@ died_line(const refmap_record_t *r)
 static PyObject *
 freed_line(const refmap_record_t *r)
 {
-    return PyUnicode_FromFormat("freed with %zd references %p (%s)\n",
-                                r->before, (void *)r->address, r->type);
+    return PyUnicode_FromFormat("freed with %zd reference%s %p (%s)\n",
+                                r->before, r->before == 1 ? "" : "s",
+                                (void *)r->address, r->type);
 }
 
 static int
@@ -713,8 +714,27 @@ sys_refmap_object(PyObject *Py_UNUSED(module), PyObject *arg)
                         (void *)address);
 }
 
+PyDoc_STRVAR(refmap_birth_doc,
+"_refmap_birth($module, address, /)\n--\n\n"
+"Return the serial number of the birth of what lives at an address.\n\n"
+"  address  an integer, as of id() or of a diff\n"
+"The first birth that the map of this interpreter saw has the number 1. Return 0\n"
+"if nothing lives there, or has no birth: static objects, or made by hand.\n"
+"Raise TypeError for anything but an integer, OverflowError for no address.");
+
+static PyObject *
+sys_refmap_birth(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    uintptr_t address = (uintptr_t)PyLong_AsVoidPtr(arg);
+    if (address == 0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return PyLong_FromUnsignedLong(_PyRefMap_BirthAt(address));
+}
+
 static PyMethodDef refmap_methods[] = {
     {"_refmap_object", sys_refmap_object, METH_O, refmap_object_doc},
+    {"_refmap_birth", sys_refmap_birth, METH_O, refmap_birth_doc},
     {"refmap_info", _PyCFunction_CAST(sys_refmap_info), METH_FASTCALL,
      refmap_info_doc},
     {"refmap_count", sys_refmap_count, METH_O, refmap_count_doc},

@@ -42,6 +42,10 @@ extern void _PyRefMap_GetInfo(refmap_info_t *info);
 extern void _PyRefMap_GetOwnInfo(refmap_info_t *info);
 /* The count of `op` in the current interpreter's map, 0 if it has none. */
 extern Py_ssize_t _PyRefMap_Count(void *op);
+/* The serial number of the birth of what lives at `address` in that map, an object or
+   the table of a dict; 0 if none is known: nothing lives there, or it has no birth.
+   `address` may be any number. */
+extern uint32_t _PyRefMap_BirthAt(uintptr_t address);
 /* The name behind an identifier, printable UTF-8. Lives as long as the map. */
 extern const char *_PyRefMap_TypeName(refmap_state_t *map, refmap_type_t type);
 /* The map of the main GIL, which lives as long as the process. */

@@ -1,16 +1,31 @@
-"""Which objects hold the references: policy on top of sys.refmap_*().
+"""Which objects hold the references, and who leaked them.
 
-The functions of the sys module exist only in an interpreter configured
---with-refcount-map; importing this package works in every interpreter.
+Policy on top of sys.refmap_*(). These functions exist only in an interpreter
+configured --with-refcount-map; importing this package works in every
+interpreter.
 """
 
 import sys
 
 from .hunting import hunt
 
-__all__ = ['available', 'hunt']
+__all__ = ['available', 'diagnose', 'Diagnosis', 'hunt']
+
+# Loaded when somebody asks for them: they need much more than a hunt does.
+_LAZY = ('diagnose', 'Diagnosis')
 
 
 def available():
     """Return True if this interpreter keeps a refcount map."""
     return hasattr(sys, 'refmap_info')
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from .who import diagnosis
+    return getattr(diagnosis, name)
+
+
+def __dir__():
+    return sorted([*globals(), *_LAZY])

@@ -92,10 +92,10 @@ def describe(findings, last):
 
     findings -- the list judge.judge()['types']
     last -- the snapshot after the last run
-    New keys of an object's dict: 'repr' and 'size' (bytes); 'held_by', a list
-    of strings; for a new object 'unheld', the references that no container
-    known to the garbage collector holds; for an older one 'holders', the
-    references that such containers hold.
+    New keys of an object's dict: 'repr' and 'size' (bytes); 'birth', its serial
+    number, if it is known; 'held_by', a list of strings; for a new object
+    'unheld', the references that no container known to the garbage collector
+    holds; for an older one 'holders', the references that such containers hold.
     """
     objects = fetch(findings, last)
     if not objects:
@@ -112,6 +112,9 @@ def describe_object(record, value, held, leaked):
     """Add what is known of one object to its dict; see describe()."""
     record['repr'] = safe_repr(value)
     record['size'] = safe_size(value)
+    birth = sys._refmap_birth(record['address'])
+    if birth:
+        record['birth'] = birth
     if record['born']:
         record['held_by'] = name_holders(held.some, held.count, leaked)
         record['unheld'] = max(0, record['counts'][-1] - held.count)

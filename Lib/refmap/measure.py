@@ -26,6 +26,7 @@ class Recorder:
         self.warmups = warmups
         self.runs = runs
         self._own = array.array('Q', [0] * (OWN * (warmups + runs + 1)))
+        self._blocks = array.array('q', [0] * (warmups + runs + 1))
         # A snapshot takes the place of another one, so that the number of
         # memory blocks stays what it was. The first is that before run 0.
         self._snapshots = [sys.refmap_snapshot()
@@ -41,6 +42,7 @@ class Recorder:
         self._own[OWN * i + OWN + 1] = id(own1)
         self._own[OWN * i + OWN + 2] = id(own2)
         self._own[OWN * i + OWN + 3] = id(own3)
+        self._blocks[i + 1] = sys.getallocatedblocks()
         # The last warm-up's is where the first run starts from.
         if i >= self.warmups - 1:
             self._snapshots[i + 1] = sys.refmap_snapshot()
@@ -50,6 +52,11 @@ class Recorder:
         first = self.warmups
         return [set(self._own[OWN * k:OWN * (k + 1)])
                 for k in range(first, first + self.runs + 1)]
+
+    def block_changes(self):
+        """Return, per run, the change of the number of memory blocks."""
+        taken = self._blocks[self.warmups:]
+        return [after - before for before, after in zip(taken, taken[1:])]
 
     def diffs(self):
         """Generate the diff of each run."""

@@ -11,6 +11,8 @@ from . import judge
 
 # Types on the line that sums up what changed once.
 MAX_ONCE = 6
+# Functions that made objects of a type.
+MAX_BIRTHS = 3
 # Objects of a type that leaks in a method; the file's report has more of them.
 MAX_OF_METHOD = 1
 
@@ -71,8 +73,9 @@ def object_lines(records):
     record = records[0]
     counts = record['counts']
     times = f' x{len(records)}' if len(records) > 1 else ''
-    line = (f'{record["address"]:#x}{times}: {counts[0]} -> {counts[-1]}, '
-            f'{birth(records)}')
+    serial = f' (birth {record["birth"]})' if 'birth' in record else ''
+    line = (f'{record["address"]:#x}{serial}{times}: '
+            f'{counts[0]} -> {counts[-1]}, {birth(records)}')
     if 'repr' in record:
         line += f', {record["size"]} bytes: {record["repr"]}'
     yield line
@@ -101,6 +104,17 @@ def alike(objects):
     return list(groups.values())
 
 
+def birth_lines(finding):
+    """Return the lines about where the objects of a type were born, if a
+    recording told; see refmap.who."""
+    births = finding.get('births', ())
+    for site in births[:MAX_BIRTHS]:
+        yield f'{plural(site["count"], "object")} born in {site["text"]}'
+    if len(births) > MAX_BIRTHS:
+        count = sum(site['count'] for site in births[MAX_BIRTHS:])
+        yield f'{plural(count, "object")} born elsewhere'
+
+
 def finding_lines(finding, limit=None):
     """Return the lines about a type and its objects.
 
@@ -113,6 +127,8 @@ def finding_lines(finding, limit=None):
     for records in shown:
         for line in object_lines(records):
             yield '  ' + line
+    for line in birth_lines(finding):
+        yield '  ' + line
     more = (finding['more'] + len(finding['objects'])
             - sum(len(records) for records in shown))
     if more:
@@ -163,7 +179,8 @@ def method_lines(result):
 
 def freed_line(address, type_name, count):
     """Return the line about memory freed while counted, as in a diff."""
-    return f'freed with {count} references {address:#x} ({type_name})'
+    return (f'freed with {plural(count, "reference")} {address:#x} '
+            f'({type_name})')
 
 
 def lines(result):

@@ -63,7 +63,7 @@ static refmap_slot_t
 side_slot(const side_t *side, size_t i, Py_ssize_t *own)
 {
     refmap_slot_t slot = refmap_decode(side->words[i]);
-    if (slot.count != 0 && (slot.birth & REFMAP_BIRTH_OWN)) {
+    if (refmap_living_birth(slot) & REFMAP_BIRTH_OWN) {
         *own += slot.count;
         slot.count = 0;
     }

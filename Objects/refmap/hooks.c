@@ -149,6 +149,16 @@ _PyRefMap_Count(void *op)
     return refmap_look(refmap_current_map(), (uintptr_t)op).count;
 }
 
+uint32_t
+_PyRefMap_BirthAt(uintptr_t address)
+{
+    if (address % sizeof(void *) != 0) {
+        return 0;
+    }
+    refmap_slot_t slot = refmap_look(refmap_current_map(), address);
+    return refmap_living_birth(slot) & REFMAP_BIRTH_SERIAL;
+}
+
 
 /* --- references ---------------------------------------------------------------- */
 

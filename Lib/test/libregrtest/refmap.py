@@ -23,37 +23,41 @@ MAX_SHOWN = 20
 
 # --- options ---------------------------------------------------------------
 
+# --refmap-NAME, with hyphens: what it does. Those that take no value are keys of
+# the options, where they are given.
+_FLAGS = {
+    'verify': 'after each test file, fail it unless the reference counts in the '
+              'map add up to sys.gettotalrefcount() and equal those in the '
+              'objects',
+    'raw': 'with -R: list all references that changed in the last run',
+    'no_bisect': 'with -R: do not search for the test methods that leak',
+    'no_who': 'with -R: do not search for the C functions that leak in these '
+              'methods',
+    'strict': 'with -R: fail a test file for what only its objects show, too',
+}
+_FILES = {
+    'json': 'with -R: write the findings of each test file to FILE, one JSON '
+            'object a line',
+    'suppress': 'with -R: do not report the findings that the rules in FILE '
+                'match',
+}
+
+
 def add_arguments(parser):
     """Add the --refmap-* options to regrtest's argparse parser."""
     group = parser.add_argument_group(
         'Refcount map', 'These need an interpreter that was configured '
         '--with-refcount-map. There -R reports the objects that leak.')
-    group.add_argument('--refmap-verify', action='store_true',
-                       help='after each test file, fail it unless the '
-                            'reference counts in the map add up to '
-                            'sys.gettotalrefcount() and equal those in the '
-                            'objects')
-    group.add_argument('--refmap-raw', action='store_true',
-                       help='with -R: list all references that changed in '
-                            'the last run')
-    group.add_argument('--refmap-no-bisect', action='store_true',
-                       help='with -R: do not search for the test methods '
-                            'that leak')
-    group.add_argument('--refmap-strict', action='store_true',
-                       help='with -R: fail a test file for what only its '
-                            'objects show, too')
-    group.add_argument('--refmap-json', metavar='FILE',
-                       help='with -R: write the findings of each test file '
-                            'to FILE, one JSON object a line')
-    group.add_argument('--refmap-suppress', metavar='FILE',
-                       help='with -R: do not report the findings that the '
-                            'rules in FILE match')
+    for name, text in _FLAGS.items():
+        group.add_argument(f'--refmap-{name.replace("_", "-")}',
+                           action='store_true', help=text)
+    for name, text in _FILES.items():
+        group.add_argument(f'--refmap-{name}', metavar='FILE', help=text)
 
 
 def check_arguments(parser, ns):
     """Set ns.refmap to the options in force, or to None if there are none."""
-    options = {name: True for name in ('verify', 'raw', 'no_bisect', 'strict')
-               if getattr(ns, f'refmap_{name}')}
+    options = {name: True for name in _FLAGS if getattr(ns, f'refmap_{name}')}
     if ns.refmap_json is not None:
         options['json'] = os.path.abspath(ns.refmap_json)
     if ns.refmap_suppress is not None:

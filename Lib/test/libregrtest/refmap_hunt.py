@@ -1,6 +1,7 @@
 """`python -m test -R`: from the snapshots of a test file to its report."""
 
 import array
+import contextlib
 import functools
 import importlib.machinery
 import importlib.util
@@ -170,11 +171,13 @@ def report_test(recorder, result, runtests):
     text = report.lines(findings)
     print_lines(text)
     types = leaking_types(findings)
-    if types and result.is_failed(False) and not options.get('no_bisect'):
-        search_methods(recorder, result, runtests, types)
-        more = ['  ' + line for line in report.method_lines(findings)]
-        print_lines(more)
-        text += more
+    if result.is_failed(False) and not options.get('no_bisect'):
+        file = TestFile(recorder, result, runtests)
+        for search in search_methods, search_culprits:
+            more = ['  ' + line for line in search(file, types)]
+            if more:
+                print_lines(more)
+            text += more
     if result.xml_data:
         add_report(result.xml_data, '\n'.join(text),
                    result.test_name if result.state == 'REFLEAK' else None)
@@ -220,34 +223,92 @@ def leaking_types(findings):
             and 'suppressed' not in finding}
 
 
-def search_methods(recorder, result, runtests, types):
-    """Find the methods that leak such types; store them in result.refmap."""
-    from test.support import refleak_helper
+class TestFile:
+    """The test methods of a file, to be run again.
+
+    recorder -- of the runs of the file
+    result -- libregrtest.result.TestResult, with the findings
+    runtests -- libregrtest.runtests.RunTests
+    """
+
+    def __init__(self, recorder, result, runtests):
+        self.recorder = recorder
+        self.name = result.test_name
+        self.findings = result.refmap
+        self.test_dir = runtests.test_dir
+        self.timeout = runtests.timeout
+        self.options = runtests.refmap
+
+    def module(self):
+        """Return the module of the file."""
+        from .utils import abs_module_name
+        return importlib.import_module(
+            abs_module_name(self.name, self.test_dir))
+
+    @contextlib.contextmanager
+    def running_again(self, note):
+        """For the time of a search.
+
+        note -- key of the findings that says why the search ended early
+        """
+        from test.support import refleak_helper
+
+        hunting_before = refleak_helper._hunting_for_refleaks
+        refleak_helper._hunting_for_refleaks = True
+        try:
+            yield
+        except Exception as exc:
+            # The test file misbehaves when its parts run alone.
+            self.findings[note] = f'stopped: {type(exc).__name__}: {exc}'
+        finally:
+            refleak_helper._hunting_for_refleaks = hunting_before
+            if self.recorder.show:
+                print('\r' + _CLEAR, end='', file=sys.stderr, flush=True)
+
+
+def search_methods(file, types):
+    """Find the methods of a TestFile that leak.
+
+    types -- names of the types that leaked
+    Return lines. What is found is stored in the findings.
+    """
     from . import refmap_methods as methods
     from .filter import match_test
-    from .utils import abs_module_name
 
-    findings = result.refmap
+    if not types:
+        return []
+    recorder, findings = file.recorder, file.findings
     runs = methods.WARMUPS + methods.RUNS
     first = recorder.seconds * runs / (recorder.warmups + recorder.runs)
-    hunting_before = refleak_helper._hunting_for_refleaks
-    refleak_helper._hunting_for_refleaks = True
-    try:
-        module = importlib.import_module(
-            abs_module_name(result.test_name, runtests.test_dir))
+    findings['methods'] = []
+    with file.running_again('methods_note'):
         findings['methods'], findings['methods_note'] = methods.find(
-            module, match_test, types, name=result.test_name,
-            rules=runtests.refmap.get('rules', ()), cleanup=recorder.cleanup,
-            seconds=seconds_for_search(recorder, runtests.timeout),
-            first=first, progress=progress_of(recorder, result.test_name))
-    except Exception as exc:
-        # The test file misbehaves when its parts run alone.
-        findings.setdefault('methods', [])
-        findings['methods_note'] = f'stopped: {type(exc).__name__}: {exc}'
-    finally:
-        refleak_helper._hunting_for_refleaks = hunting_before
-        if recorder.show:
-            print('\r' + _CLEAR, end='', file=sys.stderr, flush=True)
+            file.module(), match_test, types, name=file.name,
+            rules=file.options.get('rules', ()), cleanup=recorder.cleanup,
+            seconds=seconds_for_search(recorder, file.timeout),
+            first=first, progress=progress_of(recorder, file.name))
+    return report.method_lines(findings)
+
+
+def search_culprits(file, types):
+    """Find who leaks in the methods of a TestFile; see search_methods()."""
+    findings = file.findings
+    # Where no object leaked, memory may have.
+    blocks = findings['sums'].get('memory blocks')
+    leaks_memory = blocks and min(blocks) > 0 and not findings['types']
+    if file.options.get('no_who') or not (types or leaks_memory):
+        return []
+    from . import refmap_who as who
+
+    findings['who_note'] = None
+    diagnoses = who.Diagnoses(file.recorder.cleanup,
+                              file.options.get('rules', ()),
+                              who.seconds_for_who(file.timeout))
+    with file.running_again('who_note'):
+        who.diagnose_file(file.module(), file.name,
+                          findings.get('methods', ()), diagnoses)
+    findings['who'] = who.as_list(diagnoses)
+    return who.lines(diagnoses, findings['who_note'])
 
 
 def progress_of(recorder, name):

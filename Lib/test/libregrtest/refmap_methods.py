@@ -34,6 +34,12 @@ def flatten(suite):
     return cases
 
 
+def names_of(module, match):
+    """Return the names of the test methods of a module that match."""
+    loaded = unittest.TestLoader().loadTestsFromModule(module)
+    return [case.id() for case in flatten(loaded) if match(case)]
+
+
 def runner_of(module, match, indexes):
     """Return a function that runs a few of a module's test methods.
 
@@ -136,8 +142,7 @@ def find(module, match, types, *, rules=(), cleanup=hunting.clean_up,
     progress -- called with the number of methods in the next group
     Return ([{'name': ..., 'types': [finding, ...]}], a note or None).
     """
-    loaded = unittest.TestLoader().loadTestsFromModule(module)
-    names = [case.id() for case in flatten(loaded) if match(case)]
+    names = names_of(module, match)
     end = time.monotonic() + seconds
     per_method = first / max(1, len(names))
 

@@ -88,6 +88,96 @@ class ArenaTest(MapTestCase):
                 self.assert_healthy()
 
 
+class SerialTest(MapTestCase):
+    """sys._refmap_birth()"""
+
+    def setUp(self):
+        self.leaves_unattributed()
+        self.base = _testrefmap.arena_open(2)
+        self.addCleanup(_testrefmap.arena_close)
+
+    def test_objects(self):
+        old, new = object(), object()
+        birth = sys._refmap_birth(id(old))
+        self.assertGreater(birth, 0)
+        self.assertGreater(sys._refmap_birth(id(new)), birth)
+        # Other references make no difference.
+        many = [old] * 3
+        self.assertEqual(sys._refmap_birth(id(old)), birth)
+        del many
+
+    def test_no_birth(self):
+        op = object()
+        for address in (0, 1, 8, -8, id(op) + 1, id(op) + 4, id(op) + 8, 2**47,
+                        2**62, 2**64 - 8, id(None), id(type)):
+            with self.subTest(hex(address)):
+                self.assertEqual(sys._refmap_birth(address), 0)
+        with self.assertRaises(OverflowError):
+            sys._refmap_birth(2**64)
+        with self.assertRaises(TypeError):
+            sys._refmap_birth('x')
+
+    def test_life(self):
+        for name, half in HALVES.items():
+            with self.subTest(half=name):
+                address = self.base + 1024 + 64 * half + half
+                _testrefmap.arena_birth(address)
+                birth = sys._refmap_birth(address)
+                self.assertGreater(birth, 0)
+                if half == 0:
+                    # What realloc() moves is 16-aligned.
+                    _testrefmap.arena_move(address, address + 256)
+                    self.assertEqual(sys._refmap_birth(address), 0)
+                    address += 256
+                    self.assertEqual(sys._refmap_birth(address), birth)
+                # It is dead, though its memory is not given back yet.
+                _testrefmap.arena_add(address, -1)
+                self.assertEqual(sys._refmap_birth(address), 0)
+                # Another one there is no older.
+                _testrefmap.arena_birth(address)
+                self.assertGreater(sys._refmap_birth(address), birth)
+                _testrefmap.arena_add(address, -1)
+                _testrefmap.arena_by_hand(address)
+                _testrefmap.arena_add(address, 1)
+                self.assertEqual(sys._refmap_birth(address), 0)
+                _testrefmap.arena_add(address, -2)
+
+    def test_resurrection(self):
+        kept = []
+
+        class Item:
+            def __del__(self):
+                kept.append(self)
+
+        item = Item()
+        address = id(item)
+        birth = sys._refmap_birth(address)
+        del item
+        self.assertEqual(id(kept[0]), address)
+        self.assertEqual(sys._refmap_birth(address), birth)
+
+    def test_table_of_a_dict(self):
+        before = sys.refmap_snapshot()
+        kept = {i: i for i in range(100)}
+        diff = sys.refmap_diff(before, file=None)
+        births = [sys._refmap_birth(address) for address, name, _, _ in diff.living
+                  if name == 'dict keys']
+        del kept, diff, before
+        self.assertTrue(births)
+        self.assertNotIn(0, births)
+
+    def test_same_from_run_to_run(self):
+        script = '''
+class Item: pass
+items = [Item() for i in range(1000)]
+print([sys._refmap_birth(id(item)) for item in items[::100]])
+'''
+        # The first run may have files to compile.
+        first, *runs = [run_script(script, PYTHONHASHSEED='0')[0]
+                        for _ in range(3)]
+        self.assertEqual(*runs)
+
+
 class EmbeddedTest(MapTestCase):
 
     def test_made_by_hand(self):

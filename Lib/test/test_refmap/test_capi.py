@@ -370,7 +370,8 @@ class FreedTest(MapTestCase):
                     self.assertEqual(diff.freed, [(address, name, refs)])
                     self.assertEqual(diff.unattributed, refs)
                     self.assert_adds_up(diff)
-                    self.assertIn(f'freed with {refs} references {address:#x} '
+                    references = 'reference' if refs == 1 else 'references'
+                    self.assertIn(f'freed with {refs} {references} {address:#x} '
                                   f'({name})\n', str(diff))
                     self.assertNotIn(address, [x[0] for x in diff.living])
 

@@ -621,12 +621,23 @@ class ReportTests(unittest.TestCase):
         result = self.result()
         del result['types'][0]['objects'][1:]
         result['types'][0]['objects'][0].update(
-            repr='[1]', size=48, held_by=['{1: 2}'], unheld=1)
+            repr='[1]', size=48, birth=77, held_by=['{1: 2}'], unheld=1)
         self.assertEqual(report.lines(result)[4:7], [
-            '      0x10000: 0 -> 1, born in run 1, 48 bytes: [1]',
+            '      0x10000 (birth 77): 0 -> 1, born in run 1, 48 bytes: [1]',
             '          held by {1: 2}',
             '          no container holds 1 reference',
         ])
+
+    def test_births(self):
+        # What a recording told of the objects of a type.
+        finding = {**self.result()['types'][0], 'births': [
+            {'count': count, 'text': f'f{count}() (f.c:{count})'}
+            for count in (9, 4, 3, 2, 1)]}
+        self.assertEqual(list(report.finding_lines(finding, 1))[2:], [
+            '  9 objects born in f9() (f.c:9)',
+            '  4 objects born in f4() (f.c:4)',
+            '  3 objects born in f3() (f.c:3)',
+            '  3 objects born elsewhere'])
 
     def test_objects_that_look_the_same(self):
         objects = [
@@ -715,7 +726,7 @@ class ReportTests(unittest.TestCase):
         result = self.result()
         result.update(freed=[[A, 'Plain', 1]], lost=2)
         text = report.lines(result)
-        self.assertIn('  freed with 1 references 0x10000 (Plain)', text)
+        self.assertIn('  freed with 1 reference 0x10000 (Plain)', text)
         self.assertIn('  not exact: memory was short, 2 pages are not compared',
                       text)
 
@@ -878,6 +889,10 @@ class HuntTests(unittest.TestCase):
             self.assertEqual(record['size'], [1].__sizeof__())
             self.assertEqual(record['unheld'], 1)
             self.assertEqual(record['held_by'], [])
+            self.assertEqual(record['birth'],
+                             sys._refmap_birth(record['address']))
+            self.assertIn(f'(birth {finding["objects"][0]["birth"]})',
+                          str(result))
 
     def test_what_a_leaked_object_holds(self):
         def leak():
@@ -967,7 +982,7 @@ class HuntTests(unittest.TestCase):
         result = refmap.hunt(lambda: _testrefmap.free_counted('object'))
         self.assertNotEqual(result.verdict, 'clean')
         self.assertEqual(len(result.findings['freed']), 3)
-        self.assertIn('freed with 1 references', str(result))
+        self.assertIn('freed with 1 reference 0x', str(result))
 
     def test_counts(self):
         calls = []

@@ -172,7 +172,8 @@ class LeakTests(RegrtestCase):
             r'\[1, 1, 1\] in all',
             r'  leaked in every run:',
             r'    list: 1 a run; new objects: 1 a run',
-            r"      0x[0-9a-f]+ x[23]: 0 -> 1, born in runs 1, 2(, 3)?, \d+ bytes: "
+            r"      0x[0-9a-f]+ \(birth \d+\) x[23]: 0 -> 1, "
+            r"born in runs 1, 2(, 3)?, \d+ bytes: "
             r"\['leaked'\]",
             r'          no container holds 1 reference',
             r'  test methods that leak on their own:',

@@ -476,7 +476,7 @@ class ReportTest(MapTestCase):
     LINES = (r'ref change of living 0x[0-9a-f]+ \(.+\): -?\d+,  \d+ -> \d+',
              r'ref change of died   0x[0-9a-f]+ \(.+\): -\d+',
              r'ref change of unattributed: -?\d+',
-             r'freed with \d+ references 0x[0-9a-f]+ \(.+\)',
+             r'freed with (1 reference|\d+ references) 0x[0-9a-f]+ \(.+\)',
              r'ref change of type .+: -?\d+',
              r'total ref change -?\d+')
 

@@ -80,7 +80,10 @@ class Layout:
         """Is this word of a slot a birth? Else it is a count."""
         return self.birth_born <= word < self.count_min + (1 << 32)
 
-    def living(self, birth):
-        """Return the birth, 0 if the object of it is dead or it is none."""
-        alive = birth & (self.birth_born | self.birth_dead) == self.birth_born
-        return birth if alive else 0
+    def living(self, count, birth):
+        """Return the birth of what lives in a slot, 0 if it has none, as
+        refmap_living_birth() in C: who is counted after its death has
+        resurrected."""
+        if not birth & self.birth_dead:
+            return birth
+        return birth & ~self.birth_dead if count else 0

@@ -1,5 +1,7 @@
 """The lines of a diff, in the words of sys.refmap_diff()."""
 
+from .wording import plural
+
 
 def change_of_types(diff):
     """Return [(type name, change)] of those that don't cancel out."""
@@ -26,7 +28,7 @@ def diff_lines(diff):
         yield (f'not exact: memory was short, {diff.lost} pages are not '
                f'compared')
     for address, name, count in diff.freed:
-        yield f'freed with {count} references {address:#x} ({name})'
+        yield f'freed with {plural(count, "reference")} {address:#x} ({name})'
     for name, change in change_of_types(diff):
         yield f'ref change of type {name}: {change}'
     yield f'total ref change {diff.total}'

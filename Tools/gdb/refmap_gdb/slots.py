@@ -17,7 +17,7 @@ def decode(layout, even, odd):
         count, birth, is_odd = odd, even, True
     else:
         count, birth, is_odd = even + odd & 0xffffffff, 0, odd != 0
-    return signed(count, 32), layout.living(birth), is_odd
+    return signed(count, 32), layout.living(count, birth), is_odd
 
 
 def is_immortal(refcnt):
@@ -69,7 +69,8 @@ class Block:
         born, end = layout.birth_born, layout.count_min + (1 << 32)
         dead = layout.birth_dead
         self.counts = list(even)
-        self.births = [0 if birth & dead else birth for birth in odd]
+        self.births = [birth if not birth & dead else layout.living(count, birth)
+                       for count, birth in zip(even, odd)]
         unusual = {i for i, word in enumerate(odd)
                    if word and not born <= word < end}
         if max(even) >= born:

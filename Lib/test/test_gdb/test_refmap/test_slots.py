@@ -21,15 +21,17 @@ class SlotTests(RefmapTestCase):
         (BORN, 3, 3, BORN, True),
         (BORN, 0, 0, BORN, True),
         (BORN, 0xffff_fffe, -2, BORN, True),
-        # An object without a birth, alone and where another one died.
+        # An object without a birth.
         (2, 0, 2, 0, False),
         (0xe000_0000, 0, -0x2000_0000, 0, False),
         (0x7fff_ffff, 0, 0x7fff_ffff, 0, False),
         (0, 2, 2, 0, True),
         (2, 1, 3, 0, True),
+        # One that died, and one that has resurrected.
         (0, DEAD, 0, 0, False),
-        (2, DEAD, 2, 0, False),
-        (DEAD, 2, 2, 0, True),
+        (DEAD, 0, 0, 0, True),
+        (2, DEAD, 2, BORN, False),
+        (DEAD, 2, 2, BORN, True),
     ]
     SETUP = """python
 import random

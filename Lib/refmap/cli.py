@@ -1,0 +1,140 @@
+"""What the commands of python -m refmap share: messages, options, exit codes.
+
+A command is a module with
+
+    add_parser(commands)    adds its parser, whose defaults are `run`, `check`
+                            and `noun`, what it does as a noun
+    check(parser, options)  refuses bad usage by parser.error()
+    run(options, messages)  returns (exit code, why it is EXIT_USAGE or None,
+                            the verdict of a hunt or None); may raise Failed
+"""
+
+import argparse
+import os
+import time
+
+import refmap
+from . import hunting, saferepr
+
+EXIT_CLEAN = 0
+EXIT_LEAK = 1
+EXIT_USAGE = 2
+
+
+class Failed(Exception):
+    """There is no verdict; str() is one sentence that says why."""
+
+
+class Messages:
+    """Where a command says something: stderr, whatever is done to sys.stderr.
+
+    stream -- a text file, or None
+    """
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def say(self, text, end='\n'):
+        """Write text. What can't be written is lost."""
+        encoding = getattr(self.stream, 'encoding', None) or 'utf-8'
+        try:
+            data = (text + end).encode(encoding, 'backslashreplace')
+            self.stream.write(data.decode(encoding))
+            self.stream.flush()
+        except Exception:
+            pass            # closed, a full disk; the exit code remains
+
+    def isatty(self):
+        """Is somebody looking?"""
+        try:
+            return self.stream.isatty()
+        except Exception:
+            return False
+
+
+def drain(stream, fd):
+    """Flush a stream of the interpreter, the last thing before it exits.
+
+    Return (the stream, None), or (None, why that can't be). Then what it holds
+    goes nowhere: the interpreter would try again, and change the exit code.
+    """
+    try:
+        if stream is not None and not stream.closed:
+            stream.flush()
+        return stream, None
+    except Exception as exc:
+        reason = saferepr.safe_repr(exc)
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    except OSError:
+        pass
+    return None, reason
+
+
+# --- options -----------------------------------------------------------------
+
+def run_counts(text):
+    """Return (warmups, runs) of an argument like 3:3."""
+    warmups, separator, runs = text.partition(':')
+    try:
+        counts = int(warmups), int(runs) if separator else 3
+        hunting.check_counts(*counts)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(
+            f'{saferepr.safe_repr(text)}: {exc}') from None
+    return counts
+
+
+def add_runs(parser):
+    """Add the option -R, how often the program runs."""
+    parser.add_argument('-R', dest='counts', type=run_counts, default=(3, 3),
+                        metavar='WARMUPS:RUNS', help='default: 3:3')
+
+
+def add_program(parser):
+    """Add what says which program runs. It takes all arguments that follow."""
+    parser.add_argument('-m', dest='module', nargs=argparse.REMAINDER,
+                        metavar='MODULE', help='a module and its arguments')
+    parser.add_argument('script', nargs=argparse.REMAINDER, metavar='SCRIPT',
+                        help='a file and its arguments')
+
+
+def check_program(parser, options):
+    """Refuse a command line without a program, or without a map."""
+    if options.script[:1] == ['--']:
+        del options.script[0]
+    if bool(options.module) == bool(options.script):
+        parser.error(f'{options.command} needs a script or -m MODULE')
+    if not refmap.available():
+        parser.error('this interpreter was not configured '
+                     '--with-refcount-map')
+
+
+# --- while it runs -----------------------------------------------------------
+
+def open_output(path):
+    """Return the absolute path of a file that can be appended to.
+
+    Raise OSError. It is closed again: the program must not come across it.
+    """
+    with open(path, 'a', encoding='utf-8'):
+        return os.path.abspath(path)
+
+
+def progress_of(options, messages):
+    """Return a function that shows the finished runs, or None."""
+    if options.quiet:
+        return None
+    start = time.monotonic()
+    count = sum(options.counts)
+
+    def progress(done):
+        end = '\n' if done == count else ''
+        if messages.isatty():
+            seconds = time.monotonic() - start
+            messages.say(f'\rrefmap: {done} of {count} runs, {seconds:.0f} s ',
+                         end)
+        else:
+            messages.say('.', end)
+
+    return progress

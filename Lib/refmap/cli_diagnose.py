@@ -1,0 +1,138 @@
+"""python -m refmap diagnose: find the C function that leaks."""
+
+import json
+
+from . import cli, judge, program, report, suppress
+from .cli import EXIT_CLEAN, EXIT_LEAK, EXIT_USAGE
+
+
+def add_parser(commands):
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        'diagnose', help='run a program repeatedly and find who leaks',
+        usage='python -m refmap diagnose [options] [--] SCRIPT [ARG...]\n'
+              '       python -m refmap diagnose [options] -m MODULE [ARG...]',
+        description='Run a program several times in one process. If it leaks, '
+                    'record what happens to the leaked objects in further '
+                    'runs, and name the C functions that are to blame.',
+        epilog='Exit code: 0 no leak, 1 a leak or an over-decref, 2 no '
+               'verdict: bad usage, or the program failed.')
+    cli.add_runs(parser)
+    parser.add_argument('--json', metavar='FILE',
+                        help='append the diagnosis to FILE, as one line')
+    parser.add_argument('--sarif', metavar='FILE',
+                        help='write the suspects to FILE as SARIF 2.1.0')
+    parser.add_argument('--junit', metavar='FILE',
+                        help='write the diagnosis to FILE as JUnit XML')
+    parser.add_argument('--github', action='store_true',
+                        help='print the suspects as annotations of GitHub')
+    parser.add_argument('--suppress', metavar='FILE',
+                        help='rules for findings that are not to be reported')
+    parser.add_argument('-q', '--quiet', action='store_true',
+                        help='print nothing when there is no leak')
+    cli.add_program(parser)
+    parser.set_defaults(run=run, check=cli.check_program, noun='diagnosis')
+
+
+def prepare(options, messages):
+    """Return (Program, its name, rules) of the options.
+
+    Raise Failed for what can't be read or written. All files are opened before
+    anything runs.
+    """
+    try:
+        for name in 'json', 'sarif', 'junit':
+            path = getattr(options, name)
+            if path:
+                setattr(options, name, cli.open_output(path))
+        rules = suppress.read(options.suppress) if options.suppress else []
+        return (*program.load(options, messages), rules)
+    except (OSError, SyntaxError, ValueError, suppress.Error) as exc:
+        raise cli.Failed(str(exc)) from None
+
+
+# --- output ------------------------------------------------------------------
+
+def case_of(diagnosis, options):
+    """Return the diagnosis as the reports for machines take it."""
+    from .who import rules
+    return rules.Case(
+        name=diagnosis.findings['test'], suspects=diagnosis.suspects,
+        leaks=is_failure(diagnosis.verdict), notes=diagnosis.notes,
+        file=options.script[0] if options.script else '',
+        line=1 if options.script else 0,
+        seconds=sum(diagnosis.seconds[name]
+                    for name in ('hunt', 'recording', 'analysis')))
+
+
+def is_failure(verdict):
+    """Does the command fail for it?"""
+    return verdict in (judge.ERROR, judge.LEAK)
+
+
+def json_text(diagnosis, _case):
+    return json.dumps(diagnosis.to_json()) + '\n'
+
+
+def sarif_text(_diagnosis, case):
+    from .who import sarif
+    return json.dumps(sarif.document([case]), indent=1) + '\n'
+
+
+def junit_text(_diagnosis, case):
+    from .who import junit
+    return junit.junit([case]) + '\n'
+
+
+# Option, mode of the file, the function that makes its text.
+_FILES = [
+    ('json', 'a', json_text),
+    ('sarif', 'w', sarif_text),
+    ('junit', 'w', junit_text),
+]
+
+
+def write(options, diagnosis):
+    """Write the files; return why one of them can't be, or None."""
+    for name, mode, text_of in _FILES:
+        path = getattr(options, name)
+        if not path:
+            continue
+        text = text_of(diagnosis, case_of(diagnosis, options))
+        try:
+            with open(path, mode, encoding='utf-8') as file:
+                file.write(text)
+        except OSError as exc:
+            return f'the diagnosis cannot be written: {exc}'
+    return None
+
+
+def show(diagnosis, options, target, messages):
+    """Print what there is to say."""
+    if options.quiet and diagnosis.verdict == judge.CLEAN:
+        return
+    if target.status is not None:
+        messages.say(report.escape('refmap: the program exited with '
+                                   f'{target.status}'))
+    messages.say(str(diagnosis))
+    if options.github:
+        from .who import annotations
+        for line in annotations.document([case_of(diagnosis, options)]):
+            messages.say(line)
+
+
+def run(options, messages):
+    """Run the command; see cli.py."""
+    from .who import diagnosis as who
+
+    target, name, rules = prepare(options, messages)
+    diagnosis = who.diagnose(
+        target, warmups=options.counts[0], runs=options.counts[1],
+        suppressions=rules, name=name,
+        progress=cli.progress_of(options, messages))
+    verdict = diagnosis.verdict
+    show(diagnosis, options, target, messages)
+    reason = write(options, diagnosis)
+    if reason:
+        return EXIT_USAGE, reason, verdict
+    return (EXIT_LEAK if is_failure(verdict) else EXIT_CLEAN), None, verdict

@@ -1,0 +1,89 @@
+"""python -m refmap hunt: find the objects that a program leaks."""
+
+import json
+
+from . import cli, hunting, judge, program, report, suppress
+from .cli import EXIT_CLEAN, EXIT_LEAK, EXIT_USAGE
+
+
+def add_parser(commands):
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        'hunt', help='run a program repeatedly and find what it leaks',
+        usage='python -m refmap hunt [options] [--] SCRIPT [ARG...]\n'
+              '       python -m refmap hunt [options] -m MODULE [ARG...]',
+        description='Run a program several times in one process, and report '
+                    'the objects that it leaks.',
+        epilog='Exit code: 0 no leak, 1 a leak or an over-decref, 2 no '
+               'verdict: bad usage, or the program failed.')
+    cli.add_runs(parser)
+    parser.add_argument('--raw', action='store_true',
+                        help='list all references that changed in the last run')
+    parser.add_argument('--strict', action='store_true',
+                        help='exit with 1 for suspicious objects, too')
+    parser.add_argument('--json', metavar='FILE',
+                        help='append the findings to FILE, as one line')
+    parser.add_argument('--suppress', metavar='FILE',
+                        help='rules for findings that are not to be reported')
+    parser.add_argument('-q', '--quiet', action='store_true',
+                        help='print nothing when there is no leak')
+    cli.add_program(parser)
+    parser.set_defaults(run=run, check=cli.check_program, noun='hunt')
+
+
+def show(result, options, target, rules, messages):
+    """Print what there is to say about a result."""
+    if options.quiet and result['verdict'] == judge.CLEAN:
+        return
+    if target.status is not None:
+        messages.say(report.escape('refmap: the program exited with '
+                                   f'{target.status}'))
+    messages.say('\n'.join(report.lines(result)))
+    unused = suppress.unused(rules, result['rules'])
+    if unused:
+        messages.say('refmap: suppressions that matched nothing:')
+    for line in unused:
+        messages.say(report.escape(f'  {line}'))
+
+
+def write_json(path, result):
+    """Append a result to a file, as one line; return why that can't be, or
+    None."""
+    try:
+        with open(path, 'a', encoding='utf-8') as file:
+            file.write(json.dumps(result) + '\n')
+    except OSError as exc:
+        return f'the findings cannot be written: {exc}'
+    return None
+
+
+def prepare(options, messages):
+    """Return (Program, its name, rules) of the options.
+
+    Raise Failed for what can't be read or written.
+    """
+    try:
+        if options.json:
+            options.json = cli.open_output(options.json)
+        rules = suppress.read(options.suppress) if options.suppress else []
+        return (*program.load(options, messages), rules)
+    except (OSError, SyntaxError, ValueError, suppress.Error) as exc:
+        raise cli.Failed(str(exc)) from None
+
+
+def run(options, messages):
+    """Run the command; see cli.py."""
+    target, name, rules = prepare(options, messages)
+    recorder = hunting.record(target, *options.counts,
+                              progress=cli.progress_of(options, messages))
+    result = hunting.conclude(recorder, name, rules, raw=options.raw)
+    verdict = result['verdict']
+    show(result, options, target, rules, messages)
+    if options.json:
+        reason = write_json(options.json, result)
+        if reason:
+            return EXIT_USAGE, reason, verdict
+    failing = {judge.ERROR, judge.LEAK}
+    if options.strict:
+        failing.add(judge.SUSPICIOUS)
+    return EXIT_LEAK if verdict in failing else EXIT_CLEAN, None, verdict

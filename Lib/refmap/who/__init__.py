@@ -1,0 +1,16 @@
+"""Who leaked: from the recording of a leak to the C function that is guilty.
+
+    recording   the bytes that sys.refmap_record_stop() returns, as records
+    tokens      the way of each reference through the functions that had it
+    accusing    which functions a reference that was left accuses
+    suspects    who is guilty, of all that leaked: analyse()
+    evidence    that way as steps which a reader can check against the source
+    symbols     addresses of code to functions, files and lines
+    contracts   which functions of the C API return new references, which steal
+    owners      who holds a leaked object; kinds of leaks
+    diagnosis   drives all of it: diagnose()
+    report      a diagnosis as text
+
+Nothing of it is loaded by `import refmap`. recording, tokens, suspects and
+evidence work on literal records, in any interpreter.
+"""

@@ -1,0 +1,201 @@
+"""addr2line, nm and readelf: what an ELF file says of its code.
+
+The tools of binutils are where gcc is. They run as child processes, because
+they survive what a debugger's library in this process might not. All addresses
+here are link addresses, as the file has them; see Binary.link_address().
+"""
+
+import os
+import re
+import subprocess
+from bisect import bisect_right
+from collections import namedtuple
+
+# A tool that takes longer than this, in seconds, is given up.
+TIMEOUT = 60
+
+# One inlined or real function at an address; file '' and line 0 if unknown.
+Line = namedtuple('Line', 'function file line')
+
+Symbol = namedtuple('Symbol', 'start length name')
+
+# One PT_LOAD of the program headers.
+Segment = namedtuple('Segment', 'offset address length')
+
+_SEGMENT = re.compile(r'\s*LOAD\s+(0x[0-9a-f]+) (0x[0-9a-f]+) 0x[0-9a-f]+ '
+                      r'(0x[0-9a-f]+) ')
+_SYMBOL = re.compile(r'^([0-9a-f]+) ([0-9a-f]+) [tTwWi] (.+)$', re.MULTILINE)
+_LOCATION = re.compile(r'(.*):([0-9]+|\?)(?: \(discriminator [0-9]+\))?',
+                       re.DOTALL)
+_ADDRESS = re.compile(r'0x[0-9a-f]+')
+_CLONE_OF_CPP = re.compile(r'( \[clone [^]]*\])+$')
+_CLONE_OF_C = re.compile(r'([A-Za-z_]\w*)(\.\w+)+')
+
+
+class ToolError(Exception):
+    """A tool is missing or failed; str() is a sentence without its end, that
+    is followed by what is unknown therefore."""
+
+
+def run(command, text=''):
+    """Return what a command writes when it is fed a text.
+
+    Raise ToolError if there is no such command, or it takes too long. How it
+    exits does not matter: the tools write what they know before they fail.
+    """
+    environ = {name: value for name, value in os.environ.items()
+               if not name.startswith('PYTHON')}
+    # Messages are parsed, and nothing is fetched from the network.
+    environ.update(LC_ALL='C', DEBUGINFOD_URLS='')
+    try:
+        done = subprocess.run(command, input=text.encode(), env=environ,
+                              stdout=subprocess.PIPE, timeout=TIMEOUT,
+                              stderr=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f'{command[0]} took longer than {TIMEOUT} s'
+                        ) from None
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, 'strerror', None) or exc
+        raise ToolError(f'{command[0]} cannot be run ({reason})') from None
+    return done.stdout.decode(errors='replace')
+
+
+def base_name(name):
+    """Cut off what the compiler or linker added to a function's name.
+
+    A name of C has no dot: it is followed by .part.0, .constprop.0, .isra.0,
+    .cold, .lto_priv.0 and the like.
+    """
+    name = name.partition('@')[0]
+    if '.' not in name:
+        return name
+    name = _CLONE_OF_CPP.sub('', name)
+    clone = _CLONE_OF_C.fullmatch(name)
+    return clone[1] if clone else name
+
+
+def parse_segments(text):
+    """Return the Segments in the output of readelf -lW."""
+    return [Segment(*(int(number, 16) for number in match.groups()))
+            for match in map(_SEGMENT.match, text.splitlines()) if match]
+
+
+def parse_symbols(text):
+    """Return the Symbols, sorted, of functions in the output of nm -S.
+
+    Their names are those of base_name(). Symbols without a length are left
+    out: what they name may end anywhere.
+    """
+    return sorted(Symbol(int(start, 16), int(length, 16), base_name(name))
+                  for start, length, name in _SYMBOL.findall(text)
+                  if int(length, 16))
+
+
+def parse_lines(text):
+    """Return a tuple of Lines for each address, from addr2line -a -i -f.
+
+    The name of a file may have line breaks in it.
+    """
+    answers = []
+    function = location = None
+    for line in text.split('\n'):
+        if location is None and _ADDRESS.fullmatch(line):
+            answers.append([])
+            function = None
+        elif not answers:
+            continue
+        elif function is None:
+            function, location = line, ''
+        else:
+            location += ('\n' if location else '') + line
+            match = _LOCATION.fullmatch(location)
+            if match:
+                answers[-1].append(_line(function, *match.groups()))
+                function = location = None
+    return [tuple(answer) for answer in answers]
+
+
+def _line(function, file, line):
+    if file == '??':
+        file = ''
+    # '?' stands for code that the compiler made up.
+    return Line(base_name(function), file, int(line) if line.isdigit() else 0)
+
+
+class Binary:
+    """An executable or shared object on disk."""
+
+    def __init__(self, path):
+        """path -- of the file; raise ToolError if it is no ELF file"""
+        self.path = os.path.abspath(path)
+        if not os.path.isfile(self.path):
+            raise ToolError(f'{path} was deleted, or replaced')
+        self._segments = parse_segments(run(['readelf', '-lW', self.path]))
+        if not self._segments:
+            raise ToolError(f'{path} is no ELF file that can be read')
+        self._symbols = None
+
+    def link_address(self, offset):
+        """Return the address of what is at an offset in the file, or None.
+
+        They differ where segments are not aligned alike.
+        """
+        for segment in self._segments:
+            if 0 <= offset - segment.offset < segment.length:
+                return segment.address + offset - segment.offset
+        return None
+
+    def file_offset(self, address):
+        """The inverse of link_address()."""
+        for segment in self._segments:
+            if 0 <= address - segment.address < segment.length:
+                return segment.offset + address - segment.address
+        return None
+
+    def symbols(self):
+        """Return the Symbols of all functions, sorted by address.
+
+        A stripped file has only those that it exports.
+        """
+        if self._symbols is None:
+            command = ['nm', '-S', '-C', '--defined-only']
+            found = parse_symbols(run([*command, self.path]))
+            if not found:
+                found = parse_symbols(run([*command, '-D', self.path]))
+            self._symbols = found
+        return self._symbols
+
+    def symbol_at(self, address):
+        """Return the Symbol that covers an address, or None."""
+        symbols = self.symbols()
+        index = bisect_right(symbols, (address + 1,)) - 1
+        if index < 0:
+            return None
+        symbol = symbols[index]
+        return symbol if address - symbol.start < symbol.length else None
+
+    def lines(self, addresses):
+        """Return a tuple of Lines for each address, innermost inlined first.
+
+        Without debug information there is one, without a file: the function
+        whose symbol covers the address, or '??'.
+        """
+        command = ['addr2line', '-a', '-i', '-f', '-C', '-e', self.path]
+        text = ''.join(f'{address:#x}\n' for address in addresses)
+        answers = parse_lines(run(command, text))
+        if len(answers) != len(addresses):
+            answers = [()] * len(addresses)
+        return [self._checked(address, answer)
+                for address, answer in zip(addresses, answers)]
+
+    def _checked(self, address, answer):
+        # Without debug information addr2line names the last function that it
+        # knows before the address, and perhaps a file.
+        known = any(line.line for line in answer)
+        if known and all(line.function != '??' for line in answer):
+            return answer
+        symbol = self.symbol_at(address)
+        name = symbol.name if symbol else '??'
+        if not known:
+            return (Line(name, '', 0),)
+        return (*answer[:-1], answer[-1]._replace(function=name))

@@ -1,0 +1,385 @@
+"""Who leaked: refmap.diagnose(), from a hunt to the C function that is guilty.
+
+The code is run again, under the recorder, watching what the hunt found to leak.
+All judgement is elsewhere, in functions on records; here is their order, and
+what may fail.
+"""
+
+import sys
+import time
+from collections import Counter, namedtuple
+
+from .. import hunting, judge
+from . import batch as batches
+from . import (births, contracts, owners, recording, report, suspects, symbols,
+               watching)
+
+# How many runs are recorded, and of a leak that does not show in each run.
+RUNS = 3
+RUNS_OF_SOME = 8
+# A recorded run may take so many times as long as another one.
+SLOWDOWN = 10
+# How often it is recorded once more, with more types.
+MAX_MORE = 2
+# No further batch is begun after so many seconds.
+SECONDS = 10.0
+# Objects whose owners are looked for, and roots that a diagnosis has.
+MAX_RECONCILED = 500
+MAX_ROOTS = 20
+
+DYING = ('an object lost so many references that further runs might free it '
+         'while it is used: they were not recorded')
+
+# A leaked object that no other leaked object explains.
+#   before, after -- reference counts; born: 0 before
+#   kind -- as of owners.KINDS, None if not known
+#   birth -- serial of its birth, 0 if not known
+#   place -- births.Place: where it was born
+#   chain -- lines of text: from a root of the interpreter to it, if a visible
+#            owner holds it
+Root = namedtuple('Root', 'address type before after kind birth place chain')
+
+
+class Diagnosis:
+    """Who leaked. str() is the report.
+
+    verdict -- 'error', 'leak', 'suspicious' or 'clean'
+    suspects -- at most five, the most likely first, with the attributes
+                function, file, line, kind, rule, type, references (a run),
+                score, evidence (a list of Step: text, file, line)
+    roots -- leaked objects that explain the others, a list of Root
+    consequences -- {type name: objects} that the roots explain
+    births -- {type name: [{'count': ..., 'text': ...}]} of the objects that
+              leaked in the recorded runs
+    notes -- sentences: what could not be known
+    recorded -- how many runs were recorded
+    seconds -- {'hunt': ..., 'recording': ..., 'unrecorded': ..., 'analysis':
+               ...}; 'unrecorded' is as many runs as were recorded, without it
+    findings -- of the hunt, as of hunting.Result
+    """
+
+    def __init__(self, findings):
+        self.findings = findings
+        self.verdict = findings['verdict']
+        self.suspects = []
+        self.roots = []
+        self.consequences = {}
+        self.births = {}
+        self.notes = []
+        self.recorded = 0
+        self.seconds = {'hunt': findings.get('seconds', 0.0), 'recording': 0.0,
+                        'unrecorded': 0.0, 'analysis': 0.0}
+
+    def __repr__(self):
+        first = f': {self.suspects[0].function}' if self.suspects else ''
+        return (f'<refmap diagnosis of {self.findings["test"]}: '
+                f'{self.verdict}{first}>')
+
+    def __str__(self):
+        return '\n'.join(report.lines(self))
+
+    def to_json(self):
+        """Return all of it as a dict for json.dumps(); Doc/who.md describes
+        it."""
+        return report.as_dict(self)
+
+
+# --- the hunt ----------------------------------------------------------------
+
+def leaks_memory(findings):
+    """Did memory blocks come to stay in each run, though no object did?"""
+    changes = findings.get('blocks')
+    return bool(changes) and min(changes) > 0 and not findings['types']
+
+
+def hunt(function, warmups, runs, cleanup, suppressions, progress=None,
+         name=None):
+    """Hunt as refmap.hunt() does; return the findings.
+
+    They have one key more, 'blocks': change of the number of memory blocks of
+    each run.
+    """
+    if name is None:
+        name = getattr(function, '__qualname__', None) or repr(function)
+    start = time.monotonic()
+    recorder = hunting.record(function, warmups, runs, cleanup, progress)
+    blocks = recorder.block_changes()
+    findings = hunting.conclude(recorder, name, suppressions)
+    findings['blocks'] = blocks
+    findings['seconds'] = round(time.monotonic() - start, 3)
+    if leaks_memory(findings):
+        findings['verdict'] = judge.LEAK
+    return findings
+
+
+def diagnose(callable, *, warmups=3, runs=3, cleanup=hunting.clean_up,
+             suppressions=(), progress=None, name=None):
+    """Call something repeatedly, and find out who leaks.
+
+    callable -- called without arguments
+    warmups, runs -- how often it is called before, and while, it is measured.
+                     If it leaks it is called again, under the recorder
+    cleanup -- called after each call; the default empties known caches and
+               runs the garbage collector
+    suppressions -- rules as of refmap.suppress.parse()
+    progress -- called with the number of finished calls of the hunt
+    name -- what the report calls it; by default the name of the callable
+    Return a Diagnosis. Raise ValueError for bad numbers, or if something is
+    recorded already; RuntimeError if the interpreter keeps no map. Exceptions
+    of `callable` are passed on, and end the recording.
+    """
+    if not hasattr(sys, 'refmap_snapshot'):
+        raise RuntimeError('this interpreter was not configured '
+                           '--with-refcount-map')
+    hunting.check_counts(warmups, runs)
+    findings = hunt(callable, warmups, runs, cleanup, suppressions, progress,
+                    name)
+    return investigate(callable, findings, cleanup)
+
+
+def investigate(function, findings, cleanup=hunting.clean_up,
+                seconds=SECONDS):
+    """Find who leaked what a hunt found.
+
+    function, cleanup -- what was hunted
+    findings -- of that hunt: what leaked must still be there
+    seconds -- no batch is begun after so long
+    Return a Diagnosis.
+    """
+    diagnosis = Diagnosis(findings)
+    if watching.guilty(findings):
+        task = References(function, cleanup, diagnosis, seconds)
+    elif leaks_memory(findings):
+        task = Blocks(function, cleanup, diagnosis, seconds)
+    else:
+        return diagnosis
+    reason = batches.obstacle()
+    if reason is None:
+        task.run()
+    else:
+        diagnosis.notes.append(reason)
+        task.run_without_recorder()
+    task.finish()
+    return diagnosis
+
+
+# --- recording ---------------------------------------------------------------
+
+class Task:
+    """What the search for references and that for blocks have in common."""
+
+    def __init__(self, function, cleanup, diagnosis, seconds):
+        self.function = function
+        self.cleanup = cleanup
+        self.diagnosis = diagnosis
+        self.findings = diagnosis.findings
+        self.seconds = seconds
+        self.start = time.monotonic()
+        self.modules = self.symbols = None
+
+    def elapsed(self):
+        """Return the seconds since the search began."""
+        return time.monotonic() - self.start
+
+    def runs(self):
+        """Return how many runs to record."""
+        patterns = {finding['pattern']
+                    for finding in watching.guilty(self.findings)}
+        wanted = RUNS_OF_SOME if patterns == {judge.SOME_RUNS} else RUNS
+        calls = self.findings['warmups'] + self.findings['runs']
+        run = self.findings.get('seconds', 0.0) / calls
+        affordable = self.seconds / (run * SLOWDOWN) if run else wanted
+        return max(1, min(wanted, int(affordable)))
+
+    def record(self, watch):
+        """Record a batch; return (Batch, Recording)."""
+        if self.symbols is None:
+            self.use(symbols.mapped_modules())
+        transparent = self.symbols.ranges(symbols.TRANSPARENT)
+        batch = batches.run(self.function, self.runs(), self.cleanup, watch,
+                            transparent)
+        found = recording.decode(batch.data)
+        self.use(found.modules)
+        seconds = self.diagnosis.seconds
+        seconds['recording'] += batch.seconds
+        seconds['unrecorded'] += batch.unrecorded * batch.runs
+        self.diagnosis.recorded = batch.runs
+        return batch, found
+
+    def use(self, modules):
+        """Look up names in these modules. What was looked up is kept."""
+        if modules != self.modules:
+            self.modules = modules
+            self.symbols = symbols.Symbols(modules)
+
+    def finish(self):
+        """The search is over."""
+        seconds = self.diagnosis.seconds
+        seconds['analysis'] = self.elapsed() - seconds['recording']
+        for key, value in seconds.items():
+            seconds[key] = round(value, 3)
+
+
+class Blocks(Task):
+    """The search for who allocated memory that stays."""
+
+    def run(self):
+        batch, found = self.record(batches.Watch(blocks=True))
+        if found.lost.records:
+            # What was freed is not known, so neither is what stayed.
+            self.diagnosis.notes.append(
+                'more memory was allocated than could be recorded: who '
+                'allocated what stayed is not known')
+        else:
+            _, analysis = analyse(found, [], self.symbols, batch.runs)
+            self.diagnosis.suspects = list(analysis.suspects)
+            self.diagnosis.notes += analysis.notes
+
+    def run_without_recorder(self):
+        """There is nothing to be said without a stack."""
+
+
+class References(Task):
+    """The search for who lost references, or gave back too many."""
+
+    def run(self):
+        watch = watching.first(self.findings, self.instances())
+        best, calls = None, 0
+        for _ in range(1 + MAX_MORE):
+            calls += self.runs() + 1
+            if not watching.survive(watching.guilty(self.findings), calls):
+                self.diagnosis.notes.append(DYING)
+                break
+            trial = Trial(self, watch)
+            if best is None or trial.analysis.suspects:
+                best = trial
+            watch = trial.next_watch()
+            if watch is None or self.elapsed() > self.seconds:
+                break
+        if best is not None:
+            best.tell(self.diagnosis)
+        else:
+            self.run_without_recorder()
+
+    def run_without_recorder(self):
+        """Say what owners tell of the objects that the hunt found."""
+        self.symbols = symbols.Symbols()
+        leaked = [
+            suspects.Leaked(record['address'], finding['type'],
+                            record['counts'][0], record['counts'][-1],
+                            record.get('birth', 0))
+            for finding in watching.guilty(self.findings)
+            for record in finding['objects'] if 'repr' in record]
+        nothing = recording.Recording()
+        ownership, analysis = analyse(nothing, leaked, self.symbols,
+                                      self.findings['runs'])
+        tell(self.diagnosis, analysis, leaked, ownership, {}, nothing,
+             self.symbols)
+
+    def instances(self):
+        """Return {address of a class: how many of its instances leaked}."""
+        found = Counter()
+        for finding in watching.guilty(self.findings):
+            classes = set()
+            for record in finding['objects']:
+                if record['born'] and 'repr' in record:
+                    classes.add(class_of(record['address']))
+            for address in classes - {None}:
+                found[address] += sum(finding['born'])
+        return found
+
+
+def class_of(address):
+    """Return the address of the class of the object at an address, or None."""
+    try:
+        return id(type(sys._refmap_object(address)))
+    except LookupError:
+        return None
+
+
+class Trial:
+    """One batch that was recorded, and what it says."""
+
+    def __init__(self, task, watch):
+        self.task = task
+        self.watch = watch
+        self.batch, self.recording = task.record(watch)
+        self.born = births.last_births(self.recording)
+        self.leaked = watching.leaked(self.batch, watch, self.born)
+        self.ownership, self.analysis = analyse(
+            self.recording, self.leaked, task.symbols, self.batch.runs)
+
+    def next_watch(self):
+        """Return what to watch in another batch, or None."""
+        serial_of = getattr(sys, '_refmap_birth', None)
+        if (self.recording.lost.records and serial_of is not None
+                and not self.watch.births):
+            # A type with very many births: only those that leaked, if births
+            # are the same from run to run.
+            types = set(self.watch.types)
+            numbers = watching.numbers(self.batch, [
+                serial_of(address) for address, name, before, _
+                in self.batch.changed if not before and name in types])
+            if numbers:
+                return self.watch._replace(types=(), births=numbers)
+        return watching.wider(self.watch, self.analysis)
+
+    def tell(self, diagnosis):
+        """Store what this trial says in a Diagnosis."""
+        if not self.batch.returns:
+            diagnosis.notes.append('what functions return could not be watched')
+        if self.watch.births and not self.born:
+            diagnosis.notes.append(
+                'objects are not born in the same order in each run; with '
+                'PYTHONHASHSEED=0 they may be')
+        tell(diagnosis, self.analysis, self.leaked, self.ownership, self.born,
+             self.recording, self.task.symbols)
+
+
+# --- what it comes to --------------------------------------------------------
+
+def analyse(found, leaked, symbols_, runs):
+    """Return ({address: Ownership}, Analysis) of the leaked objects."""
+    asked = leaked[:MAX_RECONCILED]
+    gained = {item.address: item.after - item.before
+              for item in asked if item.before}
+    ownership = owners.reconcile([item.address for item in asked], symbols_,
+                                 gained)
+    symbols_.resolve(found.pcs())
+    return ownership, suspects.analyse(found, leaked, ownership, symbols_,
+                                       contracts.load(), runs)
+
+
+def tell(diagnosis, analysis, leaked, ownership, born, found, symbols_):
+    """Store an Analysis in a Diagnosis.
+
+    leaked, ownership -- what was analysed
+    born -- {address: Birth record}
+    found, symbols_ -- the Recording, and names for it
+    """
+    roots = {item.address for item in analysis.roots}
+    diagnosis.suspects = list(analysis.suspects)
+    diagnosis.notes += analysis.notes
+    diagnosis.roots = [
+        root_of(item, ownership.get(item.address), born.get(item.address),
+                found, symbols_) for item in analysis.roots[:MAX_ROOTS]]
+    diagnosis.consequences = dict(Counter(
+        item.type for item in leaked if item.address not in roots))
+    diagnosis.births = births.summary(
+        births.places(leaked, born, found, symbols_))
+    births.tell(watching.guilty(diagnosis.findings), diagnosis.births)
+
+
+def root_of(item, ownership, birth, found, symbols_):
+    """Return the Root for a Leaked object.
+
+    ownership -- its Ownership or None; birth: the record of its birth or None
+    """
+    kind, chain = None, ()
+    if ownership is not None:
+        kind, chain = owners.kind_of(ownership), tuple(ownership.chain)
+    place = births.Place((), None)
+    if birth is not None and not item.before:
+        place = births.place_of(birth, found, symbols_)
+    return Root(item.address, item.type, item.before, item.after, kind,
+                item.birth, place, chain)

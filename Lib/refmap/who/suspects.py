@@ -1,0 +1,345 @@
+"""Which function lost the reference: ranks suspects from what was recorded.
+
+The kind of each leak comes from who holds the leaked objects at the end
+(owners); the function from the flow of tokens (tokens). Works on literal
+records, in any interpreter.
+
+Each leaked reference accuses a few functions, the most probable first, each
+with a weight: how direct the evidence is (DIRECTNESS), halved for the second
+function that the same evidence fits, a third for the third, and so on. The
+score of a suspect is the mean of these weights over all leaked references: 1.0
+would say that every one of them was left in this function, and was seen to be.
+A low score is a hint where to look, and no more.
+"""
+
+from collections import namedtuple
+
+from . import evidence, tokens
+from .accusing import DIRECTNESS, Judge, holders, is_allocator
+from .recording import Alloc, Free
+from .tokens import Call
+
+# Kinds of leaks, as of owners.KINDS.
+LOST = 'lost in C'
+HIDDEN = 'hidden from the collector'
+UNTRACKED = 'untracked'
+HELD = 'held by a visible owner'
+OVER = 'over-decref'
+RAW = 'raw memory'
+
+MAX_SUSPECTS = 5
+
+# One object that leaked in the recorded runs. before: 0 if it was born in them;
+# birth: its serial number, 0 if it is not known.
+Leaked = namedtuple('Leaked', 'address type before after birth')
+
+
+class Suspect:
+    """A function that may be guilty.
+
+    function, file, line -- where; the line is that of its last known call
+                            with the reference
+    kind -- of the leak, one of owners.KINDS
+    rule -- stable name of the rule that found it
+    type -- name of the type of the leaked objects
+    references -- leaked a run, as far as they accuse this function first
+    score -- 0 to 1, see the module
+    evidence -- a list of evidence.Step
+    """
+
+    def __init__(self, call, kind, rule, type, references, score, evidence):
+        self.function = call.function
+        self.file = call.file
+        self.line = call.line
+        self.kind = kind
+        self.rule = rule
+        self.type = type
+        self.references = references
+        self.score = score
+        self.evidence = evidence
+
+    def __repr__(self):
+        return f'<Suspect {self.function}: {self.rule}, {self.score:.2f}>'
+
+
+# suspects: at most MAX_SUSPECTS, the first is the most probable. roots: the
+# Leaked that explain the others. wanted: names of types that should be watched
+# in another run. notes: sentences, what could not be told and why.
+Analysis = namedtuple('Analysis', 'suspects roots wanted notes')
+
+
+# --- what kind of leak it is --------------------------------------------------
+
+class Case:
+    """One analysis: what leaked, who holds it, and whom that accuses."""
+
+    def __init__(self, recording, leaked, ownership, symbols, contracts, runs):
+        self.recording = recording
+        self.leaked = leaked
+        self.ownership = ownership
+        self.symbols = symbols
+        self.runs = max(1, runs)
+        self.flow = tokens.Flow(recording, symbols)
+        self.judge = Judge(self.flow, symbols, contracts)
+        self.born = {item.address for item in leaked if not item.before}
+        self.wanted = set()
+        self.notes = []
+
+    def holders(self, item):
+        """Return the Holders of a leaked object."""
+        own = self.ownership.get(item.address)
+        return list(own.visited) + list(own.hidden) if own else []
+
+    def lost(self, item):
+        """Return how many references to an object nobody has."""
+        own = self.ownership.get(item.address)
+        gained = item.after - item.before
+        if own is None:
+            return max(0, gained)
+        # Of an older object only what it got counts, and what it got from other
+        # leaked objects is theirs.
+        theirs = sum(holder.count for holder in self.holders(item)
+                     if holder.address in self.born)
+        return max(0, min(own.unowned, gained - theirs))
+
+    def life(self, item):
+        return self.flow.life(item.address, item.birth)
+
+    def kind(self, item):
+        """Return the kind of an object's leak; None if another one explains
+        it."""
+        if item.after < item.before:
+            return OVER
+        own = self.ownership.get(item.address)
+        if own is None:
+            return LOST
+        return own.kind if own.root else None
+
+    def roots(self):
+        """Return [(kind, leaked objects that explain others)], the kinds that
+        leave least doubt first."""
+        found = {kind: [] for kind in (LOST, OVER, HIDDEN, UNTRACKED, HELD)}
+        for item in self.leaked:
+            kind = self.kind(item)
+            if kind in found:
+                found[kind].append(item)
+        return [(kind, items) for kind, items in found.items() if items]
+
+    # Each of these returns, per leaked reference, a list of Accusation.
+
+    def accuse(self, kind, item):
+        return {LOST: self.accuse_lost, OVER: self.accuse_thief,
+                HIDDEN: self.accuse_hiding, UNTRACKED: self.accuse_maker,
+                HELD: self.accuse_holder}[kind](item)
+
+    def left(self, item):
+        """Return the tokens left of an object that no living owner has."""
+        life = self.life(item)
+        owners = {holder.address for holder in self.holders(item)}
+        return [token for token in (life.left() if life else ())
+                if not any(place.base in owners
+                           for place in token.places.values())]
+
+    def accuse_lost(self, item):
+        left = self.left(item)
+        left.sort(key=lambda token: FATES.index(self.judge.fate(token)))
+        return [self.judge.accuse(token) for token in left[:self.lost(item)]]
+
+    def accuse_thief(self, item):
+        life = self.life(item)
+        found = []
+        for release in life.unmatched if life else ():
+            calls = release.calls
+            how = None
+            if release.event.deaths:
+                # The object that gave it up should not have had it: whoever
+                # made that object put a reference in it that it did not own.
+                container = release.event.deaths[0]
+                maker = self.maker(container)
+                if maker is None:
+                    self.wanted.add(self.recording.type_name(container.type))
+                    continue
+                calls = maker
+            found.append(self.judge.weighed(calls, 'over-decref', 1, None,
+                                            release))
+        return found
+
+    def maker(self, container):
+        """Return the calls that made an object, without those that make
+        objects for anybody; None if it was not watched."""
+        for life in self.flow.lives:
+            if (life.address == container.address and life.born is not None
+                    and life.birth == container.birth):
+                return self.makers(self.recording.events[life.born].frames)
+        return None
+
+    def makers(self, frames):
+        calls = self.flow.calls.of(frames)
+        inner = [i for i, call in enumerate(calls)
+                 if call.function == tokens.EVAL][:1]
+        end = inner[0] if inner else len(calls)
+        start = max([i + 1 for i, call in enumerate(calls[:end])
+                     if is_allocator(call)
+                     or self.judge.contracts.returns_new(call.function)],
+                    default=0)
+        return calls[start:]
+
+    def accuse_hiding(self, item):
+        found = []
+        for holder in self.ownership[item.address].hidden:
+            if holder.gc and holder.traverse is not None:
+                site = holder.traverse
+                call = Call(site.function, site.file, site.line, 0)
+                found += [self.judge.weighed([call], 'missing-visit', 1, None,
+                                             holder)]
+            else:
+                found += self.accuse_storing(item, holder)
+        return found
+
+    def accuse_storing(self, item, holder):
+        """Who stored a reference in an object that the collector ignores?"""
+        life = self.life(item)
+        return [self.judge.weighed(holders(token, self.flow.calls), 'no-gc', 1,
+                                   token, holder)
+                for token in (life.left() if life else ())
+                if any(place.base == holder.address
+                       for place in token.places.values())]
+
+    def accuse_maker(self, item):
+        life = self.life(item)
+        if life is None or life.born is None:
+            return []
+        frames = self.recording.events[life.born].frames
+        return [self.judge.weighed(self.makers(frames), 'untracked', 1,
+                                   life.tokens[0])]
+
+    def accuse_holder(self, item):
+        life = self.life(item)
+        found = []
+        for token in life.left() if life else ():
+            if token.places:
+                found.append(self.judge.weighed(holders(token, self.flow.calls),
+                                                'held', 1, token))
+        return found
+
+    # Together
+
+    def suspects(self):
+        found = []
+        roots = []
+        for kind, items in self.roots():
+            roots += items
+            if found and kind == HELD:
+                continue        # a cache that filled while something leaked
+            ballot = Ballot(kind, self)
+            for item in items:
+                ballot.add(item, self.accuse(kind, item))
+            found += ballot.suspects()
+            if not ballot.accused:
+                self.notes.append(f'{kind}: nothing that was recorded tells '
+                                  f'who, of {ballot.types()}')
+        return found[:MAX_SUSPECTS], roots
+
+
+# How a token was lost, the most direct evidence first.
+FATES = ('missing-decref', 'overwritten-field', 'container-not-released',
+         'stored', 'held')
+
+
+class Ballot:
+    """Adds up whom the leaked references of one kind accuse."""
+
+    def __init__(self, kind, case):
+        self.kind = kind
+        self.case = case
+        self.references = 0
+        self.items = []
+        self.accused = {}           # (function, file) -> [(item, Accusation)]
+        self.firsts = {}            # (function, file) -> times it came first
+
+    def add(self, item, lists):
+        self.items.append(item)
+        self.references += max(len(lists), 1)
+        for accusations in lists:
+            for position, accusation in enumerate(accusations):
+                key = accusation.call.function, accusation.call.file
+                self.accused.setdefault(key, []).append((item, accusation))
+                if position == 0:
+                    self.firsts[key] = self.firsts.get(key, 0) + 1
+
+    def types(self):
+        return ', '.join(sorted({item.type for item in self.items}))
+
+    def score(self, key):
+        return (sum(accusation.weight for _, accusation in self.accused[key])
+                / self.references)
+
+    def suspects(self):
+        ranked = sorted(self.accused, key=self.score, reverse=True)
+        return [self.suspect(key) for key in ranked[:MAX_SUSPECTS]]
+
+    def suspect(self, key):
+        item, best = max(self.accused[key], key=lambda pair: pair[1].weight)
+        steps = evidence.steps(self.case, self.kind, item, best)
+        return Suspect(best.call, self.kind, best.rule, item.type,
+                       self.firsts.get(key, 0) / self.case.runs,
+                       round(self.score(key), 3), steps)
+
+
+# --- raw memory ---------------------------------------------------------------
+
+def raw_memory(recording, symbols, runs):
+    """Return the suspects of blocks that were allocated and not given back."""
+    blocks = {}
+    for event in recording.events:
+        if isinstance(event, Alloc):
+            blocks[event.address] = event
+        elif isinstance(event, Free):
+            blocks.pop(event.address, None)
+    calls = tokens.Calls(symbols)
+    by_function = {}
+    for event in blocks.values():
+        stack = [call for call in calls.of(event.frames)
+                 if not is_allocator(call)]
+        if stack:
+            key = stack[0].function, stack[0].file
+            by_function.setdefault(key, []).append((stack, event))
+    found = []
+    for group in by_function.values():
+        if len(group) < runs:
+            continue            # not in every run: something grew once
+        stack, event = group[0]
+        share = len(group) / len(blocks)
+        found.append(Suspect(
+            stack[0], RAW, 'raw-memory', '', len(group) / runs,
+            round(DIRECTNESS['raw-memory'] * share, 3),
+            evidence.block_steps(stack, event, len(group))))
+    return sorted(found, key=lambda suspect: suspect.score, reverse=True)
+
+
+# --- all of it ----------------------------------------------------------------
+
+def analyse(recording, leaked, ownership, symbols, contracts, runs):
+    """Tell who leaked.
+
+    recording -- a recording.Recording of some runs
+    leaked -- the Leaked objects of these runs
+    ownership -- {address: owners.Ownership} of them, at the end
+    symbols -- a symbols.Symbols, or what has its methods
+    contracts -- a contracts.Contracts
+    runs -- how many runs were recorded
+    Return an Analysis. Where the evidence does not suffice there are no
+    suspects, and a note says what is missing.
+    """
+    if not leaked:
+        symbols.resolve(recording.pcs())
+        suspects = raw_memory(recording, symbols, runs)[:MAX_SUSPECTS]
+        notes = [] if suspects else ['no object leaked while it was recorded']
+        return Analysis(suspects, [], [], notes)
+    case = Case(recording, leaked, ownership, symbols, contracts, runs)
+    suspects, roots = case.suspects()
+    notes = case.notes
+    if recording.lost.records or recording.lost.tokens:
+        notes.append(f'{recording.lost.records} records did not fit and '
+                     f'{recording.lost.tokens} references were not followed')
+    return Analysis(suspects, roots, sorted(case.wanted), notes)

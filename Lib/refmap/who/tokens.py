@@ -1,0 +1,418 @@
+"""The way of each reference: the flow of tokens through a recording.
+
+Each +1 of a watched object makes a token. It belongs to the activation that
+took the reference, goes to a caller when the function returns the object or
+leaves it in a word of the caller's stack, and to a place in memory when it was
+stored. Each -1 consumes one token. Which one is not recorded: it follows from
+where the tokens are, and from who gives the reference back. A token that
+nothing consumed is a reference that nobody gave back.
+
+Everything here works on literal records; it says what happened to references,
+and accuses nobody.
+"""
+
+from collections import namedtuple
+
+from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, RETURNED, STACK,
+                        Change, Death, Gone, Move, Return, Stored)
+from .symbols import is_transparent
+
+# A function that was running. Inlined functions have the slot of the function
+# that they are part of.
+Call = namedtuple('Call', 'function file line slot')
+# What happened to a token, and by which event. `slot`: the activation that has
+# it since, or that lost it.
+Step = namedtuple('Step', 'what event slot')
+
+# A release has more than this many tokens to choose from only in objects that
+# everybody uses (types, say). They are not weighed against each other then.
+MAX_WEIGHED = 64
+
+# What a Step says of a function that ended with a token.
+WAYS_TO_END = {RETURNED: 'kept', ABANDONED: 'abandoned'}
+
+EVAL = '_PyEval_EvalFrameDefault'
+
+
+class Calls:
+    """The stacks of a recording as functions."""
+
+    def __init__(self, symbols):
+        self._symbols = symbols
+        self._known = {}
+
+    def of(self, frames):
+        """Return the functions of a stack, innermost first, as tuple of Call.
+
+        Those that only pass references on for their callers are left out:
+        Py_INCREF() holds nothing.
+        """
+        known = self._known.get(frames)
+        if known is None:
+            known = self._known[frames] = tuple(
+                call for call in self.whole(frames)
+                if not is_transparent(call.function))
+        return known
+
+    def whole(self, frames):
+        """Return all functions of a stack, innermost first, as list of Call."""
+        return list(self._expand(frames))
+
+    def _expand(self, frames):
+        outer = 0
+        for pc, slot in frames:
+            if slot <= outer:       # stacks grow down: no stack any more
+                break
+            outer = slot
+            for site in self._symbols.at(pc):
+                yield Call(site.function, site.file, site.line, slot)
+
+
+class Token:
+    """One reference to a watched object.
+
+    taken -- the event that took it; calls: the stack there
+    holder -- slot of the activation that has it, or None
+    places -- {location: Place}: the words in memory that hold it
+    gone -- events Gone of places that held it, and which no release followed
+    steps -- what happened to it, a list of Step
+    ended -- the event Return in which its last holder ended, or None
+    released -- the Release that consumed it, or None
+    """
+
+    __slots__ = ('number', 'life', 'index', 'taken', 'calls', 'holder', 'places',
+                 'gone', 'vanished', 'steps', 'ended', 'released')
+
+    def __init__(self, number, life, index, taken, calls):
+        self.number = number
+        self.life = life
+        self.index = index          # of `taken` among the events
+        self.taken = taken
+        self.calls = calls
+        self.holder = calls[0].slot if calls else None
+        self.places = {}
+        self.gone = []
+        self.vanished = None        # the Gone since the object's last change
+        self.steps = []
+        self.ended = None
+        self.released = None
+
+    def add(self, what, event, slot=None):
+        self.steps.append(Step(what, event, slot))
+
+    def last_slot(self):
+        """Return the slot of the activation that has it, or had it last."""
+        if self.holder is not None:
+            return self.holder
+        if self.ended is not None:
+            return self.ended.slot
+        return self.calls[0].slot if self.calls else None
+
+    def at(self, slot):
+        """Return the calls in an activation when the reference was taken."""
+        return [call for call in self.calls if call.slot == slot]
+
+    def is_held_by(self, slot, calls):
+        """Is the holder the activation at a slot of another stack?
+
+        Another function at the same slot is another activation.
+        """
+        if self.holder is None or self.holder != slot:
+            return False
+        then, now = self.at(slot), [c for c in calls if c.slot == slot]
+        return not then or not now or then[-1].function == now[-1].function
+
+
+class Release:
+    """One reference that was given back.
+
+    event -- the Change; index: of it among the events
+    calls -- the stack
+    giver -- slot of the activation that gave it back
+    token -- the Token it consumed, or None; strength: how sure that is
+    candidates -- [(strength, Token)]: what it may have consumed
+    """
+
+    __slots__ = ('index', 'event', 'calls', 'giver', 'slots', 'containers',
+                 'token', 'strength', 'candidates')
+
+    def __init__(self, index, event, calls):
+        self.index = index
+        self.event = event
+        self.calls = calls
+        self.giver = giving_slot(calls)
+        self.slots = [frame.slot for frame in event.frames]
+        self.containers = [death.address for death in event.deaths]
+        self.token = None
+        self.strength = None
+        self.candidates = []
+
+
+def giving_slot(calls):
+    """Return the slot of the activation that gives a reference back."""
+    if not calls:
+        return None
+    if calls[0].function.startswith('_PyFrame_Clear'):
+        # What a Python frame held was taken by the evaluation loop.
+        for call in calls:
+            if call.function == EVAL:
+                return call.slot
+    return calls[0].slot
+
+
+class Life:
+    """A watched object from its birth, or from the start of the recording.
+
+    address -- the last one, if it was moved
+    born -- the index of its birth among the events, None if it is older
+    died -- the index of its death, None if it lives
+    tokens, releases -- in their order
+    unmatched -- releases of references that no token is known of
+    """
+
+    def __init__(self, address, birth, type, born):
+        self.address = address
+        self.birth = birth
+        self.type = type
+        self.born = born
+        self.died = None
+        self.tokens = []
+        self.releases = []
+        self.unmatched = []
+        self.by_location = {}
+        self.open = []              # tokens that nothing consumed for sure
+
+    def left(self):
+        """Return the tokens that nothing consumed."""
+        return [token for token in self.tokens if token.released is None]
+
+
+# --- which token a release consumed -------------------------------------------
+
+# How sure it is, the surest first. What follows in the tuple of strength()
+# chooses among equals: the younger token, as most code gives back in the
+# reverse order.
+CLEARED = 7         # its field was set to something else right before
+SAME = 6            # taken, or received, by the activation that gives it back
+CONTAINER = 6       # it was in the object that is dying
+TAKEN_OUT = 5       # its field changed since the last change of the count
+BURIED = 4.5        # its container has died
+KEPT = 4            # as SAME, though it is in memory as well
+LOOSE = 3           # something dies, and it is in memory that is no object's
+STORED = 2          # nobody on the stack has it
+CALLER = 1          # a caller has it: whose it may be to give back
+ELSEWHERE = 0       # a caller has it, and it is in memory, and another dies
+
+SURE = SAME
+
+
+def strength(token, release):
+    """Return how well a release fits a token; tuples compare."""
+    order = token.index
+    if token.vanished is not None:
+        if token.vanished.flags & BASE_DIED:
+            return (BURIED, 0, 0, order)
+        same_hook = token.vanished.object == release.event.address
+        return (CLEARED if same_hook else TAKEN_OUT, 0, 0, order)
+    holds = token.is_held_by(release.giver, release.calls)
+    if holds and not token.places:
+        return (SAME, 0, 0, order)
+    bases = [place.base for place in token.places.values()]
+    for depth, container in enumerate(release.containers):
+        if container in bases:
+            return (CONTAINER, -depth, 0, order)
+    if holds:
+        return (KEPT, 0, 0, order)
+    if release.containers and not all(place.base_type
+                                      for place in token.places.values()):
+        # The items of a list, say, lie in a block of their own.
+        return (LOOSE, 1, 0, order)
+    if token.holder is None or token.holder not in release.slots:
+        return (STORED, bool(bases), same_file(token, release), order)
+    if release.containers and bases:
+        return (ELSEWHERE, 0, 0, order)
+    if release.containers and is_loop(token):
+        # The evaluation loop moves references into what it builds without any
+        # event; whatever that is gives them back when it dies.
+        return (LOOSE, 0, 0, order)
+    return (CALLER, -release.slots.index(token.holder), 0, order)
+
+
+def same_file(token, release):
+    """Is the token's last holder defined where the release is?"""
+    held = token.at(token.last_slot()) or token.calls[:1]
+    return bool(held and release.calls
+                and held[0].file == release.calls[0].file)
+
+
+def is_loop(token):
+    """Does the evaluation loop have the token?"""
+    return any(call.function == EVAL for call in token.at(token.holder))
+
+
+def settle(life):
+    """Let the releases that were not sure consume tokens, in place.
+
+    Not in the order of time, but the surest first: a release that fits nothing
+    well must not take the token of which a later one is sure.
+    """
+    waiting = [release for release in life.releases if release.token is None]
+    while waiting:
+        best = None
+        for release in waiting:
+            found = next((pair for pair in release.candidates
+                          if pair[1].released is None), None)
+            if found is not None and (best is None or found[0] > best[0]):
+                best = (found[0], release, found[1])
+        if best is None:
+            break
+        consume(best[2], best[1], best[0])
+        waiting.remove(best[1])
+    life.unmatched = waiting
+
+
+def consume(token, release, strength):
+    release.token = token
+    release.strength = strength
+    token.released = release
+
+
+# --- the flow -----------------------------------------------------------------
+
+class Flow:
+    """The lives of all watched objects of a recording.
+
+    lives -- a list of Life, in the order of their births
+    calls -- the recording's stacks as functions, a Calls
+    """
+
+    def __init__(self, recording, symbols):
+        self.recording = recording
+        self.calls = Calls(symbols)
+        self.lives = []
+        self._living = {}           # address -> Life
+        self._tokens = {}           # number -> Token
+        handlers = {Change: self._change, Death: self._death, Move: self._move,
+                    Return: self._return, Stored: self._stored, Gone: self._gone}
+        symbols.resolve(recording.pcs())
+        for index, event in enumerate(recording.events):
+            handler = handlers.get(type(event))
+            if handler is not None:
+                handler(index, event)
+        for life in self.lives:
+            settle(life)
+
+    def life(self, address, birth=0):
+        """Return the Life of the object that is at an address at the end."""
+        for life in reversed(self.lives):
+            if life.address == address and (not birth or life.birth == birth):
+                return life
+        return None
+
+    def _find(self, event, index):
+        """Return the Life that a Change is about."""
+        life = self._living.get(event.address)
+        if event.kind == 'birth' or life is None or life.birth != event.birth:
+            born = index if event.kind == 'birth' else None
+            life = Life(event.address, event.birth, event.type, born)
+            self.lives.append(life)
+            self._living[event.address] = life
+        return life
+
+    def _change(self, index, event):
+        life = self._find(event, index)
+        calls = self.calls.of(event.frames)
+        for k in range(event.n):
+            # A token that was not followed has no number.
+            number = event.token + k if event.token else -len(self._tokens) - 1
+            token = Token(number, life, index, event, calls)
+            self._tokens[number] = token
+            life.tokens.append(token)
+            life.open.append(token)
+        for _ in range(-event.n):
+            self._release(life, Release(index, event, calls))
+        for token in life.open:
+            token.vanished = None
+
+    def _release(self, life, release):
+        life.releases.append(release)
+        pairs = sorted(((strength(token, release), token) for token in life.open),
+                       key=lambda pair: pair[0], reverse=True)
+        if pairs and (pairs[0][0][0] >= SURE or len(pairs) > MAX_WEIGHED):
+            consume(pairs[0][1], release, pairs[0][0])
+            life.open.remove(pairs[0][1])
+        else:
+            release.candidates = pairs
+
+    def _death(self, index, event):
+        life = self._living.get(event.address)
+        if life is not None:
+            life.died = index
+
+    def _move(self, index, event):
+        life = self._living.pop(event.source, None)
+        if life is not None:
+            life.address = event.to
+            self._living[event.to] = life
+
+    def _return(self, index, event):
+        places = {}
+        for place in event.places:
+            places.setdefault(place.token, []).append(place)
+        value = self._value(event)
+        for number, outcome, to in event.outcomes:
+            token = self._tokens.get(number)
+            if token is None or token.released is not None or outcome == DIED:
+                continue
+            if outcome in (RETURNED, STACK) and (outcome == STACK
+                                                 or token is value):
+                token.holder = to or None
+                token.add('returned' if token is value else 'stack', event, to)
+            elif outcome == MEMORY and number in places:
+                self._end(token, 'memory', event)
+                for place in places[number]:
+                    self._place(token, place, event)
+            else:
+                self._end(token, WAYS_TO_END.get(outcome, 'nowhere'), event)
+
+    def _value(self, event):
+        """Return the token that a function's value is.
+
+        A value is one reference, though the function had several to the object:
+        it kept the others. What it stored it did not give away.
+        """
+        returned = [self._tokens[number] for number, outcome, _ in event.outcomes
+                    if outcome == RETURNED and number in self._tokens
+                    and self._tokens[number].released is None]
+        return min(returned, key=lambda token: (bool(token.places), token.index),
+                   default=None)
+
+    def _end(self, token, what, event):
+        token.holder = None
+        token.ended = event
+        token.add(what, event, event.slot)
+
+    def _place(self, token, place, event):
+        # A place is found for one of the object's tokens, and may have been
+        # known for another.
+        old = token.life.by_location.get(place.location)
+        if old is not None and old is not token:
+            old.places.pop(place.location, None)
+        token.life.by_location[place.location] = token
+        token.places[place.location] = place
+
+    def _stored(self, index, event):
+        token = self._tokens.get(event.token)
+        if token is not None:
+            self._place(token, event, event)
+            token.add('stored', event)
+
+    def _gone(self, index, event):
+        life = self._living.get(event.address)
+        token = life and (life.by_location.pop(event.location, None)
+                          or self._tokens.get(event.token))
+        if token:
+            token.places.pop(event.location, None)
+            token.vanished = event
+            token.gone.append(event)
+            token.add('gone', event)

@@ -1,0 +1,454 @@
+"""The flow of tokens and the suspects, on literal recordings. Runs in any
+interpreter.
+"""
+
+import unittest
+from collections import namedtuple
+
+from refmap.who import suspects, tokens
+from refmap.who.recording import (ABANDONED, BASE_DIED, MEMORY, NOWHERE,
+                                  RETURNED, STACK)
+from refmap.who.suspects import Leaked, analyse
+from test.test_refmap.who_records import NO_CONTRACTS, Tape
+
+A, B, C = 0x10000, 0x20000, 0x30000
+
+EVAL = '_PyEval_EvalFrameDefault'
+
+# As in owners.py.
+Holder = namedtuple('Holder', 'address type type_address count offsets fields '
+                              'traverse gc')
+Ownership = namedtuple('Ownership', 'address type count visited hidden unowned '
+                                    'tracked gc chain kind root')
+
+
+def own(address, count=1, visited=(), hidden=(), unowned=0, kind=None, root=True,
+        chain=()):
+    if unowned:
+        kind = suspects.LOST
+    return Ownership(address, 'T', count, list(visited), list(hidden), unowned,
+                     True, True, list(chain), kind, root)
+
+
+def holder(address, name='C', count=1, traverse=None, gc=True):
+    return Holder(address, name, 0, count, ((16,),), ('item',), traverse, gc)
+
+
+class TokenTestCase(unittest.TestCase):
+    def setUp(self):
+        self.tape = Tape()
+
+    def lives(self):
+        return tokens.Flow(self.tape.recording(), self.tape.symbols).lives
+
+    def life(self):
+        life, = self.lives()
+        return life
+
+    def left(self):
+        """Return the numbers of the tokens that are left."""
+        return [token.number for token in self.life().left()]
+
+    def analyse(self, *ownership, leaked=None, runs=1):
+        if leaked is None:
+            leaked = [Leaked(o.address, 'T', 0, o.count, 0) for o in ownership]
+        return analyse(self.tape.recording(), leaked,
+                       {o.address: o for o in ownership}, self.tape.symbols,
+                       NO_CONTRACTS, runs)
+
+    def first(self, *ownership, **more):
+        """Return (function, rule) of the first suspect."""
+        found = self.analyse(*ownership, **more).suspects
+        self.assertTrue(found, 'nobody is suspected')
+        return found[0].function, found[0].rule
+
+    def names(self, *ownership, **more):
+        return [s.function for s in self.analyse(*ownership, **more).suspects]
+
+
+class FlowTests(TokenTestCase):
+    """Which token does a release consume?"""
+
+    def test_same_activation(self):
+        self.tape.birth(A, 'g:1 f:2', 1)
+        self.tape.ret(1, 'g:1 f:2', [(1, RETURNED, 2)])
+        self.tape.change(A, 1, 'f:2', 2)
+        self.tape.change(A, 1, 'h:1 f:2', 3)
+        self.tape.change(A, -1, 'h:1 f:2')
+        self.assertEqual(self.left(), [1, 2])
+
+    def test_another_function_at_the_slot(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.change(A, 1, 'g:3', 2)
+        self.tape.change(A, -1, 'h:2 g:3')
+        self.tape.change(A, -1, 'f:2 g:3')
+        self.assertEqual(self.left(), [])
+        self.assertEqual([r.token.number for r in self.life().releases], [2, 1])
+
+    def test_youngest_of_an_activation(self):
+        self.tape.birth(A, 'f:2', 1)
+        self.tape.change(A, 1, 'f:2', 2)
+        self.tape.change(A, -1, 'f:2')
+        self.assertEqual(self.left(), [1])
+
+    def test_transparent_functions(self):
+        self.tape.birth(A, '_Py_NewReference:1 f:2', 1)
+        self.tape.change(A, -1, 'Py_DECREF:1 f:2')
+        life = self.life()
+        self.assertEqual(life.left(), [])
+        self.assertEqual(life.releases[0].calls[0].function, 'f')
+
+    def test_inlined_functions(self):
+        self.tape.birth(A, 'inner,f:2', 1)
+        self.tape.change(A, -1, 'other,f:2')
+        self.assertEqual(self.left(), [])
+
+    def test_field_cleared(self):
+        self.tape.birth(A, 'f:2', 1)
+        self.tape.change(A, 1, 'f:2', 2)
+        self.tape.stored(2, A, B + 16, B)
+        self.tape.gone(2, A, B + 16, B, 'f:2', 'f:2', object=A)
+        self.tape.change(A, -1, 'f:2')
+        self.assertEqual(self.left(), [1])
+
+    def test_dying_container(self):
+        self.tape.birth(A, 'f:2', 1)
+        self.tape.change(A, 1, 'f:2', 2)
+        self.tape.stored(1, A, B + 16, B)
+        self.tape.stored(2, A, C + 16, C)
+        self.tape.change(A, -1, 'c_dealloc:1 g:2',
+                         deaths=[(B, 1, 1, 0x100)])
+        self.assertEqual(self.left(), [2])
+
+    def test_what_is_sure_comes_first(self):
+        # A callee gives back what may be its caller's, or what got lost; the
+        # caller gives back its own for sure, later.
+        self.tape.birth(A, 'f:2', 1)
+        self.tape.change(A, 1, 'g:1 f:2', 2)
+        self.tape.ret(1, 'g:1 f:2', [(2, NOWHERE, 0)])
+        self.tape.change(A, -1, 'h:1 f:2')
+        self.tape.change(A, -1, 'f:2')
+        self.assertEqual(self.left(), [])
+        self.assertEqual(self.life().unmatched, [])
+
+    def test_callers(self):
+        self.tape.birth(A, 'f:3 g:4', 1)
+        self.tape.change(A, 1, 'g:4', 2)
+        self.tape.change(A, -1, 'h:2 f:3 g:4')
+        self.assertEqual(self.left(), [2])
+
+    def test_evaluation_loop(self):
+        self.tape.birth(A, f'{EVAL}:2 f:3', 1)
+        self.tape.change(A, 1, 'f:3', 2)
+        self.tape.change(A, -1, f'_PyFrame_ClearLocals:1 {EVAL}:2 f:3')
+        self.assertEqual(self.left(), [2])
+
+    def test_one_reference_is_returned(self):
+        self.tape.birth(A, 'f:1 g:2', 1)
+        self.tape.change(A, 1, 'f:1 g:2', 2)
+        self.tape.ret(1, 'f:1 g:2', [(1, RETURNED, 2), (2, RETURNED, 2)])
+        self.tape.change(A, -1, 'g:2')
+        left, = self.life().left()
+        self.assertEqual((left.number, left.ended.slot), (2, 0x100))
+
+    def test_k_references(self):
+        self.tape.birth(A, 'f:1', 1)
+        self.tape.change(A, 3, 'f:1', 2)
+        self.tape.change(A, -2, 'f:1')
+        self.assertEqual(len(self.left()), 2)
+        self.assertIn(1, self.left())
+
+    def test_tokens_that_were_not_followed(self):
+        self.tape.birth(A, 'f:1', 0)
+        self.tape.change(A, 2, 'f:1', 0)
+        self.tape.change(A, -2, 'f:1')
+        self.assertEqual(len(self.life().left()), 1)
+
+    def test_nothing_to_release(self):
+        self.tape.birth(A, 'f:1', 1)
+        self.tape.change(A, -2, 'f:1')
+        self.assertEqual(len(self.life().unmatched), 1)
+
+    def test_moved(self):
+        self.tape.birth(A, 'f:1', 1)
+        self.tape.move(A, B)
+        self.tape.change(B, -1, 'f:1')
+        life = self.life()
+        self.assertEqual((life.address, life.left()), (B, []))
+
+    def test_address_used_again(self):
+        self.tape.birth(A, 'f:1', 1, birth=1)
+        self.tape.change(A, -1, 'f:1', birth=1)
+        self.tape.death(A, 'f:1', birth=1)
+        self.tape.birth(A, 'f:1', 2, birth=2)
+        first, second = self.lives()
+        self.assertIsNotNone(first.died)
+        self.assertEqual([t.number for t in second.left()], [2])
+
+    def test_older_than_the_recording(self):
+        self.tape.change(A, 1, 'f:1', 1, birth=9)
+        self.assertIsNone(self.life().born)
+        self.assertEqual(self.left(), [1])
+
+    def test_place_moves_to_another_token(self):
+        self.tape.birth(A, 'f:2', 1)
+        self.tape.change(A, 1, 'f:2', 2)
+        self.tape.stored(1, A, B + 16, B)
+        self.tape.stored(2, A, B + 16, B)
+        places = [list(t.places) for t in self.life().tokens]
+        self.assertEqual(places, [[], [B + 16]])
+
+    def test_many_tokens(self):
+        # Not all pairs of tokens and releases are weighed against each other.
+        for k in range(1, 200):
+            self.tape.change(A, 1, f'f:{k} g:900', k)
+        for k in range(1, 200):
+            self.tape.change(A, -1, 'h:800 g:900')
+        self.assertEqual(self.left(), [])
+
+
+class DecrefTests(TokenTestCase):
+    """A reference that is lost in C."""
+
+    def test_function_that_ended_with_it(self):
+        self.tape.birth(A, 'make:1 f:2 g:3', 1)
+        self.tape.ret(1, 'make:1 f:2 g:3', [(1, RETURNED, 2)])
+        self.tape.ret(2, 'h:1 f:2 g:3', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1))[:4],
+                         ['f', 'h', 'g', 'make'])
+
+    def test_left_by_a_jump(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, ABANDONED, 0)])
+        self.assertEqual(self.first(own(A, unowned=1)), ('f', 'missing-decref'))
+
+    def test_out_parameter(self):
+        self.tape.birth(A, 'convert:1 f:2 g:3', 1)
+        self.tape.ret(1, 'convert:1 f:2 g:3', [(1, STACK, 2)])
+        self.tape.ret(2, 'f:2 g:3', [(1, NOWHERE, 0)])
+        self.assertEqual(self.first(own(A, unowned=1)), ('f', 'missing-decref'))
+
+    def test_wrapper_of_argument_clinic(self):
+        self.tape.place('f', 'Modules/clinic/a.c.h', 5)
+        self.tape.birth(A, 'convert:2 f:3 g:4', 1)
+        self.tape.ret(2, 'convert:2 f:3 g:4', [(1, STACK, 3)])
+        self.tape.ret(3, 'h:1 f_impl:2 f:3 g:4', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1))[:2], ['f_impl', 'f'])
+
+    def test_returned_twice(self):
+        # The evaluation loop gives back one reference for a value.
+        self.tape.birth(A, f'f:1 PyObject_Vectorcall:2 {EVAL}:3', 1)
+        self.tape.change(A, 1, f'f:1 PyObject_Vectorcall:2 {EVAL}:3', 2)
+        self.tape.ret(1, f'f:1 {EVAL}:3', [(1, RETURNED, 3), (2, RETURNED, 3)])
+        self.tape.change(A, -1, f'{EVAL}:3')
+        self.assertEqual(self.first(own(A, unowned=1)), ('f', 'missing-decref'))
+
+    def test_the_loop_has_it(self):
+        self.tape.birth(A, f'f:1 PyObject_Vectorcall:2 {EVAL}:3 run_mod:4', 1)
+        self.tape.ret(1, f'f:1 {EVAL}:3', [(1, RETURNED, 3)])
+        self.assertEqual(self.names(own(A, unowned=1)),
+                         ['f', 'PyObject_Vectorcall', 'run_mod', EVAL])
+
+    def test_overwritten(self):
+        self.tape.place('t_init', 'types.c', 10)
+        self.tape.place('t_dealloc', 'types.c', 20)
+        base = self.tape.type('C', dealloc='t_dealloc')
+        self.tape.birth(A, 't_init:2 g:3', 1)
+        self.tape.ret(2, 't_init:2 g:3', [(1, MEMORY, 0)],
+                      [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'helper:1 t_init:2 call:3 g:4', 'g:4')
+        names = self.names(own(A, unowned=1))
+        self.assertEqual(names[0], 't_init')
+        self.assertEqual(self.first(own(A, unowned=1))[1], 'overwritten-field')
+
+    def test_overwritten_with_what_the_hook_before_was_about(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
+        self.tape.gone(1, A, B + 16, B, 'other:2 g:3', 'set:1 h:2 g:3', now=C,
+                       previous_object=C, object=5)
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'set')
+
+    def test_container_freed(self):
+        base = self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+        for stack, guilty in (('c_clear:1 c_dealloc:2 g:3', 'c_clear'),
+                              ('c_dealloc:2 g:3', 'c_dealloc')):
+            with self.subTest(guilty):
+                self.tape.birth(A, 'f:2 g:3', 1)
+                self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)],
+                              [(1, B + 16, B, base)])
+                # The hook before was in the function that releases the rest.
+                self.tape.gone(1, A, B + 16, B, 'g:3', stack, flags=BASE_DIED)
+                self.assertEqual(self.first(own(A, unowned=1)),
+                                 (guilty, 'container-not-released'))
+
+    def test_container_of_a_class_of_python_code(self):
+        base = self.tape.type('C', dealloc='c_dealloc')
+        sub = self.tape.type('Sub', dealloc='subtype_dealloc', base=base)
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, sub)])
+        self.tape.gone(1, A, B + 16, B, 'g:3', 'g:3', flags=BASE_DIED)
+        self.assertEqual(self.first(own(A, unowned=1)),
+                         ('c_dealloc', 'container-not-released'))
+
+    def test_block_freed(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
+        self.tape.gone(1, A, B + 16, B, 'PyMem_Free:1 forget:2 g:3', 'g:3',
+                       flags=BASE_DIED)
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'forget')
+
+    def test_what_an_owner_has_is_not_lost(self):
+        # Two tokens are left, one of them in a list that lives.
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, NOWHERE, 0)])
+        self.tape.change(A, 1, 'append:2 g:3', 2)
+        self.tape.ret(2, 'append:2 g:3', [(2, MEMORY, 0)], [(2, B, B, 0)])
+        found = self.analyse(own(A, 2, visited=[holder(B)], unowned=1)).suspects
+        self.assertEqual(found[0].function, 'f')
+        self.assertNotIn('append', [s.function for s in found])
+
+    def test_shares(self):
+        for address, name, token in (A, 'f', 1), (B, 'f', 2), (C, 'h', 3):
+            self.tape.birth(address, f'{name}:2 g:3', token)
+            self.tape.ret(2, f'{name}:2 g:3', [(token, NOWHERE, 0)])
+        found = self.analyse(own(A, unowned=1), own(B, unowned=1),
+                             own(C, unowned=1)).suspects
+        self.assertEqual([s.function for s in found[:2]], ['f', 'g'])
+        self.assertEqual(found[0].references, 2)
+        self.assertAlmostEqual(found[0].score, 0.6)
+
+    def test_references_a_run(self):
+        for k in range(6):
+            self.tape.birth(A + 16 * k, 'f:2 g:3', k + 1)
+            self.tape.ret(2, 'f:2 g:3', [(k + 1, NOWHERE, 0)])
+        found = self.analyse(*(own(A + 16 * k, unowned=1) for k in range(6)),
+                             runs=3)
+        self.assertEqual(found.suspects[0].references, 2)
+
+
+class KindTests(TokenTestCase):
+    """Leaks that are no lost references, and objects that explain others."""
+
+    def test_consequences(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, NOWHERE, 0)])
+        self.tape.birth(B, 'h:2 g:3', 2)
+        found = self.analyse(own(A, unowned=1),
+                             own(B, visited=[holder(A)], kind=suspects.LOST,
+                                 root=False))
+        self.assertEqual([item.address for item in found.roots], [A])
+        self.assertNotIn('h', [s.function for s in found.suspects])
+
+    def test_missing_visit(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        site = self.tape.site('c_traverse')
+        hidden = own(A, hidden=[holder(B, traverse=site)],
+                     kind=suspects.HIDDEN)
+        self.assertEqual(self.first(hidden), ('c_traverse', 'missing-visit'))
+        suspect = self.analyse(hidden).suspects[0]
+        self.assertEqual(suspect.kind, suspects.HIDDEN)
+        self.assertIn('item', suspect.evidence[0].text)
+
+    def test_no_gc(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
+        hidden = own(A, hidden=[holder(B, gc=False)], kind=suspects.HIDDEN)
+        self.assertEqual(self.first(hidden), ('f', 'no-gc'))
+
+    def test_untracked(self):
+        self.tape.birth(A, '_PyObject_GC_New:1 make:2 g:3', 1)
+        self.assertEqual(self.first(own(A, visited=[holder(A)],
+                                        kind=suspects.UNTRACKED)),
+                         ('make', 'untracked'))
+
+    def test_held(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
+        held = own(A, visited=[holder(B)], kind=suspects.HELD,
+                   chain=['module cache', 'list'])
+        suspect = self.analyse(held).suspects[0]
+        self.assertEqual((suspect.function, suspect.rule), ('f', 'held'))
+        self.assertLess(suspect.score, 0.5)
+        self.assertIn('module cache', [step.text for step in suspect.evidence])
+
+    def test_over_decref(self):
+        self.tape.change(A, 1, 'f:2 g:3', 1)
+        self.tape.change(A, -1, 'h:2 g:3')
+        self.tape.change(A, -1, 'f:2 g:3')
+        found = self.first(own(A, 5), leaked=[Leaked(A, 'T', 6, 5, 0)])
+        self.assertEqual(found, ('h', 'over-decref'))
+
+    def test_over_decref_by_a_container(self):
+        self.tape.birth(B, '_PyObject_New:1 make:2 g:3', 1, name='C')
+        self.tape.change(A, -1, 'c_dealloc:2 g:3',
+                         deaths=[(B, self.tape.type('C'), 1, 0x200)])
+        found = self.first(own(A, 5), leaked=[Leaked(A, 'T', 6, 5, 0)])
+        self.assertEqual(found, ('make', 'over-decref'))
+
+    def test_over_decref_by_a_container_that_was_not_watched(self):
+        type = self.tape.type('C')
+        self.tape.change(A, -1, 'c_dealloc:2 g:3', deaths=[(B, type, 1, 0x200)])
+        found = self.analyse(own(A, 5), leaked=[Leaked(A, 'T', 6, 5, 0)])
+        self.assertEqual((found.suspects, found.wanted), ([], ['C']))
+
+    def test_no_evidence(self):
+        found = self.analyse(own(A, unowned=1))
+        self.assertEqual(found.suspects, [])
+        self.assertRegex(found.notes[0], 'lost in C: nothing that was recorded')
+
+    def test_recording_too_small(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.lost(10, 20)
+        self.assertIn('10 records did not fit and 20 references were not '
+                      'followed', self.analyse(own(A, unowned=1)).notes)
+
+    def test_raw_memory(self):
+        for k in range(4):
+            self.tape.alloc(A + 16 * k, 16, 'PyMem_Malloc:1 f:2 g:3')
+        self.tape.free(A)
+        self.tape.alloc(B, 16, 'PyMem_Malloc:1 once:2 g:3')
+        found = self.analyse(runs=3).suspects
+        self.assertEqual([(s.function, s.rule, s.references) for s in found],
+                         [('f', 'raw-memory', 1)])
+
+    def test_nothing(self):
+        found = self.analyse()
+        self.assertEqual((found.suspects, found.roots), ([], []))
+        self.assertEqual(found.notes, ['no object leaked while it was recorded'])
+
+
+class EvidenceTests(TokenTestCase):
+    def texts(self, *ownership):
+        suspect = self.analyse(*ownership).suspects[0]
+        return [step.text for step in suspect.evidence]
+
+    def test_path(self):
+        self.tape.code(1, 1, 'test_it', 'test.py')
+        self.tape.birth(A, 'make:1 f:2 g:3', 1, code=1, line=12)
+        self.tape.ret(1, 'make:1 f:2 g:3', [(1, RETURNED, 2)])
+        self.tape.ret(2, 'h:1 f:2 g:3', [(1, NOWHERE, 0)])
+        self.assertEqual(self.texts(own(A, unowned=1)), [
+            'born in make(), called by f()',
+            'while Python ran test_it()',
+            'returned to f()',
+            'f() ended without releasing it, or passing it on'])
+
+    def test_contrast(self):
+        for k in range(3):
+            self.tape.birth(A, 'f:2 g:3', k + 1, birth=k + 1)
+            self.tape.change(A, -1, 'f:2 g:3', birth=k + 1)
+            self.tape.death(A, 'f:2 g:3', birth=k + 1)
+        self.tape.birth(B, 'f:2 g:3', 9, birth=9)
+        self.tape.ret(2, 'f:2 g:3', [(9, NOWHERE, 0)])
+        self.assertEqual(self.texts(own(B, unowned=1))[-1],
+                         '3 T objects that did not leak were released by f()')
+
+    def test_long_way(self):
+        self.tape.birth(A, 'f:1 g:99', 1)
+        for k in range(20):
+            self.tape.stored(1, A, B + 8 * k, B)
+        self.assertIn('8 steps more', self.texts(own(A, unowned=1)))
+
+
+if __name__ == '__main__':
+    unittest.main()
