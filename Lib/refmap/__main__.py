@@ -6,10 +6,10 @@ import os
 import sys
 
 import refmap
-from refmap import cli, cli_diagnose, cli_hunt, judge, report, saferepr
+from refmap import bisect, cli, cli_diagnose, cli_hunt, judge, report, saferepr
 
 # Each is a module as cli.py describes it.
-COMMANDS = [cli_hunt, cli_diagnose]
+COMMANDS = [cli_hunt, cli_diagnose, bisect]
 
 
 def make_parser():
