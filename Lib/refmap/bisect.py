@@ -1,4 +1,4 @@
-"""python -m refmap bisect: find the commit from which on something leaks.
+"""Find the commit from which on something leaks: python -m refmap bisect.
 
 Works on your own git checkout of CPython, which stays as it is: the commits are
 checked out, built with refmap and hunted in a work tree beside it. `git bisect
@@ -9,7 +9,6 @@ This module needs no map itself. Each step is a process of its own, which begins
 in step().
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -24,8 +23,7 @@ from . import cli, judge
 # What `git bisect run` is told.
 GOOD, BAD, SKIP, ABORT = 0, 1, 125, 128
 
-# Where the sources of refmap are, if no option says it.
-SOURCES_VARIABLE = 'REFMAP_SOURCES'
+# Of the sources of refmap: puts it into a checkout.
 APPLY = os.path.join('Tools', 'refmap', 'patches', 'apply')
 CONFIGURE = ['--with-pydebug', '--with-refcount-map']
 
@@ -33,69 +31,15 @@ CONFIGURE = ['--with-pydebug', '--with-refcount-map']
 TIMEOUT = 1800
 
 
-# --- the command line ----------------------------------------------------------
-
-def add_parser(commands):
-    """Add the parser of this command; see cli.py."""
-    parser = commands.add_parser(
-        'bisect', help='find the commit from which on a program leaks',
-        usage='python -m refmap bisect [options] GOOD BAD -- SCRIPT [ARG...]\n'
-              '       python -m refmap bisect [options] GOOD BAD -- -m test ARG...',
-        description='Build commits of a git checkout of CPython with refmap, hunt '
-                    'in each, and find the one from which on the same type leaks.',
-        epilog='Exit code: 0 the commit was found, 2 it was not.')
-    parser.add_argument('--repo', metavar='DIR', default='.',
-                        help='a git checkout of CPython (default: here)')
-    parser.add_argument('--refmap', metavar='DIR', default=os.environ.get(SOURCES_VARIABLE),
-                        help='the sources of refmap, which put it into a checkout '
-                             f'(default: ${SOURCES_VARIABLE})')
-    parser.add_argument('--type', metavar='NAME', action='append',
-                        help='the type that must leak (default: those that leak in BAD)')
-    parser.add_argument('--work', metavar='DIR',
-                        help='where to build; it is kept (default: a temporary one)')
-    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1,
-                        help="of make (default: the number of processors)")
-    parser.add_argument('--configure', metavar='ARGS', default='',
-                        help="more arguments for configure")
-    cli.add_runs(parser)
-    parser.add_argument('good', metavar='GOOD', help='a commit that does not leak')
-    parser.add_argument('bad', metavar='BAD', help='a later one that does')
-    parser.add_argument('program', nargs=argparse.REMAINDER, metavar='PROGRAM',
-                        help='-m test and its arguments, -m MODULE, or a script')
-    parser.set_defaults(run=run, check=check, noun='bisection')
-
-
-def check(parser, options):
-    """Refuse bad usage."""
-    if options.program[:1] == ['--']:
-        del options.program[0]
-    if not options.program or options.program == ['-m']:
-        parser.error('bisect needs a program, such as: GOOD BAD -- -m test test_list')
-    if not options.refmap:
-        parser.error('the sources of refmap are not known: say --refmap DIR, or set '
-                     f'{SOURCES_VARIABLE}')
-    if not os.path.isfile(os.path.join(options.refmap, APPLY)):
-        parser.error(f'{options.refmap} has no {APPLY}: it does not hold the sources '
-                     'of refmap')
-    if shutil.which('git') is None:
-        parser.error('git is missing')
-
-
-def run(options, messages):
-    """Run the command; see cli.py."""
-    with Bisection(options, messages) as bisection:
-        bisection.check_ends()
-        commit = bisection.search()
-        bisection.tell(commit)
-    return cli.EXIT_CLEAN, None, None
-
-
 # --- processes -------------------------------------------------------------------
 
 def git(directory, *arguments, check=True):
     """Run git in a directory; return its output. Raise Failed if it fails."""
-    done = subprocess.run(['git', *arguments], cwd=directory, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        done = subprocess.run(['git', *arguments], cwd=directory, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except FileNotFoundError:
+        raise cli.Failed('git is missing') from None
     if check and done.returncode:
         raise cli.Failed(f'git {arguments[0]}: {last_line(done.stderr)}')
     return done.stdout
@@ -416,3 +360,14 @@ def suspect_lines(findings, changed):
         lines.append(f'  {suspect["function"]}(), {suspect["file"]}:{suspect["line"]}, '
                      f'{suspect["rule"]}: {said}')
     return lines or ['  not known, the evidence does not suffice']
+
+
+def run(options, messages):
+    """Find the commit and tell; options are those of cli_bisect.
+
+    Raise cli.Failed.
+    """
+    with Bisection(options, messages) as bisection:
+        bisection.check_ends()
+        commit = bisection.search()
+        bisection.tell(commit)

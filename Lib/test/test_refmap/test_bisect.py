@@ -13,7 +13,7 @@ import tempfile
 import unittest
 from unittest import mock
 
-from refmap import bisect, cli
+from refmap import bisect, cli, cli_bisect
 
 DIFF = '''\
 diff --git a/Modules/_bisectmodule.c b/Modules/_bisectmodule.c
@@ -93,7 +93,7 @@ class CommandTest(unittest.TestCase):
     def parse(self, *arguments):
         parser = argparse.ArgumentParser(prog='refmap')
         commands = parser.add_subparsers(dest='command')
-        bisect.add_parser(commands)
+        cli_bisect.add_parser(commands)
         options = parser.parse_args(['bisect', *arguments])
         options.check(parser, options)
         return options
@@ -125,7 +125,7 @@ class CommandTest(unittest.TestCase):
 
     def test_refused(self):
         with mock.patch.dict(os.environ):
-            os.environ.pop(bisect.SOURCES_VARIABLE, None)
+            os.environ.pop(cli_bisect.SOURCES_VARIABLE, None)
             self.assertIn('sources of refmap are not known',
                           self.refused('a', 'b', '--', 'x.py'))
         self.assertIn('it does not hold the sources',
