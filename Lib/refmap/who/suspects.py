@@ -204,11 +204,14 @@ class Case:
     def accuse_storing(self, item, holder):
         """Who stored a reference in an object that the collector ignores?"""
         life = self.life(item)
+        left = life.left() if life else []
+        there = [token for token in left
+                 if any(place.base == holder.address
+                        for place in token.places.values())]
+        # Not found there while it was recorded: it is one of those left.
         return [self.judge.weighed(holders(token, self.flow.calls), 'no-gc', 1,
                                    token, holder)
-                for token in (life.left() if life else ())
-                if any(place.base == holder.address
-                       for place in token.places.values())]
+                for token in there or left[:holder.count]]
 
     def accuse_maker(self, item):
         life = self.life(item)
@@ -219,13 +222,11 @@ class Case:
                                    life.tokens[0])]
 
     def accuse_holder(self, item):
-        life = self.life(item)
-        found = []
-        for token in life.left() if life else ():
-            if token.places:
-                found.append(self.judge.weighed(holders(token, self.flow.calls),
-                                                'held', 1, token))
-        return found
+        """Who took the references that visible owners have now?"""
+        left = self.life(item).left() if self.life(item) else []
+        return [self.judge.weighed(holders(token, self.flow.calls), 'held', 1,
+                                   token)
+                for token in left[:item.after - item.before]]
 
     # Together
 
