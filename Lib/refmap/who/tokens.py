@@ -47,12 +47,13 @@ class Calls:
         Those that only pass references on for their callers are left out:
         Py_INCREF() holds nothing.
         """
-        known = self._known.get(frames)
+        # A recording has each stack once. It is kept, so that its id is its own.
+        known = self._known.get(id(frames))
         if known is None:
-            known = self._known[frames] = tuple(
-                call for call in self.whole(frames)
-                if not is_transparent(call.function))
-        return known
+            calls = tuple(call for call in self.whole(frames)
+                          if not is_transparent(call.function))
+            known = self._known[id(frames)] = frames, calls
+        return known[1]
 
     def whole(self, frames):
         """Return all functions of a stack, innermost first, as list of Call."""
