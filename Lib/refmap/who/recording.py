@@ -24,8 +24,8 @@ Outcome = namedtuple('Outcome', 'token outcome to')
 # the block without an object, in which the word is (base_type 0); 0: unknown.
 Place = namedtuple('Place', 'token location base base_type')
 
-# Outcomes
-RETURNED, STACK, MEMORY, NOWHERE, DIED, ABANDONED = range(1, 7)
+# Outcomes. UNKNOWN: there was no time to search.
+RETURNED, STACK, MEMORY, NOWHERE, DIED, ABANDONED, UNKNOWN = range(1, 8)
 # Flag of Gone: the base died while it still held the object.
 BASE_DIED = 1
 

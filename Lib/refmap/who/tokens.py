@@ -11,10 +11,11 @@ Everything here works on literal records; it says what happened to references,
 and accuses nobody.
 """
 
+import re
 from collections import namedtuple
 
-from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, RETURNED, STACK,
-                        Change, Death, Gone, Move, Return, Stored)
+from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, NOWHERE, RETURNED,
+                        STACK, Change, Death, Gone, Move, Return, Stored)
 from .symbols import is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
@@ -29,7 +30,9 @@ Step = namedtuple('Step', 'what event slot')
 MAX_WEIGHED = 64
 
 # What a Step says of a function that ended with a token.
-WAYS_TO_END = {RETURNED: 'kept', ABANDONED: 'abandoned'}
+WAYS_TO_END = {RETURNED: 'kept', NOWHERE: 'nowhere', ABANDONED: 'abandoned'}
+# Blocks that this function frees were no container's any more.
+FREE_LIST = re.compile(r'\w*(FreeList|free_?list)', re.I)
 
 EVAL = '_PyEval_EvalFrameDefault'
 
@@ -101,6 +104,10 @@ class Token:
     def add(self, what, event, slot=None):
         self.steps.append(Step(what, event, slot))
 
+    def is_lost(self):
+        """Did a function return the object, and keep this reference?"""
+        return any(step.what == 'kept' for step in self.steps)
+
     def last_slot(self):
         """Return the slot of the activation that has it, or had it last."""
         if self.holder is not None:
@@ -114,14 +121,18 @@ class Token:
         return [call for call in self.calls if call.slot == slot]
 
     def is_held_by(self, slot, calls):
-        """Is the holder the activation at a slot of another stack?
+        """Is the holder the activation at a slot of another stack?"""
+        if self.holder is None or self.holder != slot:
+            return False
+        return self.is_on(slot, calls)
+
+    def is_on(self, slot, calls):
+        """Has another stack the activation that had this slot?
 
         Another function at the same slot is another activation.
         """
-        if self.holder is None or self.holder != slot:
-            return False
         then, now = self.at(slot), [c for c in calls if c.slot == slot]
-        return not then or not now or then[-1].function == now[-1].function
+        return not then or bool(now) and then[-1].function == now[-1].function
 
 
 class Release:
@@ -382,6 +393,8 @@ class Flow:
             token = self._tokens.get(number)
             if token is None or token.released is not None or outcome == DIED:
                 continue
+            if token.is_lost():
+                continue        # the recorder still thinks it went on
             if outcome in (RETURNED, STACK) and (outcome == STACK
                                                  or token is value):
                 token.holder = to or None
@@ -391,7 +404,7 @@ class Flow:
                 for place in places[number]:
                     self._place(token, place, event)
             else:
-                self._end(token, WAYS_TO_END.get(outcome, 'nowhere'), event)
+                self._end(token, WAYS_TO_END.get(outcome, 'unknown'), event)
 
     def _value(self, event):
         """Return the token that a function's value is.
@@ -401,7 +414,8 @@ class Flow:
         """
         returned = [self._tokens[number] for number, outcome, _ in event.outcomes
                     if outcome == RETURNED and number in self._tokens
-                    and self._tokens[number].released is None]
+                    and self._tokens[number].released is None
+                    and not self._tokens[number].is_lost()]
         return min(returned, key=lambda token: (bool(token.places), token.index),
                    default=None)
 
@@ -435,6 +449,10 @@ class Flow:
                           or self._tokens.get(event.token))
         if token:
             token.places.pop(event.location, None)
+            if event.flags & BASE_DIED and any(
+                    FREE_LIST.match(call.function)
+                    for call in self.calls.of(event.frames)):
+                return          # it held a stale word since its object died
             token.vanished = event
             token.gone.append(event)
             token.add('gone', event)
