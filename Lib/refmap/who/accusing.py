@@ -299,7 +299,7 @@ class Judge:
     def directness(self, token, how):
         """Return how direct it is that the last holder lost a token, 0 to 1."""
         last = token.at(token.last_slot())
-        if last and last[-1].function == tokens.EVAL:
+        if token.is_of_frame() or last and last[-1].function == tokens.EVAL:
             return IN_LOOP
         if how in ('stored', 'held'):
             return {'stored': STORED, 'held': HELD}[how]
