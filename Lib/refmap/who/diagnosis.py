@@ -24,11 +24,11 @@ SLOWDOWN = 10
 MANY_BIRTHS = 30_000
 # How often it is recorded once more, with more types.
 MAX_MORE = 2
-# No further batch is begun after so many seconds.
+# No further batch is begun after so many seconds of CPU time.
 SECONDS = 10.0
 # Objects whose owners are looked for, and roots that a diagnosis has.
 MAX_RECONCILED = 500
-MAX_ROOTS = 20
+MAX_ROOTS = 50
 
 DYING = ('an object lost so many references that further runs might free it '
          'while it is used: they were not recorded')
@@ -99,17 +99,20 @@ def hunt(function, warmups, runs, cleanup, suppressions, progress=None,
          name=None):
     """Hunt as refmap.hunt() does; return the findings.
 
-    They have two keys more, lists with a number per run: 'blocks', the change
-    of the number of memory blocks, and 'births', how many objects were born.
+    They have keys more: 'blocks' and 'births', lists of how many memory blocks
+    came to stay and how many objects were born in each run; 'cpu', seconds of
+    CPU time of a run.
     """
     if name is None:
         name = getattr(function, '__qualname__', None) or repr(function)
-    start = time.monotonic()
+    start, cpu = time.monotonic(), time.process_time()
     recorder = hunting.record(function, warmups, runs, cleanup, progress)
+    cpu = (time.process_time() - cpu) / (warmups + runs)
     changes = recorder.block_changes()
     findings = hunting.conclude(recorder, name, suppressions)
     findings['blocks'] = changes
     findings['births'] = recorder.birth_changes()
+    findings['cpu'] = round(cpu, 6)
     findings['seconds'] = round(time.monotonic() - start, 3)
     if leaks_memory(findings):
         findings['verdict'] = judge.LEAK
@@ -147,7 +150,7 @@ def investigate(function, findings, cleanup=hunting.clean_up,
 
     function, cleanup -- what was hunted
     findings -- of that hunt: what leaked must still be there
-    seconds -- no batch is begun after so long
+    seconds -- of CPU time: no further batch is begun after so long
     Return a Diagnosis.
     """
     diagnosis = Diagnosis(findings)
@@ -178,20 +181,20 @@ class Task:
         self.diagnosis = diagnosis
         self.findings = diagnosis.findings
         self.seconds = seconds
-        self.start = time.monotonic()
+        self.start = time.monotonic(), time.process_time()
         self.modules = self.symbols = None
 
-    def elapsed(self):
-        """Return the seconds since the search began."""
-        return time.monotonic() - self.start
+    def is_late(self):
+        """Is there no time for another batch? What a diagnosis says must not
+        depend on what else the machine does: so it is CPU time."""
+        return time.process_time() - self.start[1] > self.seconds
 
     def runs(self):
         """Return how many runs to record."""
         patterns = {finding['pattern']
                     for finding in watching.guilty(self.findings)}
         wanted = RUNS_OF_SOME if patterns == {judge.SOME_RUNS} else RUNS
-        calls = self.findings['warmups'] + self.findings['runs']
-        run = self.findings.get('seconds', 0.0) / calls
+        run = self.findings.get('cpu', 0.0)
         affordable = self.seconds / (run * SLOWDOWN) if run else wanted
         return max(1, min(wanted, int(affordable)))
 
@@ -222,7 +225,8 @@ class Task:
     def finish(self):
         """The search is over."""
         seconds = self.diagnosis.seconds
-        seconds['analysis'] = self.elapsed() - seconds['recording']
+        seconds['analysis'] = (time.monotonic() - self.start[0]
+                               - seconds['recording'])
         for key, value in seconds.items():
             seconds[key] = round(value, 3)
 
@@ -267,7 +271,7 @@ class References(Task):
             if best is None or trial.analysis.suspects:
                 best = trial
             self.tried.append(watch)
-            if len(self.tried) > MAX_MORE or self.elapsed() > self.seconds:
+            if len(self.tried) > MAX_MORE or self.is_late():
                 break
             watch = self.next_watch(trial)
         if best is not None:

@@ -13,7 +13,9 @@ from . import births, rules, stacks, watching
 # Steps of the evidence that are shown of the first suspect, and of the others.
 STEPS_OF_FIRST = 10
 STEPS_OF_OTHERS = 2
-# Suspects after the first need such a score to be shown. JSON has all of them.
+# Suspects that are shown, and the score that those after the first need for it.
+# JSON has all of them.
+MAX_SUSPECTS = 3
 MIN_SCORE = 0.1
 # Kinds of roots that are shown, the owners that lead to one, and types.
 MAX_ROOTS = 4
@@ -56,15 +58,15 @@ def suspects_lines(diagnosis):
         yield 'who: not known, the evidence does not suffice'
     hidden = 0
     for rank, suspect in enumerate(diagnosis.suspects, 1):
-        if rank > 1 and suspect.score < MIN_SCORE:
+        if (rank > MAX_SUSPECTS
+                or rank > 1 and suspect.score < MIN_SCORE):
             hidden += 1
             continue
         limit = STEPS_OF_FIRST if rank == 1 else STEPS_OF_OTHERS
         for line in suspect_lines(rank, suspect, limit):
             yield '  ' + line
     if hidden:
-        yield (f'  ... and {plural(hidden, "suspect")} with a score below '
-               f'{MIN_SCORE}')
+        yield f'  ... and {plural(hidden, "suspect")} less likely'
 
 
 def leaks(diagnosis):
