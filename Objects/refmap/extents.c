@@ -16,8 +16,9 @@
 #include "pycore_obmalloc.h"      // struct pool_header
 #include "pycore_runtime.h"       // _PyRuntime
 
+#include <fcntl.h>                // open()
 #include <stdlib.h>               // qsort()
-#include <unistd.h>               // sysconf()
+#include <unistd.h>               // read(), sysconf()
 #ifdef __linux__
 #  include <link.h>               // dl_iterate_phdr()
 #endif
@@ -227,6 +228,18 @@ _PyRefMap_BlockAt(PyInterpreterState *interp, uintptr_t address,
 
 /* --- segments ---------------------------------------------------------------- */
 
+static int
+append_segment(refmap_segments_t *segments, refmap_segment_t segment)
+{
+    if (_PyRefMap_Grow(&segments->items, &segments->allocated, segments->len + 1,
+                       sizeof(*segments->items)) < 0)
+    {
+        return -1;
+    }
+    segments->items[segments->len++] = segment;
+    return 0;
+}
+
 #ifdef __linux__
 static int
 note_segments(struct dl_phdr_info *info, size_t Py_UNUSED(size), void *arg)
@@ -237,14 +250,12 @@ note_segments(struct dl_phdr_info *info, size_t Py_UNUSED(size), void *arg)
         if (header->p_type != PT_LOAD) {
             continue;
         }
-        if (_PyRefMap_Grow(&segments->items, &segments->allocated,
-                           segments->len + 1, sizeof(*segments->items)) < 0)
-        {
+        uintptr_t start = info->dlpi_addr + header->p_vaddr;
+        refmap_segment_t segment = {start, start + header->p_memsz,
+                                    (header->p_flags & PF_W) != 0};
+        if (append_segment(segments, segment) < 0) {
             return -1;
         }
-        uintptr_t start = info->dlpi_addr + header->p_vaddr;
-        segments->items[segments->len++] = (refmap_segment_t){
-            start, start + header->p_memsz, (header->p_flags & PF_W) != 0};
     }
     return 0;
 }
@@ -270,6 +281,59 @@ _PyRefMap_Segments(refmap_segments_t *segments)
               compare_segments);
     }
     return 0;
+}
+
+/* The start of a line of /proc/self/maps: 7f0123456000-7f0123457000 rw-p ... */
+typedef struct {
+    uintptr_t numbers[2];
+    int field;                  // that the next character belongs to; 4: the rest
+    int writable;
+} maps_line_t;
+
+static void
+read_maps_character(maps_line_t *line, char c)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *digit = strchr(digits, c);
+    if (line->field < 2 && c != '\0' && digit != NULL) {
+        line->numbers[line->field] = line->numbers[line->field] << 4
+                                     | (uintptr_t)(digit - digits);
+    }
+    else if (line->field < 3) {
+        line->field++;          // '-', ' ', and 'r'
+    }
+    else if (line->field == 3) {
+        line->writable = c == 'w';
+        line->field = 4;
+    }
+}
+
+int
+_PyRefMap_WritableMemory(refmap_segments_t *segments)
+{
+    char buffer[1024];
+    maps_line_t line = {0};
+    ssize_t n;
+    int res = 0;
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return 0;
+    }
+    while (res == 0 && (n = read(fd, buffer, sizeof(buffer))) > 0) {
+        for (ssize_t i = 0; i < n && res == 0; i++) {
+            if (buffer[i] != '\n') {
+                read_maps_character(&line, buffer[i]);
+                continue;
+            }
+            if (line.writable) {
+                res = append_segment(segments, (refmap_segment_t){
+                    line.numbers[0], line.numbers[1], 1});
+            }
+            line = (maps_line_t){0};
+        }
+    }
+    close(fd);
+    return res;
 }
 
 int

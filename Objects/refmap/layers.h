@@ -246,6 +246,9 @@ typedef struct {
 /* The segments of the executable and of all shared objects; none where the system does
    not tell. Return -1 on out of memory. */
 extern int _PyRefMap_Segments(refmap_segments_t *segments);
+/* All memory that may be written to; none where the system does not tell. Return -1 on
+   out of memory. */
+extern int _PyRefMap_WritableMemory(refmap_segments_t *segments);
 extern int _PyRefMap_InSegment(const refmap_segments_t *segments, uintptr_t address);
 extern void _PyRefMap_ClearSegments(refmap_segments_t *segments);
 

@@ -313,20 +313,35 @@ _PyRefMap_LookAtWords(refmap_sweep_t *s, const refmap_extent_t *extent,
     }
 }
 
+/* May a block start there? This is quick, and right if it says no. */
+static int
+is_candidate(const refmap_sweep_t *s, uintptr_t word)
+{
+    if (word % ALIGNMENT != 0 || word >> 47 != 0) {
+        return 0;
+    }
+    refmap_slot_t slot = slot_at(s, word);
+    return (!refmap_is_living(slot) || refmap_is_keys(slot))
+           && !is_claimed(s, word)
+           && (s->writable.len == 0 || _PyRefMap_InSegment(&s->writable, word))
+           && !_PyRefMap_InSegment(&s->segments, word);
+}
+
 /* If `word` leads to a block that no object lives in, look into it. */
 static void
 follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path)
 {
     refmap_extent_t extent;
-    if (word % ALIGNMENT != 0 || word >> 47 != 0
-        || (refmap_is_living(slot_at(s, word)) && !refmap_is_keys(slot_at(s, word)))
-        || is_claimed(s, word) || _PyRefMap_InSegment(&s->segments, word)
-        || !_PyRefMap_BlockAt(s->interp, word, &extent)
+    if (!is_candidate(s, word)) {
+        return;
+    }
+    // What is no block is asked about once, too.
+    _PyRefMap_Claim(s, word);
+    if (!_PyRefMap_BlockAt(s->interp, word, &extent)
         || has_object(s, word, extent.size))
     {
         return;
     }
-    _PyRefMap_Claim(s, word);
     if (s->block_bytes + extent.size > MAX_BLOCK_BYTES) {
         s->result->skipped++;
         return;
@@ -341,7 +356,8 @@ follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path)
 int
 _PyRefMap_BeginSweep(refmap_sweep_t *s)
 {
-    return make_table(s) < 0 || _PyRefMap_Segments(&s->segments) < 0 ? -1 : 0;
+    return make_table(s) < 0 || _PyRefMap_Segments(&s->segments) < 0
+           || _PyRefMap_WritableMemory(&s->writable) < 0 ? -1 : 0;
 }
 
 void
@@ -352,6 +368,7 @@ _PyRefMap_EndSweep(refmap_sweep_t *s)
                       (s->result->ntargets + 1) * sizeof(*s->entries));
     _PyRefMap_RawFree(s->claimed, s->claimed_size * sizeof(*s->claimed));
     _PyRefMap_ClearSegments(&s->segments);
+    _PyRefMap_ClearSegments(&s->writable);
 }
 
 #endif  // Py_REFCOUNT_MAP

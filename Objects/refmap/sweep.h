@@ -25,11 +25,13 @@ struct _refmap_sweep {
     // Where the current owner's entry for a target is, if it has one.
     size_t *entries;
 
-    // Blocks that have an owner: an open hash table, at most half full; 0: free.
+    // Blocks that were looked into, and addresses where there is none: an open hash
+    // table, at most half full; 0: free.
     uintptr_t *claimed;
     size_t claimed_size, nclaimed;
     size_t block_bytes;
-    refmap_segments_t segments;
+    refmap_segments_t segments; // of modules
+    refmap_segments_t writable; // no block is elsewhere; empty: not known
 
     // Of the owner that is looked at now.
     refmap_owner_t owner;
