@@ -400,9 +400,12 @@ def tell(diagnosis, analysis, leaked, ownership, born, found, symbols_):
     roots = {item.address for item in analysis.roots}
     diagnosis.suspects = list(analysis.suspects)
     diagnosis.notes += analysis.notes
-    diagnosis.roots = [
+    found_roots = [
         root_of(item, ownership.get(item.address), born.get(item.address),
-                found, symbols_) for item in analysis.roots[:MAX_ROOTS]]
+                found, symbols_) for item in analysis.roots]
+    # What a visible owner holds may hang on something that was lost.
+    found_roots.sort(key=lambda root: root.kind == owners.HELD)
+    diagnosis.roots = found_roots[:MAX_ROOTS]
     diagnosis.consequences = dict(Counter(
         item.type for item in leaked if item.address not in roots))
     diagnosis.births = births.summary(

@@ -33,6 +33,16 @@ def place(file, line):
 
 # --- suspects ----------------------------------------------------------------
 
+def some(steps, limit):
+    """Return at most so many steps, and how many are left out in between: how a
+    reference was taken and how it was lost matter most."""
+    if len(steps) <= limit:
+        return list(steps)
+    first = -(-limit // 3)
+    last = len(steps) - (limit - first)
+    return [*steps[:first], last - first, *steps[last:]]
+
+
 def suspect_lines(rank, suspect, limit):
     """Return the lines about one suspect.
 
@@ -43,11 +53,11 @@ def suspect_lines(rank, suspect, limit):
     yield f'   {suspect.rule}: {rules.rule_of(suspect).short}'
     yield (f'   {suspect.type or "memory"}, {suspect.kind}: '
            f'{rules.amount(suspect)}; score {suspect.score:.2f}')
-    for step in suspect.evidence[:limit]:
-        yield f'     - {step.text}{place(step.file, step.line)}'
-    more = len(suspect.evidence) - limit
-    if more > 0:
-        yield f'     - ... and {plural(more, "more step")}'
+    for step in some(suspect.evidence, limit):
+        if isinstance(step, int):
+            yield f'     - ... {plural(step, "more step")}'
+        else:
+            yield f'     - {step.text}{place(step.file, step.line)}'
 
 
 def suspects_lines(diagnosis):
