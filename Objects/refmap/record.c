@@ -49,7 +49,6 @@ static struct {
     // Types that were seen: address -> their name << 1, 1 if wanted.
     refmap_table_t types;
     unsigned nthreads;
-    int64_t started, searching; // in nanoseconds
     // The place that no more holds its object was noticed by the current hook.
     uintptr_t gone_object;
     uint32_t gone_token;
@@ -91,6 +90,15 @@ refmap_new_thread(void)
     return thread;
 }
 
+/* Of the thread: on a busy machine others' time is none of its own. */
+static int64_t
+refmap_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
 static void
 refmap_record_lock(void)
 {
@@ -122,6 +130,8 @@ refmap_enter(void)
         thread->number = recorder.nthreads++;
         thread->nlast = thread->ndeaths = 0;
         thread->last_object = 0;
+        thread->started = refmap_clock();
+        thread->searching = 0;
         for (size_t i = 0; i < thread->nactivations; i++) {
             thread->activations[i].first = thread->activations[i].ntokens = 0;
         }
@@ -192,31 +202,24 @@ refmap_died_with(const refmap_position_t *position, uintptr_t now, void *arg)
     refmap_write_gone(arg, position, now, 1);
 }
 
-static int64_t
-refmap_clock(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
 /* Search places; see _PyRefMap_SearchPlaces(). No more than half of the time; what is
-   searched in passing leaves half of that to what is searched thoroughly. */
+   searched in passing leaves half of that to what is searched thoroughly. Return -1 if
+   there was no time left. */
 static int
-refmap_search(const refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
+refmap_search(refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
               int thoroughly, refmap_position_t found[REFMAP_FOUND])
 {
     if (!recorder.options.places) {
-        return 0;
+        return -1;
     }
     int64_t start = refmap_clock();
-    int64_t most = ALLOWANCE + (start - recorder.started) / 2;
-    if (recorder.searching > (thoroughly ? most : most / 2)) {
+    int64_t most = ALLOWANCE + (start - thread->started) / 2;
+    if (thread->searching > (thoroughly ? most : most / 2)) {
         _PyRefMap_tape.lost_tokens++;
-        return 0;
+        return -1;
     }
     int n = _PyRefMap_SearchPlaces(thread, object, sp, thoroughly, found);
-    recorder.searching += refmap_clock() - start;
+    thread->searching += refmap_clock() - start;
     return n;
 }
 
@@ -616,6 +619,9 @@ refmap_settle_token(refmap_thread_t *thread, uint32_t number, uintptr_t slot,
     if (n == 0) {
         n = refmap_search(thread, token->object, slot + 8, 1, found);
     }
+    if (n < 0) {
+        return REFMAP_UNSEARCHED;
+    }
     n = Py_MIN(n, (int)Py_ARRAY_LENGTH(outcomes->places) - outcomes->nplaces);
     for (int i = 0; i < n; i++) {
         found[i].token = number;
@@ -626,14 +632,28 @@ refmap_settle_token(refmap_thread_t *thread, uint32_t number, uintptr_t slot,
     return n > 0 ? REFMAP_IN_MEMORY : REFMAP_NOWHERE;
 }
 
+/* How many frames of the last hook there are to be told of the activation at `slot`: none
+   if the hook was before its time. */
+static int
+refmap_last_frames(const refmap_thread_t *thread, uintptr_t slot)
+{
+    for (int i = 0; i < thread->nlast; i++) {
+        if (thread->last[i].slot == slot) {
+            return thread->nlast;
+        }
+    }
+    return 0;
+}
+
 static void
 refmap_write_outcomes(const refmap_thread_t *thread, uintptr_t slot,
                       uintptr_t value, const refmap_outcomes_t *outcomes)
 {
-    size_t nwords = 5 + 2 * (size_t)thread->nlast + 3 * (size_t)outcomes->n
+    int nlast = refmap_last_frames(thread, slot);
+    size_t nwords = 5 + 2 * (size_t)nlast + 3 * (size_t)outcomes->n
                     + 4 * (size_t)outcomes->nplaces;
-    uint64_t *word = _PyRefMap_TapeRecord(REFMAP_RETURN, thread->nlast,
-                                          thread->number, nwords);
+    uint64_t *word = _PyRefMap_TapeRecord(REFMAP_RETURN, nlast, thread->number,
+                                          nwords);
     if (word == NULL) {
         return;
     }
@@ -641,7 +661,7 @@ refmap_write_outcomes(const refmap_thread_t *thread, uintptr_t slot,
     *word++ = value;
     *word++ = (uint64_t)outcomes->n;
     *word++ = (uint64_t)outcomes->nplaces;
-    word = _PyRefMap_TapeFrames(word, thread->last, thread->nlast);
+    word = _PyRefMap_TapeFrames(word, thread->last, nlast);
     for (int i = 0; i < outcomes->n; i++) {
         *word++ = outcomes->token[i];
         *word++ = (uint64_t)outcomes->outcome[i];
@@ -1005,8 +1025,7 @@ _PyRefMap_PrepareRecording(refmap_record_options_t *options)
     memset(options, 0, sizeof(*options));
     recorder.number++;
     recorder.nthreads = 0;
-    recorder.searching = 0;
-    recorder.started = refmap_clock();
+
     return 0;
 }
 

@@ -48,6 +48,7 @@ struct _refmap_thread {
     unsigned number;
     int busy;                   // in the recorder: what it does is not recorded
     uint64_t recording;         // the one that the rest belongs to
+    int64_t started, searching; // nanoseconds of its own
     uintptr_t low, high;        // its stack
     // The hook before this one.
     refmap_frame_t last[REFMAP_DEPTH];

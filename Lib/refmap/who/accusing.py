@@ -32,8 +32,9 @@ DIRECTNESS = {
 # The part of it that is left where something speaks against it: a word in memory
 # has the object, but nobody owns it by that; an activation that did not end
 # before the recording did has the reference, which may be a variable of the
-# running program.
-DOUBT = {'stored': 0.7, 'held': 0.4}
+# running program; it was the evaluation loop that ended with it, which stores
+# references without any event.
+STORED, HELD, IN_LOOP = 0.7, 0.4, 0.15
 
 # What runs a program, beside those who carry out calls (CALLS).
 PROGRAM = re.compile(r'_?PyEval_|_?PyFrame_Clear|clear_\w+_frame$|run_mod$'
@@ -127,19 +128,19 @@ def culprit(token):
     was seen to; None if that is less direct.
 
     So even the machinery of calls is suspected. But the evaluation loop runs
-    any code, and a word on the stack may be a stale one.
+    any code, and a word on the stack of the machinery is an argument.
     """
     if token.ended is None:
         return None
     end = next(i for i, step in enumerate(token.steps)
                if step.event is token.ended)
-    if (token.steps[end].what not in ('nowhere', 'kept')
-            or end and token.steps[end - 1].what == 'stack'):
-        return None
     calls = token.at(token.ended.slot)
-    if calls and calls[-1].function != tokens.EVAL:
-        return calls[0]
-    return None
+    if (token.steps[end].what not in ('nowhere', 'kept') or not calls
+            or calls[-1].function == tokens.EVAL
+            or end and token.steps[end - 1].what == 'stack'
+            and is_machinery(calls[0])):
+        return None
+    return calls[0]
 
 
 def last_callee(token, calls):
@@ -158,8 +159,8 @@ def overwriters(gone, home, calls):
     home -- the file that defines the type of the object: fields are written
             there
     """
-    before = calls.of(gone.previous)[::-1]      # outermost first
-    after = calls.of(gone.frames)[::-1]
+    before = list(calls.of(gone.previous)[::-1])    # outermost first
+    after = list(calls.of(gone.frames)[::-1])
     k = 0
     while (k < min(len(before), len(after)) and before[k].slot == after[k].slot
            and before[k].function == after[k].function):
@@ -171,9 +172,10 @@ def overwriters(gone, home, calls):
         found += [c for c in before[::-1] if not is_allocator(c)][:1]
     elif gone.now and gone.now == gone.object:
         found += after[-1:]
-    # What was entered between the hooks; what went on; what was left.
-    found += (list(after[k:]) + list(before[max(0, k - 1):k])
-              + list(before[k:k + 1]) + list(before[max(0, k - 2):k - 1]))
+    # What was entered between the hooks; what went on; what was left, the last
+    # one to run first.
+    found += after[k:] + before[max(0, k - 1):k] + before[k:][::-1]
+    found += before[max(0, k - 2):k - 1]
     return sorted(found, key=lambda call: call.file != home)
 
 
@@ -184,15 +186,21 @@ def fate(token):
 
     When a function ended with the object nowhere, everything was searched.
     Nobody can have stored it later: a word that is found then is a stale one.
+    But what was in memory before was no longer that function's.
     """
-    if any(step.what == 'nowhere' for step in token.steps):
-        return 'missing-decref'
+    how = None
+    for step in token.steps:
+        if step.what == 'gone':
+            how = ('container-not-released' if step.event.flags & BASE_DIED
+                   else 'overwritten-field')
+        elif step.what in ('stored', 'memory'):
+            how = None
+        elif step.what == 'nowhere' and how is None:
+            return 'missing-decref'
     if any(place.base for place in token.places.values()):
         return 'stored'         # in static data stale words are common
-    if token.steps and token.steps[-1].what == 'gone':
-        if token.gone[-1].flags & BASE_DIED:
-            return 'container-not-released'
-        return 'overwritten-field'
+    if how is not None:
+        return how
     return 'held' if token.holder is not None else 'missing-decref'
 
 
@@ -271,8 +279,11 @@ class Judge:
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
+        doubt = {'stored': STORED, 'held': HELD}.get(how)
+        if doubt is None:
+            doubt = 1 if culprit(token) else IN_LOOP
         return self.weighed(self.heirs(token) + holders(token, self.calls),
-                            'missing-decref', DOUBT.get(how, 1), token)
+                            'missing-decref', doubt, token)
 
     def heirs(self, token):
         """Return who should have released a token though another function

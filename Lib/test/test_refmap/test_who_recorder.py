@@ -1,0 +1,440 @@
+"""The recorder survives what C, C++ and systems do to a stack, and memory that ends.
+
+Each test runs in a process of its own: what goes wrong here ends it.
+"""
+
+import sys
+import tempfile
+import unittest
+
+from test import support
+from test.test_refmap import who_build
+from test.test_refmap.helpers import run_script
+
+HEAD = '''
+import gc, os, signal, threading, time
+from collections import Counter
+from refmap.who import recording
+from test.test_refmap import who_build
+
+def record(function, *args, **options):
+    """Call something under the recorder; return (its result, Recording)."""
+    sys.refmap_record(types=['list', 'dict'], **options)
+    try:
+        result = function(*args)
+    finally:
+        data = sys.refmap_record_stop()
+    check_exact()
+    return result, recording.decode(data)
+
+def of_kind(found, kind):
+    return [e for e in found.events if type(e).__name__ == kind]
+
+def lives(found):
+    """{birth serial: [sum of changes, deaths]} of the objects that were born."""
+    sums = {}
+    for event in found.events:
+        if isinstance(event, recording.Change):
+            if event.kind == 'birth':
+                sums[event.birth] = [0, 0]
+            if event.birth in sums:
+                sums[event.birth][0] += event.n
+        elif isinstance(event, recording.Death) and event.birth in sums:
+            sums[event.birth][1] += 1
+    return sums
+
+def check_lives(found, left=0):
+    """Who died has no references; `left` objects live on with one each."""
+    assert not found.lost.records, found.lost
+    sums = lives(found)
+    assert sums
+    for birth, (references, deaths) in sums.items():
+        assert (references == 0) == (deaths == 1), (birth, references, deaths)
+    alive = [s for s in sums.values() if not s[1]]
+    assert len(alive) == left, (len(alive), left)
+
+def work(n=50):
+    for i in range(n):
+        a = [i]
+        b = {'a': a, 'b': [a]}
+        a.append(b)
+        a.clear()
+'''
+
+
+class RecorderTestCase(unittest.TestCase):
+
+    def run_script(self, script, *args, **env):
+        return run_script(HEAD + script, *args, **env)
+
+
+class Extension:
+    """Tests with who_leaves.cpp; a mixin."""
+
+    way = None
+
+    @classmethod
+    def setUpClass(cls):
+        directory = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(directory.cleanup)
+        cls.path = who_build.build('who_leaves.cpp', cls.way, directory.name)
+        if cls.path is None:
+            raise unittest.SkipTest('there is no C++ compiler')
+
+    def leave(self, script):
+        self.run_script(f'ext = who_build.load({self.path!r})\n' + script)
+
+    def test_return(self):
+        # The others mean something only if this works.
+        self.leave('''
+for depth in 0, 1, 5, 40:
+    _, found = record(ext.plunge, depth, None)
+    check_lives(found, left=1)
+    returns = [e for e in of_kind(found, 'Return') if e.value]
+    assert len(returns) > depth, (depth, len(returns))
+''')
+
+    def test_exception(self):
+        self.leave('''
+for depth in 0, 1, 5, 40, 200:
+    for callable in None, len, lambda x: [x]:
+        thrown, found = record(ext.throw_through, depth, callable)
+        assert thrown is True
+        check_lives(found)
+for _ in range(100):        # the same frames again and again
+    assert record(lambda: [ext.throw_through(7, len) for _ in range(5)])
+''')
+
+    def test_exception_within_recorded_code(self):
+        # Exception below Python code, below an exception.
+        self.leave('''
+def inner(x):
+    if len(x) == 2:
+        assert ext.throw_through(3, None)
+    return x
+
+thrown, found = record(ext.throw_through, 6, inner)
+assert thrown is True
+check_lives(found)
+''')
+
+    def test_jump(self):
+        self.leave('''
+for depth in 0, 1, 5, 40:
+    jumped, found = record(ext.leap, depth, None)
+    assert jumped is True
+    check_lives(found, left=depth + 1)
+jumped, found = record(lambda: all(ext.leap(4, len) for _ in range(20)))
+assert jumped
+check_lives(found, left=100)
+outcomes = Counter(o.outcome for e in of_kind(found, 'Return') for o in e.outcomes)
+assert outcomes[recording.ABANDONED] >= 100, outcomes
+''')
+
+    def test_end_of_thread(self):
+        self.leave('''
+for depth in 0, 1, 5, 40:
+    _, found = record(ext.end_thread, depth)
+    check_lives(found)
+    assert {e.thread for e in of_kind(found, 'Death')} >= {1}, found.events
+''')
+
+    def test_backtrace(self):
+        self.leave('''
+for depth in 1, 10, 20:
+    plain = ext.trace(depth, None)
+    traced, found = record(ext.trace, depth, None)
+    assert traced >= plain >= depth, (depth, traced, plain)
+''')
+
+
+@unittest.skipUnless(hasattr(sys, 'refmap_record'), 'needs the recorder')
+class PointersTest(Extension, RecorderTestCase):
+    way = 'C++'
+
+
+@unittest.skipUnless(hasattr(sys, 'refmap_record'), 'needs the recorder')
+class NoPointersTest(Extension, RecorderTestCase):
+    way = 'C++ without frame pointers'
+
+    def test_return(self):
+        # Where the stack can't be followed, less is seen; nothing is wrong.
+        self.leave('''
+for depth in 0, 1, 5, 40:
+    _, found = record(ext.plunge, depth, None)
+    check_lives(found, left=1)
+''')
+
+    def test_jump(self):
+        self.leave('''
+for depth in 0, 1, 5, 40:
+    jumped, found = record(ext.leap, depth, None)
+    assert jumped is True
+    check_lives(found, left=depth + 1)
+''')
+
+
+@unittest.skipUnless(hasattr(sys, 'refmap_record'), 'needs the recorder')
+class SystemTest(RecorderTestCase):
+
+    @unittest.skipUnless(support.has_fork_support, 'needs fork()')
+    def test_fork(self):
+        # Parent and child go on, and each stops a recording of its own.
+        self.run_script('''
+def forking():
+    work()
+    pid = os.fork()
+    work()
+    return pid
+
+sys.refmap_record(types=['list', 'dict'])
+pid = forking()
+data = sys.refmap_record_stop()
+check_exact()
+found = recording.decode(data)
+check_lives(found)
+if pid == 0:
+    # Again, in a child.
+    _, found = record(work)
+    check_lives(found)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+''')
+
+    @unittest.skipUnless(support.has_fork_support, 'needs fork()')
+    def test_fork_in_a_thread(self):
+        self.run_script('''
+def forking():
+    work()
+    pid = os.fork()
+    work()
+    if pid == 0:
+        recording.decode(sys.refmap_record_stop())
+        check_exact()
+        os._exit(0)
+    results.append(os.waitpid(pid, 0)[1])
+
+results = []
+def main():
+    stop = []
+    busy = threading.Thread(target=lambda: [work(5) for _ in iter(lambda: bool(stop), True)])
+    busy.start()
+    thread = threading.Thread(target=forking)
+    thread.start()
+    thread.join()
+    stop.append(1)
+    busy.join()
+
+_, found = record(main)
+assert results == [0], results
+''', '-W', 'ignore')
+
+    def test_threads(self):
+        self.run_script('''
+def main():
+    threads = [threading.Thread(target=work, args=(200,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+old = sys.getswitchinterval()
+sys.setswitchinterval(1e-5)
+_, found = record(main)
+sys.setswitchinterval(old)
+assert not found.lost.records
+numbers = {e.thread for e in of_kind(found, 'Death')}
+assert numbers >= {0, 1, 2, 3, 4} or len(numbers) >= 4, numbers
+for birth, (references, deaths) in lives(found).items():
+    assert (references == 0) == (deaths == 1), (birth, references, deaths)
+''')
+
+    def test_thread_started_before(self):
+        # Its stack is full of frames that were there when the recorder was not.
+        self.run_script('''
+def body():
+    ready.set()
+    go.wait()
+    work()
+    done.set()
+    go_on.wait()
+
+ready, go, done, go_on = (threading.Event() for _ in range(4))
+thread = threading.Thread(target=body)
+thread.start()
+ready.wait()
+
+def main():
+    go.set()
+    done.wait()
+
+_, found = record(main)
+# It returns through frames of a recording that is over.
+go_on.set()
+thread.join()
+check_exact()
+assert {e.thread for e in of_kind(found, 'Death')} & {1, 2}
+''')
+
+    @unittest.skipUnless(hasattr(__import__('signal'), 'setitimer'), 'needs setitimer()')
+    def test_signals(self):
+        # Handlers in Python, between any two bytecodes; the C handler at any time.
+        self.run_script('''
+calls = 0
+def handler(number, frame):
+    global calls
+    calls += 1
+    work(1)
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+
+def main():
+    end = time.monotonic() + 60
+    while calls < 100 and time.monotonic() < end:
+        work(5)
+
+_, found = record(main, limit=256 << 20)
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert calls >= 100
+if not found.lost.records:
+    check_lives(found)
+''')
+
+    def test_interrupt(self):
+        # Out of recorded code by an exception of a signal's handler.
+        self.run_script('''
+def main():
+    try:
+        while True:
+            work(5)
+    except KeyboardInterrupt:
+        return 'left'
+
+threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+left, found = record(main, limit=256 << 20)
+assert left == 'left'
+work()
+''')
+
+    def test_stopped_deep_inside(self):
+        # Frames that began under the recorder return without it.
+        self.run_script('''
+def dive(n):
+    a = [n]
+    if n:
+        sorted([n], key=lambda x: dive(n - 1))
+    else:
+        data.append(sys.refmap_record_stop())
+    return a
+
+data = []
+for depth in 0, 1, 20:
+    sys.refmap_record(types=['list', 'dict'])
+    dive(depth)
+    work()
+    check_exact()
+    # And a recording that begins while those of before return.
+    sys.refmap_record(types=['list', 'dict'])
+    dive(depth)
+    found = recording.decode(data[-1])
+    assert found.events
+''')
+
+    def test_generators_and_recursion(self):
+        self.run_script('''
+def numbers(n):
+    for i in range(n):
+        yield [i]
+
+def main():
+    g = [numbers(5) for _ in range(10)]
+    for _ in range(3):
+        for x in g:
+            next(x)
+    for x in g:
+        x.close()
+    def deep(n):
+        return deep(n + 1) + [n]
+    try:
+        deep(0)
+    except RecursionError:
+        pass
+
+_, found = record(main, limit=256 << 20)
+check_lives(found)
+''')
+
+
+@unittest.skipUnless(hasattr(sys, 'refmap_record'), 'needs the recorder')
+class NoMemoryTest(RecorderTestCase):
+
+    def test_allocations_fail(self):
+        # After every number of allocations that succeed: it does not start, or
+        # says what it lost; and the map stays exact.
+        self.run_script('''
+refused = lost = whole = 0
+for n in [*range(60), *range(60, 2000, 97), 10 ** 6]:
+    _testrefmap.limit_allocations(n)
+    try:
+        try:
+            sys.refmap_record(types=['list', 'dict'])
+        except MemoryError:
+            refused += 1
+            continue
+        work(30)
+    finally:
+        _testrefmap.limit_allocations(-1)
+    found = recording.decode(sys.refmap_record_stop())
+    check_exact()
+    if any(found.lost):
+        lost += 1
+    else:
+        whole += 1
+        check_lives(found)
+# All three happened, or the test tests nothing.
+assert refused and lost and whole, (refused, lost, whole)
+# It is as good as new.
+_, found = record(work)
+check_lives(found)
+''')
+
+    def test_buffer_ends(self):
+        # What did not fit is said; what did can be read.
+        self.run_script('''
+sizes = []
+for limit in 4096, 8192, 65536, 1 << 20:
+    sys.refmap_record(types=['list', 'dict'], limit=limit)
+    work(500)
+    data = sys.refmap_record_stop()
+    check_exact()
+    found = recording.decode(data)
+    if limit < 65536:
+        assert found.lost.records > 100, found.lost
+        assert found.lost.memory == 0, found.lost
+    sizes.append(len(found.events))
+assert sizes == sorted(sizes) and sizes[0], sizes
+''')
+
+    def test_blocks_without_memory(self):
+        self.run_script('''
+lost = 0
+for n in range(0, 60, 3):
+    _testrefmap.limit_allocations(n)
+    try:
+        try:
+            sys.refmap_record(blocks=True, types=['list'])
+        except MemoryError:
+            continue
+        work(30)
+    finally:
+        _testrefmap.limit_allocations(-1)
+    found = recording.decode(sys.refmap_record_stop())
+    check_exact()
+    lost += any(found.lost)
+assert lost
+''')
+
+
+if __name__ == '__main__':
+    unittest.main()
