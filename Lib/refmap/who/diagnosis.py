@@ -134,6 +134,10 @@ def diagnose(callable, *, warmups=3, runs=3, cleanup=hunting.clean_up,
     Return a Diagnosis. Raise ValueError for bad numbers, or if something is
     recorded already; RuntimeError if the interpreter keeps no map. Exceptions
     of `callable` are passed on, and end the recording.
+
+    What is leaked in these runs stays leaked. After an over-decref (verdict
+    'error') objects have too few references: the process may crash when it
+    destroys them, at exit at the latest. os._exit() does without.
     """
     if not hasattr(sys, 'refmap_snapshot'):
         raise RuntimeError('this interpreter was not configured '
@@ -404,7 +408,9 @@ def tell(diagnosis, analysis, leaked, ownership, born, found, symbols_):
         root_of(item, ownership.get(item.address), born.get(item.address),
                 found, symbols_) for item in analysis.roots]
     # What a visible owner holds may hang on something that was lost.
-    found_roots.sort(key=lambda root: root.kind == owners.HELD)
+    explains = {address: own.explains for address, own in ownership.items()}
+    found_roots.sort(key=lambda root: (root.kind == owners.HELD,
+                                       -explains.get(root.address, 0)))
     diagnosis.roots = found_roots[:MAX_ROOTS]
     diagnosis.consequences = dict(Counter(
         item.type for item in leaked if item.address not in roots))
