@@ -153,7 +153,7 @@ def findings_lines(diagnosis):
         yield f'  ... and {plural(len(findings) - MAX_TYPES, "more type")}'
 
 
-# --- all of it -----------------------------------------------------------------
+# --- all of it ---------------------------------------------------------------
 
 def recording_line(diagnosis):
     """Return the line about the recording, or None."""
