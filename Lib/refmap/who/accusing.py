@@ -32,14 +32,15 @@ DIRECTNESS = {
 # The part of it that is left where something speaks against it: a word in memory
 # has the object, but nobody owns it by that; an activation that did not end
 # before the recording did has the reference, which may be a variable of the
-# running program; it was the evaluation loop that ended with it, which stores
-# references without any event.
-STORED, HELD, IN_LOOP = 0.7, 0.4, 0.15
+# running program; there was no time to search memory, or it was got by a word on
+# the stack of the machinery; the evaluation loop had it, which stores references
+# without any event.
+STORED, HELD, UNSEEN, IN_LOOP = 0.7, 0.4, 0.6, 0.1
 
 # What runs a program, beside those who carry out calls (CALLS).
 PROGRAM = re.compile(r'_?PyEval_|_?PyFrame_Clear|clear_\w+_frame$|run_mod$'
                      r'|run_eval_code_obj$|pyrun_|_?PyRun_|pymain_|Py_RunMain$'
-                     r'|Py_BytesMain$|main$|_start$|__libc_|\?\?$')
+                     r'|Py_BytesMain$|main$|_start$|__libc_|wrap_\w+$|\?\?$')
 # Beside those that symbols knows.
 ALLOCATOR = re.compile(r'type_call$|_?Py(Mem|Object)_\w*(Free|Del)$|free$')
 # Slots of classes of Python code: they do more than to pass a call on.
@@ -118,8 +119,9 @@ def holders(token, calls):
     inwards = [call for call in token.calls if call.slot < slot][::-1]
     if all(is_machinery(call) and call != culprit(token) for call in inside):
         # The evaluation loop got it from a function that returned it, and gives
-        # back one reference for each value.
-        return inwards + outwards + inside
+        # back one reference for each value. Who called the loop has no part in
+        # that.
+        return inwards + inside
     return inside + last_callee(token, calls) + alternate(outwards, inwards)
 
 
@@ -147,9 +149,10 @@ def last_callee(token, calls):
     """Return the function that a token's last holder called last, in a list."""
     if token.ended is None:
         return []
-    below = [call for call in calls.of(token.ended.frames)
-             if call.slot < token.ended.slot]
-    return below[-1:]
+    stack = calls.of(token.ended.frames)
+    if not token.is_on(token.ended.slot, stack):
+        return []           # there was no hook since the holder was called
+    return [call for call in stack if call.slot < token.ended.slot][-1:]
 
 
 def overwriters(gone, home, calls):
@@ -176,6 +179,8 @@ def overwriters(gone, home, calls):
     # one to run first.
     found += after[k:] + before[max(0, k - 1):k] + before[k:][::-1]
     found += before[max(0, k - 2):k - 1]
+    # Slots of classes of Python code call what fills a slot, and write nothing.
+    found = [call for call in found if not SLOT.match(call.function)] or found
     return sorted(found, key=lambda call: call.file != home)
 
 
@@ -258,14 +263,23 @@ class Judge:
     def fate(self, token):
         """Return how a token was lost; see fate()."""
         how = fate(token)
-        if how == 'missing-decref' and token.ended is not None:
-            for call in token.at(token.ended.slot):
-                contract = self.contracts.get(call.function)
-                if contract and KEPT in contract.effects:
-                    # It takes a reference for what it stores the object in,
-                    # though that was not found in memory.
-                    return 'stored'
+        if (how == 'missing-decref' and token.ended is not None
+                and any(map(self.keeps, token.at(token.ended.slot)))):
+            # It takes a reference for what it stores the object in, though that
+            # was not found in memory.
+            return 'stored'
         return how
+
+    def keeps(self, call):
+        """Does a function by contract take a reference for what it stores an
+        object in?"""
+        contract = self.contracts.get(call.function)
+        return contract is not None and KEPT in contract.effects
+
+    def storing(self, token):
+        """Return who stored a reference: those who do it for others, by
+        contract, come last."""
+        return sorted(holders(token, self.calls), key=self.keeps)
 
     def accuse(self, token):
         """Return the accusations of one token that was left."""
@@ -279,11 +293,17 @@ class Judge:
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
-        doubt = {'stored': STORED, 'held': HELD}.get(how)
-        if doubt is None:
-            doubt = 1 if culprit(token) else IN_LOOP
         return self.weighed(self.heirs(token) + holders(token, self.calls),
-                            'missing-decref', doubt, token)
+                            'missing-decref', self.directness(token, how), token)
+
+    def directness(self, token, how):
+        """Return how direct it is that the last holder lost a token, 0 to 1."""
+        last = token.at(token.last_slot())
+        if token.is_of_frame() or last and last[-1].function == tokens.EVAL:
+            return IN_LOOP
+        if how in ('stored', 'held'):
+            return {'stored': STORED, 'held': HELD}[how]
+        return 1 if culprit(token) else UNSEEN
 
     def heirs(self, token):
         """Return who should have released a token though another function

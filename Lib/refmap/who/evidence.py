@@ -1,13 +1,16 @@
 """The way of a reference as steps that a reader can check against the source."""
 
 from collections import Counter, namedtuple
+from itertools import groupby
+
+from .accusing import is_allocator
 
 # text: one clear sentence, without its place. file, line: where; line 0 and
 # file '' where there is none.
 Step = namedtuple('Step', 'text file line')
 
-# Steps of one token that are told; of a longer way the last ones.
-MAX_STEPS = 12
+# Of a longer way the first and the last steps are told.
+FIRST_STEPS, LAST_STEPS = 2, 6
 
 
 def at(text, call):
@@ -28,9 +31,9 @@ def function_at(token, slot):
     return calls[-1] if calls else None
 
 
-def python_line(case, event):
+def python_line(recording, event):
     """Return a step that says which Python line ran, in a list."""
-    code = case.recording.codes.get(event.code)
+    code = recording.codes.get(event.code)
     if code is None:
         return []
     qualname, filename, _ = code
@@ -40,14 +43,33 @@ def python_line(case, event):
 def taken(case, token):
     """Return the steps that say where a reference was taken."""
     event = token.taken
-    if not token.calls:
+    # A birth is in an allocator: of interest is who made the object by it.
+    call = next((c for c in token.calls if event.kind != 'birth'
+                 or not is_allocator(c)), None)
+    if call is None:
         return [Step('taken, by code that is not known', '', 0)]
-    call = token.calls[0]
     what = 'born' if event.kind == 'birth' else 'taken'
     caller = next((c for c in token.calls if c.slot > call.slot), None)
     by = f', called by {caller.function}()' if caller else ''
     return [at(f'{what} in {call.function}(){by}', call),
-            *python_line(case, event)]
+            *python_line(case.recording, event)]
+
+
+def returned(token, steps):
+    """Return the Step for a reference that was returned again and again, of a
+    list of tokens.Steps; None if it only left the allocators."""
+    calls = [call for step in steps
+             if (call := function_at(token, step.slot)) is not None]
+    made = [call for call in token.calls if not is_allocator(call)][:1]
+    if not calls or calls[-1:] == made:
+        return None
+    *through, last = [f'{call.function}()' for call in calls
+                      if not is_allocator(call) and call not in made] or ['?']
+    if last == '?':
+        return None
+    text = f'returned through {", ".join(through)} to {last}' if through \
+        else f'returned to {last}'
+    return at(text, calls[-1])
 
 
 def moved(case, token, step):
@@ -56,11 +78,9 @@ def moved(case, token, step):
     call = function_at(token, slot) if slot else None
     name = f'{call.function}()' if call else 'a function that is not known'
     place = (call.file, call.line) if call else ('', 0)
-    if step.what == 'returned':
-        return Step(f'returned to {name}', *place)
     if step.what == 'stack':
         return Step(f'left in a variable of {name}', *place)
-    if step.what in ('nowhere', 'abandoned', 'kept', 'memory'):
+    if step.what in ('nowhere', 'abandoned', 'kept', 'memory', 'unknown'):
         return ended(case, token, step, name, place)
     if step.what == 'stored':
         return Step(f'stored {place_text(case, step.event)}',
@@ -79,8 +99,9 @@ def ended(case, token, step, name, place):
     if step.what == 'memory':
         found = [p for p in step.event.places if p.token == token.number]
         where = place_text(case, found[0]) if found else 'in memory'
-        return Step(f'{name} ended, the reference is {where}', *place)
-    text = {'nowhere': 'ended without releasing it, or passing it on',
+        return Step(f'{name} returned, the reference is {where}', *place)
+    text = {'nowhere': 'returned without releasing it or passing it on',
+            'unknown': 'returned without releasing it; memory was not searched',
             'kept': 'returned the object with one reference, and kept this one',
             'abandoned': 'was left by a jump or an exception'}[step.what]
     return Step(f'{name} {text}', *place)
@@ -103,12 +124,34 @@ def writer(case, frames):
 
 def path(case, token):
     """Return the way of a token as a list of Step."""
-    steps = [moved(case, token, step) for step in token.steps]
-    steps = [step for step in steps if step is not None]
-    if len(steps) > MAX_STEPS:
-        left_out = len(steps) - MAX_STEPS
-        steps[:left_out] = [Step(f'{left_out} steps more', '', 0)]
-    return taken(case, token) + steps
+    found = taken(case, token)
+    for is_return, steps in groupby(token.steps,
+                                    key=lambda step: step.what == 'returned'):
+        if is_return:
+            found.append(returned(token, list(steps)))
+        else:
+            found += [moved(case, token, step) for step in steps]
+    return shortened([step for step in found if step is not None])
+
+
+def shortened(steps):
+    """Leave out steps in the middle of a long way."""
+    left_out = len(steps) - FIRST_STEPS - LAST_STEPS
+    if left_out < 2:
+        return steps
+    return [*steps[:FIRST_STEPS], Step(f'{left_out} steps more', '', 0),
+            *steps[-LAST_STEPS:]]
+
+
+def nearness(call, accusations):
+    """Return a step that says why a function is suspected that is not the first
+    one of its token, in a list."""
+    first = accusations[0].call
+    if call == first or not call.slot or not first.slot:
+        return []
+    if call.slot > first.slot:
+        return [at(f'{call.function}() called {first.function}()', call)]
+    return [at(f'{call.function}() was called by {first.function}()', call)]
 
 
 def contrast(case, life, item):
@@ -134,20 +177,26 @@ def holder_text(holder):
     return f'a {holder.type} object{where}'
 
 
-def theft(case, item, call, release):
-    """Return the steps of a reference that was given back by who had none."""
-    giver = release.calls[0] if release.calls else call
+def theft(case, item, maker, release):
+    """Return the steps of a reference that was given back by who had none.
+
+    maker -- who made the container that gave it back, if there is one
+    """
+    giver = release.calls[0] if release.calls else maker
     if not release.event.deaths:
         return [at(f'{giver.function}() released a reference to a {item.type} '
                    f'object, and had none', giver)]
     name = case.recording.type_name(release.event.deaths[0].type)
-    return [at(f'a {name} object was made in {call.function}()', call),
+    return [at(f'a {name} object was made in {maker.function}()', maker),
             at(f'{giver.function}() released the {item.type} object in it when '
                f'it died: no reference had been taken for that', giver)]
 
 
-def steps(case, kind, item, accusation):
-    """Return the evidence of one accusation as a list of Step."""
+def steps(case, item, accusation, accusations):
+    """Return the evidence of one accusation as a list of Step.
+
+    accusations -- all those of the same reference
+    """
     token, how = accusation.token, accusation.how
     found = []
     if accusation.rule == 'missing-visit':
@@ -158,7 +207,7 @@ def steps(case, kind, item, accusation):
         found.append(Step(f'{holder_text(how)} holds a {item.type} object, and '
                           f'its type has no Py_TPFLAGS_HAVE_GC', '', 0))
     elif accusation.rule == 'over-decref':
-        found += theft(case, item, accusation.call, how)
+        found += theft(case, item, accusations[0].call, how)
     elif accusation.rule == 'untracked':
         found.append(at(f'made a {item.type} object, which the collector was '
                         f'never told of', accusation.call))
@@ -167,12 +216,15 @@ def steps(case, kind, item, accusation):
         found += [Step(text, '', 0) for text in (own.chain if own else ())]
     if token is not None:
         found += path(case, token)
+    found += nearness(accusation.call, accusations)
+    if token is not None:
         found += contrast(case, token.life, item)
     return found
 
 
-def block_steps(stack, event, count):
+def block_steps(recording, stack, event, count):
     """Return the evidence of memory blocks that were not given back."""
     return [Step(f'{count} blocks were allocated and not given back, one of '
                  f'{event.size} bytes', stack[0].file, stack[0].line),
+            *python_line(recording, event),
             *[at(f'called by {call.function}()', call) for call in stack[1:6]]]

@@ -24,8 +24,8 @@ Outcome = namedtuple('Outcome', 'token outcome to')
 # the block without an object, in which the word is (base_type 0); 0: unknown.
 Place = namedtuple('Place', 'token location base base_type')
 
-# Outcomes
-RETURNED, STACK, MEMORY, NOWHERE, DIED, ABANDONED = range(1, 7)
+# Outcomes. UNKNOWN: there was no time to search.
+RETURNED, STACK, MEMORY, NOWHERE, DIED, ABANDONED, UNKNOWN = range(1, 8)
 # Flag of Gone: the base died while it still held the object.
 BASE_DIED = 1
 
@@ -59,10 +59,12 @@ class Recording:
     types -- {address: Type}
     modules -- [(start, end, offset in the file, path)] of executable mappings
     lost -- Lost: what did not fit
+    stacks -- {its words as bytes: the frames} of all stacks: one tuple each
     """
 
     def __init__(self):
         self.events = []
+        self.stacks = {}
         self.codes = {}
         self.types = {}
         self.modules = []
@@ -75,18 +77,15 @@ class Recording:
 
     def pcs(self):
         """Return the set of all return addresses in the events."""
-        pcs = set()
-        for event in self.events:
-            pcs.update(pc for pc, _ in getattr(event, 'frames', ()))
-            pcs.update(pc for pc, _ in getattr(event, 'previous', ()))
-        return pcs
+        return {frame.pc for frames in self.stacks.values() for frame in frames}
 
 
 class _Words:
     """The words of one record, read from left to right."""
 
-    def __init__(self, words, at, end):
+    def __init__(self, words, at, end, stacks):
         self._words = words
+        self._stacks = stacks
         self._at = at
         self._end = end
 
@@ -107,12 +106,21 @@ class _Words:
 
     def rows(self, make, count, width):
         """Return the next words as a tuple of `count` rows."""
+        if not count:
+            return ()
         words = self.take(count * width)
         return tuple([make(words[i:i + width])
                       for i in range(0, count * width, width)])
 
     def frames(self, count):
-        return self.rows(Frame._make, count, 2)
+        """Return the next words as frames. The same stack is the same tuple."""
+        words = self._slice(2 * count)
+        key = words.tobytes()
+        found = self._stacks.get(key)
+        if found is None:
+            numbers = iter(words.tolist())
+            found = self._stacks[key] = tuple(map(Frame, numbers, numbers))
+        return found
 
     def text(self, length):
         """Return a string of so many bytes, which is padded to a word."""
@@ -233,7 +241,8 @@ def decode(data):
                              f'has {length} words')
         reader = _READERS.get(head & 0xff)
         if reader is not None:
-            reader(recording, _Words(words, at + 1, at + length),
+            reader(recording, _Words(words, at + 1, at + length,
+                                     recording.stacks),
                    head >> 8 & 0xff, head >> 16 & 0xffff)
         at += length
     return recording

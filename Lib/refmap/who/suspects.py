@@ -15,8 +15,7 @@ A low score is a hint where to look, and no more.
 from collections import namedtuple
 
 from . import evidence, tokens
-from .accusing import (DIRECTNESS, Judge, holders, is_allocator,
-                       is_machinery)
+from .accusing import DIRECTNESS, Judge, is_allocator, is_machinery
 from .recording import Alloc, Free
 from .tokens import Call
 
@@ -29,6 +28,8 @@ OVER = 'over-decref'
 RAW = 'raw memory'
 
 MAX_SUSPECTS = 5
+# Below that a function was only near.
+MIN_SCORE = 0.04
 
 # One object that leaked in the recorded runs. before: 0 if it was born in them;
 # birth: its serial number, 0 if it is not known.
@@ -204,11 +205,19 @@ class Case:
     def accuse_storing(self, item, holder):
         """Who stored a reference in an object that the collector ignores?"""
         life = self.life(item)
-        return [self.judge.weighed(holders(token, self.flow.calls), 'no-gc', 1,
-                                   token, holder)
-                for token in (life.left() if life else ())
-                if any(place.base == holder.address
-                       for place in token.places.values())]
+        left = life.left() if life else []
+        there = [token for token in left
+                 if any(place.base == holder.address
+                        for place in token.places.values())]
+        if not there:
+            # Not found there while it was recorded. The file that defines a type
+            # has the functions that store in its objects.
+            home = self.judge.home(holder.type_address)
+            there = [token for token in left
+                     if any(call.file == home
+                            for call in token.at(token.last_slot()))]
+        return [self.judge.weighed(self.judge.storing(token), 'no-gc', 1, token,
+                                   holder) for token in there]
 
     def accuse_maker(self, item):
         life = self.life(item)
@@ -219,13 +228,10 @@ class Case:
                                    life.tokens[0])]
 
     def accuse_holder(self, item):
-        life = self.life(item)
-        found = []
-        for token in life.left() if life else ():
-            if token.places:
-                found.append(self.judge.weighed(holders(token, self.flow.calls),
-                                                'held', 1, token))
-        return found
+        """Who took the references that visible owners have now?"""
+        left = self.life(item).left() if self.life(item) else []
+        return [self.judge.weighed(self.judge.storing(token), 'held', 1, token)
+                for token in left[:item.after - item.before]]
 
     # Together
 
@@ -259,7 +265,8 @@ class Ballot:
         self.case = case
         self.references = 0
         self.items = []
-        self.accused = {}           # (function, file) -> [(item, Accusation)]
+        # (function, file) -> [(item, Accusation, all of the same reference)]
+        self.accused = {}
         self.firsts = {}            # (function, file) -> times it came first
 
     def add(self, item, lists):
@@ -268,7 +275,8 @@ class Ballot:
         for accusations in lists:
             for position, accusation in enumerate(accusations):
                 key = accusation.call.function, accusation.call.file
-                self.accused.setdefault(key, []).append((item, accusation))
+                self.accused.setdefault(key, []).append(
+                    (item, accusation, accusations))
                 if position == 0:
                     self.firsts[key] = self.firsts.get(key, 0) + 1
 
@@ -276,16 +284,19 @@ class Ballot:
         return ', '.join(sorted({item.type for item in self.items}))
 
     def score(self, key):
-        return (sum(accusation.weight for _, accusation in self.accused[key])
+        return (sum(accusation.weight for _, accusation, _ in self.accused[key])
                 / self.references)
 
     def suspects(self):
-        ranked = sorted(self.accused, key=self.score, reverse=True)
+        ranked = sorted((key for key in self.accused
+                         if self.score(key) >= MIN_SCORE),
+                        key=self.score, reverse=True)
         return [self.suspect(key) for key in ranked[:MAX_SUSPECTS]]
 
     def suspect(self, key):
-        item, best = max(self.accused[key], key=lambda pair: pair[1].weight)
-        steps = evidence.steps(self.case, self.kind, item, best)
+        item, best, accusations = max(self.accused[key],
+                                      key=lambda found: found[1].weight)
+        steps = evidence.steps(self.case, item, best, accusations)
         return Suspect(best.call, self.kind, best.rule, item.type,
                        self.firsts.get(key, 0) / self.case.runs,
                        round(self.score(key), 3), steps)
@@ -318,7 +329,7 @@ def raw_memory(recording, symbols, runs):
         found.append(Suspect(
             stack[0], RAW, 'raw-memory', '', len(group) / runs,
             round(DIRECTNESS['raw-memory'] * share, 3),
-            evidence.block_steps(stack, event, len(group))))
+            evidence.block_steps(recording, stack, event, len(group))))
     return sorted(found, key=lambda suspect: suspect.score, reverse=True)
 
 
@@ -344,7 +355,9 @@ def analyse(recording, leaked, ownership, symbols, contracts, runs):
     case = Case(recording, leaked, ownership, symbols, contracts, runs)
     suspects, roots = case.suspects()
     notes = case.notes
-    if recording.lost.records or recording.lost.tokens:
-        notes.append(f'{recording.lost.records} records did not fit and '
-                     f'{recording.lost.tokens} references were not followed')
+    if recording.lost.records:
+        notes.append(f'{recording.lost.records} records did not fit')
+    elif recording.lost.tokens and not suspects:
+        notes.append(f'{recording.lost.tokens} times there was no time to search '
+                     f'memory for a reference')
     return Analysis(suspects, roots, sorted(case.wanted), notes)

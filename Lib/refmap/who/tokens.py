@@ -11,10 +11,11 @@ Everything here works on literal records; it says what happened to references,
 and accuses nobody.
 """
 
+import re
 from collections import namedtuple
 
-from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, RETURNED, STACK,
-                        Change, Death, Gone, Move, Return, Stored)
+from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, NOWHERE, RETURNED,
+                        STACK, Change, Death, Gone, Move, Return, Stored)
 from .symbols import is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
@@ -29,9 +30,19 @@ Step = namedtuple('Step', 'what event slot')
 MAX_WEIGHED = 64
 
 # What a Step says of a function that ended with a token.
-WAYS_TO_END = {RETURNED: 'kept', ABANDONED: 'abandoned'}
+WAYS_TO_END = {RETURNED: 'kept', NOWHERE: 'nowhere', ABANDONED: 'abandoned'}
+# Blocks that this function frees were no container's any more.
+FREE_LIST = re.compile(r'\w*(FreeList|free_?list)', re.I)
 
 EVAL = '_PyEval_EvalFrameDefault'
+# Clearing a frame of Python code gives back what the evaluation loop took, and
+# what those took who made the frame.
+FRAME_CLEARING = re.compile(r'_PyFrame_Clear|clear_(thread|gen)_frame$')
+FRAME_MAKING = frozenset('''
+    _PyEval_Vector _PyFrame_Initialize _PyFrame_Copy initialize_locals
+    _PyEvalFramePushAndInit _PyEvalFramePushAndInit_Ex _PyFrame_PushUnchecked
+    _PyFrame_PushTrampolineUnchecked
+    '''.split())
 
 
 class Calls:
@@ -47,12 +58,13 @@ class Calls:
         Those that only pass references on for their callers are left out:
         Py_INCREF() holds nothing.
         """
-        known = self._known.get(frames)
+        # A recording has each stack once. It is kept, so that its id is its own.
+        known = self._known.get(id(frames))
         if known is None:
-            known = self._known[frames] = tuple(
-                call for call in self.whole(frames)
-                if not is_transparent(call.function))
-        return known
+            calls = tuple(call for call in self.whole(frames)
+                          if not is_transparent(call.function))
+            known = self._known[id(frames)] = frames, calls
+        return known[1]
 
     def whole(self, frames):
         """Return all functions of a stack, innermost first, as list of Call."""
@@ -100,6 +112,10 @@ class Token:
     def add(self, what, event, slot=None):
         self.steps.append(Step(what, event, slot))
 
+    def is_lost(self):
+        """Did a function return the object, and keep this reference?"""
+        return any(step.what == 'kept' for step in self.steps)
+
     def last_slot(self):
         """Return the slot of the activation that has it, or had it last."""
         if self.holder is not None:
@@ -112,15 +128,23 @@ class Token:
         """Return the calls in an activation when the reference was taken."""
         return [call for call in self.calls if call.slot == slot]
 
+    def is_of_frame(self):
+        """Was it taken for a frame of Python code, by who made that?"""
+        return bool(self.calls) and self.calls[0].function in FRAME_MAKING
+
     def is_held_by(self, slot, calls):
-        """Is the holder the activation at a slot of another stack?
+        """Is the holder the activation at a slot of another stack?"""
+        if self.holder is None or self.holder != slot:
+            return False
+        return self.is_on(slot, calls)
+
+    def is_on(self, slot, calls):
+        """Has another stack the activation that had this slot?
 
         Another function at the same slot is another activation.
         """
-        if self.holder is None or self.holder != slot:
-            return False
         then, now = self.at(slot), [c for c in calls if c.slot == slot]
-        return not then or not now or then[-1].function == now[-1].function
+        return not then or bool(now) and then[-1].function == now[-1].function
 
 
 class Release:
@@ -134,7 +158,7 @@ class Release:
     """
 
     __slots__ = ('index', 'event', 'calls', 'giver', 'slots', 'containers',
-                 'token', 'strength', 'candidates')
+                 'clears_frame', 'token', 'strength', 'candidates')
 
     def __init__(self, index, event, calls):
         self.index = index
@@ -143,17 +167,23 @@ class Release:
         self.giver = giving_slot(calls)
         self.slots = [frame.slot for frame in event.frames]
         self.containers = [death.address for death in event.deaths]
+        self.clears_frame = bool(
+            calls and FRAME_CLEARING.match(calls[0].function))
         self.token = None
         self.strength = None
         self.candidates = []
+
+
+    def is_in(self, frames):
+        """Was the activation that gives it back on another stack?"""
+        return any(frame.slot == self.giver for frame in frames)
 
 
 def giving_slot(calls):
     """Return the slot of the activation that gives a reference back."""
     if not calls:
         return None
-    if calls[0].function.startswith('_PyFrame_Clear'):
-        # What a Python frame held was taken by the evaluation loop.
+    if FRAME_CLEARING.match(calls[0].function):
         for call in calls:
             if call.function == EVAL:
                 return call.slot
@@ -192,11 +222,12 @@ class Life:
 # How sure it is, the surest first. What follows in the tuple of strength()
 # chooses among equals: the younger token, as most code gives back in the
 # reverse order.
+FRAME = 8           # taken for a frame of Python code, which is cleared
 CLEARED = 7         # its field was set to something else right before
 SAME = 6            # taken, or received, by the activation that gives it back
 CONTAINER = 6       # it was in the object that is dying
 TAKEN_OUT = 5       # its field changed since the last change of the count
-BURIED = 4.5        # its container has died
+BURIED = 4.5        # its container was freed, by who gives it back
 KEPT = 4            # as SAME, though it is in memory as well
 LOOSE = 3           # something dies, and it is in memory that is no object's
 STORED = 2          # nobody on the stack has it
@@ -209,9 +240,12 @@ SURE = SAME
 def strength(token, release):
     """Return how well a release fits a token; tuples compare."""
     order = token.index
-    if token.vanished is not None:
-        if token.vanished.flags & BASE_DIED:
+    if release.clears_frame and token.is_of_frame():
+        return (FRAME, 0, 0, order)
+    if token.vanished is not None and token.vanished.flags & BASE_DIED:
+        if release.is_in(token.vanished.frames):
             return (BURIED, 0, 0, order)
+    elif token.vanished is not None:
         same_hook = token.vanished.object == release.event.address
         return (CLEARED if same_hook else TAKEN_OUT, 0, 0, order)
     holds = token.is_held_by(release.giver, release.calls)
@@ -275,6 +309,14 @@ def consume(token, release, strength):
     release.token = token
     release.strength = strength
     token.released = release
+
+
+def homeless(life):
+    """Yield the tokens that may be in memory, for all that is known: those that
+    no function holds first, the newest first."""
+    open = [token for token in reversed(life.open) if not token.places]
+    yield from (token for token in open if token.holder is None)
+    yield from (token for token in open if token.holder is not None)
 
 
 # --- the flow -----------------------------------------------------------------
@@ -381,6 +423,8 @@ class Flow:
             token = self._tokens.get(number)
             if token is None or token.released is not None or outcome == DIED:
                 continue
+            if token.is_lost():
+                continue        # the recorder still thinks it went on
             if outcome in (RETURNED, STACK) and (outcome == STACK
                                                  or token is value):
                 token.holder = to or None
@@ -388,9 +432,9 @@ class Flow:
             elif outcome == MEMORY and number in places:
                 self._end(token, 'memory', event)
                 for place in places[number]:
-                    self._place(token, place, event)
+                    self._place(token, place)
             else:
-                self._end(token, WAYS_TO_END.get(outcome, 'nowhere'), event)
+                self._end(token, WAYS_TO_END.get(outcome, 'unknown'), event)
 
     def _value(self, event):
         """Return the token that a function's value is.
@@ -400,7 +444,8 @@ class Flow:
         """
         returned = [self._tokens[number] for number, outcome, _ in event.outcomes
                     if outcome == RETURNED and number in self._tokens
-                    and self._tokens[number].released is None]
+                    and self._tokens[number].released is None
+                    and not self._tokens[number].is_lost()]
         return min(returned, key=lambda token: (bool(token.places), token.index),
                    default=None)
 
@@ -409,7 +454,10 @@ class Flow:
         token.ended = event
         token.add(what, event, event.slot)
 
-    def _place(self, token, place, event):
+    def _place(self, token, place):
+        if token.places and place.location not in token.places:
+            # One reference is in one place: this is that of another token.
+            token = next(homeless(token.life), token)
         # A place is found for one of the object's tokens, and may have been
         # known for another.
         old = token.life.by_location.get(place.location)
@@ -422,10 +470,9 @@ class Flow:
         token = self._tokens.get(event.token)
         if token is not None and token.released is not None:
             # Found for the newest token: another one has it.
-            token = next((other for other in reversed(token.life.open)
-                          if not other.places), None)
+            token = next(homeless(token.life), None)
         if token is not None:
-            self._place(token, event, event)
+            self._place(token, event)
             token.add('stored', event)
 
     def _gone(self, index, event):
@@ -434,6 +481,10 @@ class Flow:
                           or self._tokens.get(event.token))
         if token:
             token.places.pop(event.location, None)
+            if event.flags & BASE_DIED and any(
+                    FREE_LIST.match(call.function)
+                    for call in self.calls.of(event.frames)):
+                return          # it held a stale word since its object died
             token.vanished = event
             token.gone.append(event)
             token.add('gone', event)

@@ -8,7 +8,7 @@ from collections import namedtuple
 from refmap.who import suspects, tokens
 from refmap.who.contracts import Contract, Contracts
 from refmap.who.recording import (ABANDONED, BASE_DIED, MEMORY, NOWHERE,
-                                  RETURNED, STACK)
+                                  RETURNED, STACK, UNKNOWN)
 from refmap.who.suspects import Leaked, analyse
 from test.test_refmap.who_records import NO_CONTRACTS, Tape
 
@@ -274,7 +274,9 @@ class DecrefTests(TokenTestCase):
         self.tape.birth(A, f'f:1 PyObject_Vectorcall:2 {EVAL}:3 run_mod:4', 1)
         self.tape.ret(1, f'f:1 {EVAL}:3', [(1, RETURNED, 3)])
         self.assertEqual(self.names(own(A, unowned=1)),
-                         ['f', 'PyObject_Vectorcall', 'run_mod', EVAL])
+                         ['f', 'PyObject_Vectorcall'])
+        # It only returned it: that is no evidence.
+        self.assertLess(self.analyse(own(A, unowned=1)).suspects[0].score, 0.1)
 
     def test_overwritten(self):
         self.tape.place('t_init', 'types.c', 10)
@@ -380,6 +382,40 @@ class DecrefTests(TokenTestCase):
                 self.tape.death(A, 'f:2 g:3', birth=1)
         self.assertEqual(self.names(own(A, unowned=1))[:2], ['f', 'take'])
 
+    def test_what_a_function_kept(self):
+        # It is no matter of those who returned the value after it.
+        stack = f'f:2 g:3 {EVAL}:4'
+        self.tape.birth(A, stack, 1)
+        self.tape.change(A, 1, stack, 2)
+        for k in 2, 3:
+            self.tape.ret(k, stack, [(1, RETURNED, k + 1), (2, RETURNED, k + 1)])
+        self.tape.change(A, -1, f'{EVAL}:4')
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'f')
+
+    def test_no_time_to_search(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, UNKNOWN, 0)])
+        found = self.analyse(own(A, unowned=1)).suspects[0]
+        self.assertEqual(found.function, 'f')
+        self.assertLess(found.score, 0.9)
+
+    def test_stack_of_an_earlier_hook(self):
+        # Nothing was recorded since f() was called.
+        self.tape.birth(A, 'make:1 f:2 g:3', 1)
+        self.tape.ret(1, 'make:1 f:2 g:3', [(1, RETURNED, 2)])
+        self.tape.ret(2, 'old:1 other:2 g:3', [(1, NOWHERE, 0)])
+        self.assertNotIn('old', self.names(own(A, unowned=1)))
+
+    def test_free_list(self):
+        # The dead object on it still had the word.
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, NOWHERE, 0)])
+        self.tape.stored(1, A, B + 16, B)
+        self.tape.gone(1, A, B + 16, B, '_PyDict_ClearFreeList:1 g:3', 'g:3',
+                       flags=BASE_DIED)
+        self.assertEqual(self.first(own(A, unowned=1)), ('f', 'missing-decref'))
+        self.assertEqual(self.life().tokens[0].gone, [])
+
     def test_machinery(self):
         # Who carries out calls is suspected only if it was seen to end with
         # the reference.
@@ -441,6 +477,21 @@ class KindTests(TokenTestCase):
         hidden = own(A, hidden=[holder(B, gc=False)], kind=suspects.HIDDEN)
         self.assertEqual(self.first(hidden), ('f', 'no-gc'))
 
+    def test_no_gc_without_a_place(self):
+        # Stored by a function of the file that defines the type, or unknown.
+        type = self.tape.type('C', dealloc='c_dealloc')
+        self.tape.place('c_new', 'c.c', 1)
+        self.tape.symbols.functions[self.tape.recording().types[type].dealloc] \
+            = self.tape.site('c_dealloc')._replace(file='c.c')
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, NOWHERE, 0)])
+        hidden = own(A, hidden=[holder(B, gc=False)._replace(type_address=type)],
+                     kind=suspects.HIDDEN)
+        self.assertEqual(self.names(hidden), [])
+        self.tape.change(A, 1, 'c_new:2 g:3', 2)
+        self.tape.ret(2, 'c_new:2 g:3', [(2, NOWHERE, 0)])
+        self.assertEqual(self.first(hidden), ('c_new', 'no-gc'))
+
     def test_untracked(self):
         self.tape.birth(A, '_PyObject_GC_New:1 make:2 g:3', 1)
         self.assertEqual(self.first(own(A, visited=[holder(A)],
@@ -490,8 +541,8 @@ class KindTests(TokenTestCase):
     def test_recording_too_small(self):
         self.tape.birth(A, 'f:2 g:3', 1)
         self.tape.lost(10, 20)
-        self.assertIn('10 records did not fit and 20 references were not '
-                      'followed', self.analyse(own(A, unowned=1)).notes)
+        self.assertIn('10 records did not fit',
+                      self.analyse(own(A, unowned=1)).notes)
 
     def test_raw_memory(self):
         for k in range(4):
@@ -522,7 +573,26 @@ class EvidenceTests(TokenTestCase):
             'born in make(), called by f()',
             'while Python ran test_it()',
             'returned to f()',
-            'f() ended without releasing it, or passing it on'])
+            'f() returned without releasing it or passing it on'])
+
+    def test_returned_through(self):
+        stack = '_PyObject_New:1 make:2 a:3 b:4 f:5 g:6'
+        self.tape.birth(A, stack, 1)
+        for k in range(1, 5):
+            self.tape.ret(k, stack, [(1, RETURNED, k + 1)])
+        self.tape.ret(5, stack, [(1, NOWHERE, 0)])
+        self.assertEqual(self.texts(own(A, unowned=1)), [
+            'born in make(), called by a()',
+            'returned through a(), b() to f()',
+            'f() returned without releasing it or passing it on'])
+
+    def test_others_are_near(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'h:1 f:2 g:3', [(1, NOWHERE, 0)])
+        found = self.analyse(own(A, unowned=1)).suspects
+        self.assertEqual([(s.function, s.evidence[-1].text) for s in found[1:]],
+                         [('h', 'h() was called by f()'),
+                          ('g', 'g() called f()')])
 
     def test_contrast(self):
         for k in range(3):
@@ -538,7 +608,9 @@ class EvidenceTests(TokenTestCase):
         self.tape.birth(A, 'f:1 g:99', 1)
         for k in range(20):
             self.tape.stored(1, A, B + 8 * k, B)
-        self.assertIn('8 steps more', self.texts(own(A, unowned=1)))
+        texts = self.texts(own(A, unowned=1))
+        self.assertEqual(len(texts), 9)
+        self.assertEqual(texts[2], '13 steps more')
 
 
 if __name__ == '__main__':
