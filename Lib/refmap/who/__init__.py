@@ -8,8 +8,15 @@
     symbols     addresses of code to functions, files and lines
     contracts   which functions of the C API return new references, which steal
     owners      who holds a leaked object; kinds of leaks
-    diagnosis   drives all of it: diagnose()
-    report      a diagnosis as text
+    batch       some runs under the recorder, between two snapshots
+    watching    what to record, by the findings of a hunt
+    thinning    what of a recording is not needed
+    births      where leaked objects were born; stacks, of C functions
+    blocks      memory that stays after each run
+    search      drives all of it
+    diagnosis   diagnose(): a hunt, and the search
+    report      a diagnosis as text, or for JSON
+    rules       what a suspect's rule means; sarif, annotations, junit
 
 Nothing of it is loaded by `import refmap`. recording, tokens, accusing, suspects
 and evidence work on literal records, in any interpreter.

@@ -13,7 +13,9 @@ from . import births, rules, stacks, watching
 # Steps of the evidence that are shown of the first suspect, and of the others.
 STEPS_OF_FIRST = 10
 STEPS_OF_OTHERS = 2
-# Suspects after the first need such a score to be shown. JSON has all of them.
+# Suspects that are shown, and the score that those after the first need for it.
+# JSON has all of them.
+MAX_SUSPECTS = 3
 MIN_SCORE = 0.1
 # Kinds of roots that are shown, the owners that lead to one, and types.
 MAX_ROOTS = 4
@@ -31,6 +33,16 @@ def place(file, line):
 
 # --- suspects ----------------------------------------------------------------
 
+def some(steps, limit):
+    """Return at most so many steps, and how many are left out in between: how a
+    reference was taken and how it was lost matter most."""
+    if len(steps) <= limit:
+        return list(steps)
+    first = -(-limit // 3)
+    last = len(steps) - (limit - first)
+    return [*steps[:first], last - first, *steps[last:]]
+
+
 def suspect_lines(rank, suspect, limit):
     """Return the lines about one suspect.
 
@@ -41,11 +53,11 @@ def suspect_lines(rank, suspect, limit):
     yield f'   {suspect.rule}: {rules.rule_of(suspect).short}'
     yield (f'   {suspect.type or "memory"}, {suspect.kind}: '
            f'{rules.amount(suspect)}; score {suspect.score:.2f}')
-    for step in suspect.evidence[:limit]:
-        yield f'     - {step.text}{place(step.file, step.line)}'
-    more = len(suspect.evidence) - limit
-    if more > 0:
-        yield f'     - ... and {plural(more, "more step")}'
+    for step in some(suspect.evidence, limit):
+        if isinstance(step, int):
+            yield f'     - ... {plural(step, "more step")}'
+        else:
+            yield f'     - {step.text}{place(step.file, step.line)}'
 
 
 def suspects_lines(diagnosis):
@@ -56,15 +68,15 @@ def suspects_lines(diagnosis):
         yield 'who: not known, the evidence does not suffice'
     hidden = 0
     for rank, suspect in enumerate(diagnosis.suspects, 1):
-        if rank > 1 and suspect.score < MIN_SCORE:
+        if (rank > MAX_SUSPECTS
+                or rank > 1 and suspect.score < MIN_SCORE):
             hidden += 1
             continue
         limit = STEPS_OF_FIRST if rank == 1 else STEPS_OF_OTHERS
         for line in suspect_lines(rank, suspect, limit):
             yield '  ' + line
     if hidden:
-        yield (f'  ... and {plural(hidden, "suspect")} with a score below '
-               f'{MIN_SCORE}')
+        yield f'  ... and {plural(hidden, "suspect")} less likely'
 
 
 def leaks(diagnosis):
@@ -141,7 +153,7 @@ def findings_lines(diagnosis):
         yield f'  ... and {plural(len(findings) - MAX_TYPES, "more type")}'
 
 
-# --- all of it -----------------------------------------------------------------
+# --- all of it ---------------------------------------------------------------
 
 def recording_line(diagnosis):
     """Return the line about the recording, or None."""

@@ -7,7 +7,7 @@ what there was no time for is said.
 
 import time
 
-from refmap.who import births, diagnosis, report, watching
+from refmap.who import births, diagnosis, report, search, watching
 
 from . import refmap_methods as methods
 from .filter import match_test
@@ -19,7 +19,7 @@ SECONDS = 60.0
 PART_OF_TIMEOUT = 0.2
 
 # Runs of a method besides those that are recorded.
-CALLS = methods.WARMUPS + methods.RUNS + diagnosis.RUNS + 1
+CALLS = methods.WARMUPS + methods.RUNS + search.RUNS + 1
 
 
 def seconds_for_who(timeout):
@@ -59,12 +59,12 @@ class Diagnoses:
         findings = diagnosis.hunt(function, methods.WARMUPS, methods.RUNS,
                                   self.cleanup, self.rules, name=name)
         run = findings['seconds'] / (methods.WARMUPS + methods.RUNS)
-        if run * diagnosis.SLOWDOWN > self.left():
+        if run * search.SLOWDOWN > self.left():
             self.notes.append(f'{name} is not recorded: it takes {run:.1f} '
                               f'seconds a run')
             return None
         found = diagnosis.investigate(function, findings, self.cleanup,
-                                      min(diagnosis.SECONDS, self.left()))
+                                      min(search.SECONDS, self.left()))
         self.found.append((name, found))
         return found
 
@@ -82,7 +82,7 @@ def diagnose_file(module, name, leaking, diagnoses):
     for method in leaking[:MAX_METHODS]:
         position = names.index(method['name'])
         if not watching.survive(method['types'], CALLS):
-            diagnoses.notes.append(f'{method["name"]}: {diagnosis.DYING}')
+            diagnoses.notes.append(f'{method["name"]}: {search.DYING}')
             continue
         found = diagnoses.try_one(
             method['name'], methods.runner_of(module, match_test, [position]))

@@ -64,9 +64,10 @@ class DiagnoseTests(CommandTestCase):
             self.assertIn(f'  not known: {OBSTACLE}\n', err)
 
     def test_module(self):
-        code, out, _ = self.diagnose('-m', 'json.tool', '--help')
-        self.assertEqual(code, 0)
-        self.assertIn('usage: ', out)
+        for before in [], ['--']:
+            code, out, _ = self.diagnose(*before, '-m', 'json.tool', '--help')
+            self.assertEqual(code, 0)
+            self.assertIn('usage: ', out)
 
     def test_suppress(self):
         rules = self.path('rules')
@@ -105,7 +106,8 @@ class DiagnoseTests(CommandTestCase):
     @unittest.skipUnless(RECORDS, 'needs an interpreter that records')
     def test_the_program_records(self):
         for text, sentence in [
-            ('import sys\nsys.refmap_record()', 'the program failed: ValueError'),
+            ('import sys\nsys.refmap_record()',
+             'the program failed: ValueError'),
             ('import sys\nif getattr(sys, "runs", 0) > 6: '
              'sys.refmap_record_stop()\n', 'the diagnosis failed: '),
         ]:
@@ -129,6 +131,7 @@ class DiagnoseTests(CommandTestCase):
         missing = os.path.join(os.path.dirname(self.script('1')), 'missing.py')
         for args in [], ['-R', 'x', 'y'], ['-R', '3:0', 'y'], [missing], \
                 ['-m'], ['-m', 'no_such_module'], ['--raw', 'y'], \
+                ['--'], ['--', '-m'], \
                 ['-R', '99999999999:3', 'y'], ['--sarif'], \
                 ['--suppress', missing, 'x'], ['--suppress', '/dev/zero', 'x']:
             with self.subTest(args=args):

@@ -5,11 +5,11 @@ import time
 import unittest
 import xml.etree.ElementTree as ET
 
-from refmap.who import batch, diagnosis
+from refmap.who import batch, search
 from test.libregrtest import refmap_who as who
 from test.support import swap_attr
 
-from .test_regrtest import LEAKS, RegrtestCase, write_test
+from .test_regrtest import RegrtestCase, write_test
 
 OBSTACLE = batch.obstacle()
 
@@ -164,7 +164,7 @@ class BoundsTests(unittest.TestCase):
             who.diagnose_file(None, 'test_file',
                               [{'name': 'test_a', 'types': [finding]}],
                               diagnoses)
-        self.assertEqual(diagnoses.notes, [f'test_a: {diagnosis.DYING}'])
+        self.assertEqual(diagnoses.notes, [f'test_a: {search.DYING}'])
 
     def test_names_make_no_lines(self):
         diagnoses = self.diagnoses(0.0)
