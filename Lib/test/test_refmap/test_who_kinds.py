@@ -11,6 +11,7 @@ import threading
 import unittest
 
 from test import support
+from test.support import import_helper
 from test.test_refmap import who_build
 
 LOST = 'lost in C'
@@ -81,7 +82,7 @@ class Scenes:
 
     def in_subinterpreter(self):
         # One that shares the GIL, and so the map.
-        interpreter = support.import_helper.import_module('_interpreters')
+        interpreter = import_helper.import_module('_interpreters')
         name = interpreter.create('legacy')
         code = (f'import sys; sys.path[:] = {sys.path!r}\n'
                 'from test.test_refmap import who_build\n'
