@@ -4,6 +4,7 @@ The functions are in misbehaving/who_kinds.c.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -122,7 +123,7 @@ class Scenes:
 
 
 def diagnose(path, kinds):
-    """Print what diagnose() says of each kind, a line of JSON for each."""
+    """Print what diagnose() says of each kind, a line of JSON for each; exit."""
     import refmap
     scenes = Scenes(path)
     for kind in kinds:
@@ -130,6 +131,8 @@ def diagnose(path, kinds):
         print(json.dumps([kind, str(found), [
             [s.function, s.kind, s.rule, s.file] for s in found.suspects]]),
             flush=True)
+    # The victim of the over-decref must not be destroyed.
+    os._exit(0)
 
 
 CHILD = '''
@@ -137,9 +140,6 @@ import sys
 from test.test_refmap import test_who_kinds as t
 with t.support.SuppressCrashReport():
     t.diagnose(sys.argv[1], sys.argv[2:])
-import os
-# The victim of the over-decref must not be destroyed.
-os._exit(0)
 '''
 
 
