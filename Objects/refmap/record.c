@@ -30,6 +30,9 @@
    the machine does. */
 #define ALLOWANCE ((uint64_t)20000000)
 #define HOOK_WORK ((uint64_t)300)
+/* Where only certain objects are watched, not all of a type, there is little to search, and
+   nothing is to be left out. */
+#define ALLOWANCE_OF_FEW ((uint64_t)2000000000)
 /* Of a RETURN record. */
 #define TOKENS_AT_ONCE 16
 
@@ -203,7 +206,8 @@ refmap_search(refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
     if (!recorder.options.places) {
         return -1;
     }
-    uint64_t most = ALLOWANCE + recorder.hooks * HOOK_WORK;
+    uint64_t most = (recorder.options.nnames == 0 ? ALLOWANCE_OF_FEW : ALLOWANCE)
+                    + recorder.hooks * HOOK_WORK;
     if (_PyRefMap_search_work > (thoroughly ? most : most / 2)) {
         _PyRefMap_tape.lost_tokens++;
         return -1;

@@ -32,7 +32,7 @@
 #define MAX_SECOND ((size_t)64 << 10)
 #define POSITIONS 512
 /* Searches everywhere may take so much work in all. */
-#define THOROUGH_BUDGET ((uint64_t)500000000)
+#define THOROUGH_BUDGET ((uint64_t)1000000000)
 /* Work: to compare four words, to read from memory that may be gone, to read a page of it,
    to read the list of mappings. */
 #define WORK_WORDS 4
