@@ -284,6 +284,12 @@ class Judge:
     def accuse(self, token):
         """Return the accusations of one token that was left."""
         how = self.fate(token)
+        if (token.life.address in self.recording.types and token.calls
+                and is_allocator(token.calls[0])):
+            # A type: an instance took the reference when it was allocated, and
+            # died.
+            return self.weighed(self.last_owners(token.life.address),
+                                'container-not-released', 1, token)
         if how == 'overwritten-field':
             gone = token.gone[-1]
             base_type = self.base_type(token, gone)
@@ -295,6 +301,14 @@ class Judge:
             return self.weighed(calls, how, 1, token)
         return self.weighed(self.heirs(token) + holders(token, self.calls),
                             'missing-decref', self.directness(token, how), token)
+
+    def last_owners(self, address):
+        """Return who should release the type at an address when one of its
+        instances dies."""
+        type = self.recording.types[address]
+        found = [type, self.implementing(address, 'dealloc', 'subtype_dealloc')]
+        return [call for base in found if base is not None
+                and (call := self.slot_call(base.dealloc)) is not None]
 
     def directness(self, token, how):
         """Return how direct it is that the last holder lost a token, 0 to 1."""
