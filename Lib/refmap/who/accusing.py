@@ -36,6 +36,13 @@ DIRECTNESS = {
 # the stack of the machinery; the evaluation loop had it, which stores references
 # without any event.
 STORED, HELD, UNSEEN, IN_LOOP = 0.7, 0.4, 0.6, 0.1
+# Who takes references in these files stores them, mostly: if memory was not
+# searched it is no suspect.
+IN_CONTAINER = 0.2
+CONTAINERS = frozenset('''
+    Objects/dictobject.c Objects/listobject.c Objects/tupleobject.c
+    Objects/setobject.c Objects/odictobject.c Modules/_collectionsmodule.c
+    '''.split())
 
 # What runs a program, beside those who carry out calls (CALLS).
 PROGRAM = re.compile(r'_?PyEval_|_?PyFrame_Clear|clear_\w+_frame$|run_mod$'
@@ -317,7 +324,10 @@ class Judge:
             return IN_LOOP
         if how in ('stored', 'held'):
             return {'stored': STORED, 'held': HELD}[how]
-        return 1 if culprit(token) else UNSEEN
+        if culprit(token):
+            return 1
+        in_container = last and last[0].file in CONTAINERS
+        return IN_CONTAINER if in_container else UNSEEN
 
     def heirs(self, token):
         """Return who should have released a token though another function
