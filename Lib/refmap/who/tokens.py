@@ -14,8 +14,8 @@ and accuses nobody.
 import re
 from collections import namedtuple
 
-from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, NOWHERE, RETURNED,
-                        STACK, Change, Death, Gone, Move, Return, Stored)
+from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
+                        STACK, Change, Death, Gone, Move, Return, Stored, is_burial)
 from .symbols import is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
@@ -247,7 +247,7 @@ def strength(token, release):
     order = token.index
     if release.clears_frame and token.is_of_frame():
         return (FRAME, 0, 0, order)
-    if token.vanished is not None and token.vanished.flags & BASE_DIED:
+    if token.vanished is not None and is_burial(token.vanished):
         if release.is_in(token.vanished.frames):
             return (BURIED, 0, 0, order)
     elif token.vanished is not None:
@@ -496,7 +496,7 @@ class Flow:
                 consume(token, last, (CLEARED, 0, 0, token.index))
                 life.open.remove(token)
                 return
-            if event.flags & BASE_DIED and any(
+            if is_burial(event) and any(
                     FREE_LIST.match(call.function)
                     for call in self.calls.of(event.frames)):
                 return          # it held a stale word since its object died
