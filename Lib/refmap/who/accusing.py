@@ -10,7 +10,7 @@ from collections import namedtuple
 
 from . import tokens
 from .contracts import KEPT
-from .recording import BASE_DIED
+from .recording import is_burial
 from .symbols import ALLOCATORS, CALLS, is_transparent
 from .tokens import Call
 
@@ -36,9 +36,16 @@ DIRECTNESS = {
 # the stack of the machinery; the evaluation loop had it, which stores references
 # without any event.
 STORED, HELD, UNSEEN, IN_LOOP = 0.7, 0.4, 0.6, 0.1
+# Who takes references in these files stores them, mostly: if memory was not
+# searched it is no suspect.
+IN_CONTAINER = 0.2
+CONTAINERS = frozenset('''
+    Objects/dictobject.c Objects/listobject.c Objects/tupleobject.c
+    Objects/setobject.c Objects/odictobject.c Modules/_collectionsmodule.c
+    '''.split())
 
 # What runs a program, beside those who carry out calls (CALLS).
-PROGRAM = re.compile(r'_?PyEval_|_?PyFrame_Clear|clear_\w+_frame$|run_mod$'
+PROGRAM = re.compile(r'_?PyEval_(Eval|Vector|FrameClear)|_?PyFrame_Clear|clear_\w+_frame$|run_mod$'
                      r'|run_eval_code_obj$|pyrun_|_?PyRun_|pymain_|Py_RunMain$'
                      r'|Py_BytesMain$|main$|_start$|__libc_|wrap_\w+$|\?\?$')
 # Beside those that symbols knows.
@@ -155,12 +162,18 @@ def last_callee(token, calls):
     return [call for call in stack if call.slot < token.ended.slot][-1:]
 
 
+def file_of(token):
+    """Return the file of the function that had a token last, or None."""
+    calls = token.at(token.last_slot())
+    return calls[-1].file if calls else None
+
+
 def overwriters(gone, home, calls):
     """Return who may have written over a place, from the stacks of the hooks
     before and after.
 
-    home -- the file that defines the type of the object: fields are written
-            there
+    home -- the file that works on that memory: of the functions of the type
+            whose fields they are, or of who stored the object in a block
     """
     before = list(calls.of(gone.previous)[::-1])    # outermost first
     after = list(calls.of(gone.frames)[::-1])
@@ -175,9 +188,9 @@ def overwriters(gone, home, calls):
         found += [c for c in before[::-1] if not is_allocator(c)][:1]
     elif gone.now and gone.now == gone.object:
         found += after[-1:]
-    # What was entered between the hooks; what went on; what was left, the last
-    # one to run first.
-    found += after[k:] + before[max(0, k - 1):k] + before[k:][::-1]
+    # What was entered between the hooks, what went on, and what was left: the
+    # last one to run first.
+    found += after[k:][::-1] + before[max(0, k - 1):k] + before[k:][::-1]
     found += before[max(0, k - 2):k - 1]
     # Slots of classes of Python code call what fills a slot, and write nothing.
     found = [call for call in found if not SLOT.match(call.function)] or found
@@ -196,7 +209,7 @@ def fate(token):
     how = None
     for step in token.steps:
         if step.what == 'gone':
-            how = ('container-not-released' if step.event.flags & BASE_DIED
+            how = ('container-not-released' if is_burial(step.event)
                    else 'overwritten-field')
         elif step.what in ('stored', 'memory'):
             how = None
@@ -252,8 +265,7 @@ class Judge:
 
     def calls_clear(self, type):
         """Does a type's tp_dealloc call its tp_clear? None: not known."""
-        callees = getattr(self.symbols, 'callees', None)
-        names = callees(type.dealloc) if callees and type.dealloc else None
+        names = self.symbols.callees(type.dealloc)
         if not names:
             return None
         return self.symbols.function(type.clear).function in names
@@ -284,10 +296,17 @@ class Judge:
     def accuse(self, token):
         """Return the accusations of one token that was left."""
         how = self.fate(token)
+        if (token.life.address in self.recording.types and token.calls
+                and is_allocator(token.calls[0])):
+            # A type: an instance took the reference when it was allocated, and
+            # died.
+            return self.weighed(self.last_owners(token.life.address),
+                                'container-not-released', 1, token)
         if how == 'overwritten-field':
             gone = token.gone[-1]
             base_type = self.base_type(token, gone)
-            calls = overwriters(gone, self.home(base_type), self.calls)
+            home = self.home(base_type) or file_of(token)
+            calls = overwriters(gone, home, self.calls)
             calls += holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
         if how == 'container-not-released':
@@ -296,6 +315,14 @@ class Judge:
         return self.weighed(self.heirs(token) + holders(token, self.calls),
                             'missing-decref', self.directness(token, how), token)
 
+    def last_owners(self, address):
+        """Return who should release the type at an address when one of its
+        instances dies."""
+        type = self.recording.types[address]
+        found = [type, self.implementing(address, 'dealloc', 'subtype_dealloc')]
+        return [call for base in found if base is not None
+                and (call := self.slot_call(base.dealloc)) is not None]
+
     def directness(self, token, how):
         """Return how direct it is that the last holder lost a token, 0 to 1."""
         last = token.at(token.last_slot())
@@ -303,7 +330,10 @@ class Judge:
             return IN_LOOP
         if how in ('stored', 'held'):
             return {'stored': STORED, 'held': HELD}[how]
-        return 1 if culprit(token) else UNSEEN
+        if culprit(token):
+            return 1
+        in_container = last and last[0].file in CONTAINERS
+        return IN_CONTAINER if in_container else UNSEEN
 
     def heirs(self, token):
         """Return who should have released a token though another function
@@ -382,21 +412,20 @@ class Judge:
         held, when it died: that function forgot this one.
 
         slots -- the container's tp_clear and tp_dealloc
-        The hook before the death was over is in one of these, or in a function
-        that they call for parts of the container. What runs in another
-        _Py_Dealloc() within is about other objects.
+        The hook before is in one of these, or in a function that they call for
+        parts of the container. What runs in another _Py_Dealloc() within is
+        about other objects; and that the container was freed tells nothing.
         """
-        ended = {frame.slot for frame in gone.previous}
-        ended -= {frame.slot for frame in gone.frames}
         names = {call.function for call in slots}
-        stack = [call for call in self.calls.whole(gone.previous)[::-1]
-                 if call.slot in ended]             # outermost first
-        start = next((i for i, call in enumerate(stack)
-                      if call.function in names), len(stack))
         found = []
-        for call in stack[start:]:
-            if call.function == '_Py_Dealloc':
-                break
-            if not is_transparent(call.function) and not is_allocator(call):
+        for call in self.calls.whole(gone.previous)[::-1]:  # outermost first
+            if call.function in names or found:
                 found.append(call)
-        return found[::-1]
+        for position, call in enumerate(found):
+            if call.function == '_Py_Dealloc':
+                del found[position:]
+                break
+        if found and is_allocator(found[-1]):
+            return []
+        return [call for call in found[::-1]
+                if not is_transparent(call.function)]

@@ -29,6 +29,8 @@ _SEGMENT = re.compile(r'\s*LOAD\s+(0x[0-9a-f]+) (0x[0-9a-f]+) 0x[0-9a-f]+ '
 _SYMBOL = re.compile(r'^([0-9a-f]+) ([0-9a-f]+) [tTwWi] (.+)$', re.MULTILINE)
 _LOCATION = re.compile(r'(.*):([0-9]+|\?)(?: \(discriminator [0-9]+\))?',
                        re.DOTALL)
+# Of a call, or of a jump to the start of a function, in the output of objdump.
+_BRANCH = re.compile(r'\s(?:call|jmp|j[a-z]+)q?\s+[0-9a-f]+ <([^>+]+)>')
 _ADDRESS = re.compile(r'0x[0-9a-f]+')
 _CLONE_OF_CPP = re.compile(r'( \[clone [^]]*\])+$')
 _CLONE_OF_C = re.compile(r'([A-Za-z_]\w*)(\.\w+)+')
@@ -252,3 +254,15 @@ class Binary:
     def _is_cpp(names):
         # It names the outermost function of C++ without its namespace.
         return any('::' in name for name in names)
+
+    def callees(self, address):
+        """Return the names of the functions that the one which begins at an
+        address calls, or jumps to, by name; empty if that is not known."""
+        length = next((symbol.length for symbol in self.symbols()
+                       if symbol.start == address), 0)
+        if not length:
+            return frozenset()
+        text = run(['objdump', '-d', '--no-show-raw-insn',
+                    f'--start-address={address:#x}',
+                    f'--stop-address={address + length:#x}', self.path])
+        return frozenset(map(base_name, _BRANCH.findall(text)))

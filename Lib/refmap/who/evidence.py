@@ -4,6 +4,7 @@ from collections import Counter, namedtuple
 from itertools import groupby
 
 from .accusing import is_allocator
+from .recording import is_burial
 
 # text: one clear sentence, without its place. file, line: where; line 0 and
 # file '' where there is none.
@@ -109,7 +110,7 @@ def ended(case, token, step, name, place):
 
 def vanished(case, gone):
     """Return the Step for a place that no longer holds the object."""
-    if gone.flags & 1:
+    if is_burial(gone):
         return Step('what held it was freed, and had not released it',
                     *writer(case, gone.frames))
     return Step('what held it was overwritten, and the reference not released',

@@ -28,6 +28,8 @@ Place = namedtuple('Place', 'token location base base_type')
 RETURNED, STACK, MEMORY, NOWHERE, DIED, ABANDONED, UNKNOWN = range(1, 8)
 # Flag of Gone: the base died while it still held the object.
 BASE_DIED = 1
+# What debug builds fill memory with that is given back.
+FREED = 0xdddddddddddddddd
 
 # kind: 'birth' or 'change'. n: +k or -k. token: the first of the k tokens of a
 # +k, 0 where they were not followed; of a -1 the token that it took for sure, or
@@ -45,6 +47,13 @@ Stored = namedtuple('Stored', 'thread token address location base base_type '
 # the object of the hook before; frames, object: those of the hook that saw it.
 Gone = namedtuple('Gone', 'thread token address location base flags now '
                           'previous_object object frames previous')
+
+
+def is_burial(gone):
+    """Did a Gone record come about because what held the object was freed?"""
+    return bool(gone.flags & BASE_DIED) or gone.now == FREED
+
+
 Alloc = namedtuple('Alloc', 'thread address size domain code line frames')
 Free = namedtuple('Free', 'thread address')
 # memory: pieces of its own memory that the recorder could not have.

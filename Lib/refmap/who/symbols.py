@@ -326,6 +326,18 @@ class Symbols:
         """Return the Site of the function that begins at an address."""
         return self.at(address + 1)[-1] if address else UNKNOWN[0]
 
+    def callees(self, address):
+        """Return the names of the functions that are called by the one which
+        begins at an address, a frozenset; empty if that is not known."""
+        binary, link_address = self._locate(address)
+        if link_address is None:
+            return frozenset()
+        try:
+            return binary.callees(link_address)
+        except ToolError as exc:
+            self.note(str(exc))
+            return frozenset()
+
     # ---- from names to addresses
 
     def ranges(self, names):

@@ -14,8 +14,8 @@ and accuses nobody.
 import re
 from collections import namedtuple
 
-from .recording import (ABANDONED, BASE_DIED, DIED, MEMORY, NOWHERE, RETURNED,
-                        STACK, Change, Death, Gone, Move, Return, Stored)
+from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
+                        STACK, Change, Death, Gone, Move, Return, Stored, is_burial)
 from .symbols import is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
@@ -174,6 +174,10 @@ class Release:
         self.candidates = []
 
 
+    def is_last(self, life):
+        """Was it the last change of the object's count?"""
+        return not life.tokens or life.tokens[-1].index < self.index
+
     def is_in(self, frames):
         """Was the activation that gives it back on another stack?"""
         return any(frame.slot == self.giver for frame in frames)
@@ -232,6 +236,7 @@ KEPT = 4            # as SAME, though it is in memory as well
 LOOSE = 3           # something dies, and it is in memory that is no object's
 STORED = 2          # nobody on the stack has it
 CALLER = 1          # a caller has it: whose it may be to give back
+IN_PLACE = 0.5      # a field of a living object has it, and keeps it
 ELSEWHERE = 0       # a caller has it, and it is in memory, and another dies
 
 SURE = SAME
@@ -242,7 +247,7 @@ def strength(token, release):
     order = token.index
     if release.clears_frame and token.is_of_frame():
         return (FRAME, 0, 0, order)
-    if token.vanished is not None and token.vanished.flags & BASE_DIED:
+    if token.vanished is not None and is_burial(token.vanished):
         if release.is_in(token.vanished.frames):
             return (BURIED, 0, 0, order)
     elif token.vanished is not None:
@@ -262,6 +267,8 @@ def strength(token, release):
         # The items of a list, say, lie in a block of their own.
         return (LOOSE, 1, 0, order)
     if token.holder is None or token.holder not in release.slots:
+        if any(place.base_type for place in token.places.values()):
+            return (IN_PLACE, 0, same_file(token, release), order)
         return (STORED, bool(bases), same_file(token, release), order)
     if release.containers and bases:
         return (ELSEWHERE, 0, 0, order)
@@ -481,7 +488,15 @@ class Flow:
                           or self._tokens.get(event.token))
         if token:
             token.places.pop(event.location, None)
-            if event.flags & BASE_DIED and any(
+            last = life.releases[-1] if life.releases else None
+            if (last is not None and last.token is None and last.is_last(life)
+                    and token.released is None
+                    and event.previous_object == event.address):
+                # Given back first, and then cleared.
+                consume(token, last, (CLEARED, 0, 0, token.index))
+                life.open.remove(token)
+                return
+            if is_burial(event) and any(
                     FREE_LIST.match(call.function)
                     for call in self.calls.of(event.frames)):
                 return          # it held a stale word since its object died

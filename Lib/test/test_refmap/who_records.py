@@ -31,6 +31,9 @@ class Symbols:
     def function(self, address):
         return self.functions.get(address, Site('??', '??', 0))
 
+    def callees(self, address):
+        return frozenset()
+
     def returns_object(self, function):
         return None
 
