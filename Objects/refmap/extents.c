@@ -167,10 +167,33 @@ debug_block_at(PyInterpreterState *interp, uintptr_t address,
 #define FLAGS 7
 #define MAX_CHUNK ((size_t)1 << 40)
 
+/* Is there the size of a block that is in use, behind one that is, too? Behind the last
+   one there is nothing. */
+static int
+is_next_chunk(uintptr_t chunk)
+{
+    size_t size, next;
+    if (_PyRefMap_Read(chunk + sizeof(size_t), &size, sizeof(size)) < 0
+        || (size & (PREV_INUSE | IS_MMAPPED)) != PREV_INUSE || size > MAX_CHUNK)
+    {
+        return 0;
+    }
+    size &= ~(size_t)FLAGS;
+    if (size < 2 * sizeof(size_t) || size % 16 != 0) {
+        return 0;
+    }
+    if (_PyRefMap_Read(chunk + size + sizeof(size_t), &next, sizeof(next)) < 0) {
+        return (chunk + size) % REFMAP_PAGE_SIZE == 0;
+    }
+    return (chunk + size) % REFMAP_PAGE_SIZE == 0
+           || ((next & ~(size_t)FLAGS) >= 2 * sizeof(size_t)
+               && (next & ~(size_t)FLAGS) % 16 == 0 && next <= MAX_CHUNK);
+}
+
 static size_t
 malloc_size_at(uintptr_t address)
 {
-    size_t head[2], next;
+    size_t head[2];
     uintptr_t chunk = address - sizeof(head);
     if (_PyRefMap_Read(chunk, head, sizeof(head)) < 0) {
         return 0;
@@ -185,13 +208,7 @@ malloc_size_at(uintptr_t address)
                && (chunk - head[0]) % page == 0 && (head[0] + size) % page == 0
                ? size - sizeof(head) : 0;
     }
-    if (_PyRefMap_Read(chunk + size + sizeof(size_t), &next, sizeof(next)) < 0
-        || (next & (PREV_INUSE | IS_MMAPPED)) != PREV_INUSE
-        || (next & ~(size_t)FLAGS) < sizeof(head) || next > MAX_CHUNK)
-    {
-        return 0;
-    }
-    return size - sizeof(size_t);
+    return is_next_chunk(chunk + size) ? size - sizeof(size_t) : 0;
 }
 #else
 static size_t

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <pthread.h>              // pthread_key_create()
-#include <time.h>                 // clock_gettime()
 
 /* How much of the stack above an activation may hold what a function gave back through
    a pointer, in bytes. */
@@ -26,8 +25,14 @@
    hooks after the token was made. */
 #define PENDING 16
 #define LAST_TRY 64
-/* Searching takes half of the time at the most, but for so many nanoseconds. */
-#define ALLOWANCE INT64_C(20000000)
+/* Searching does so much work without more ado, and for each hook as much again as the hook
+   itself takes. It is not the time that counts: a recording must not depend on what else
+   the machine does. */
+#define ALLOWANCE ((uint64_t)20000000)
+#define HOOK_WORK ((uint64_t)300)
+/* Where only certain objects are watched, not all of a type, there is little to search, and
+   nothing is to be left out. */
+#define ALLOWANCE_OF_FEW ((uint64_t)2000000000)
 /* Of a RETURN record. */
 #define TOKENS_AT_ONCE 16
 
@@ -49,6 +54,7 @@ static struct {
     // Types that were seen: address -> their name << 1, 1 if wanted.
     refmap_table_t types;
     unsigned nthreads;
+    uint64_t hooks;
     // The place that no more holds its object was noticed by the current hook.
     uintptr_t gone_object;
     uint32_t gone_token;
@@ -90,15 +96,6 @@ refmap_new_thread(void)
     return thread;
 }
 
-/* Of the thread: on a busy machine others' time is none of its own. */
-static int64_t
-refmap_clock(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
 static void
 refmap_record_lock(void)
 {
@@ -130,8 +127,6 @@ refmap_enter(void)
         thread->number = recorder.nthreads++;
         thread->nlast = thread->ndeaths = 0;
         thread->last_object = 0;
-        thread->started = refmap_clock();
-        thread->searching = 0;
         for (size_t i = 0; i < thread->nactivations; i++) {
             thread->activations[i].first = thread->activations[i].ntokens = 0;
         }
@@ -202,9 +197,8 @@ refmap_died_with(const refmap_position_t *position, uintptr_t now, void *arg)
     refmap_write_gone(arg, position, now, 1);
 }
 
-/* Search places; see _PyRefMap_SearchPlaces(). No more than half of the time; what is
-   searched in passing leaves half of that to what is searched thoroughly. Return -1 if
-   there was no time left. */
+/* Search places; see _PyRefMap_SearchPlaces(). What is searched in passing leaves half of
+   the work to what is searched thoroughly. Return -1 if none is left. */
 static int
 refmap_search(refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
               int thoroughly, refmap_position_t found[REFMAP_FOUND])
@@ -212,15 +206,13 @@ refmap_search(refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
     if (!recorder.options.places) {
         return -1;
     }
-    int64_t start = refmap_clock();
-    int64_t most = ALLOWANCE + (start - thread->started) / 2;
-    if (thread->searching > (thoroughly ? most : most / 2)) {
+    uint64_t most = (recorder.options.nnames == 0 ? ALLOWANCE_OF_FEW : ALLOWANCE)
+                    + recorder.hooks * HOOK_WORK;
+    if (_PyRefMap_search_work > (thoroughly ? most : most / 2)) {
         _PyRefMap_tape.lost_tokens++;
         return -1;
     }
-    int n = _PyRefMap_SearchPlaces(thread, object, sp, thoroughly, found);
-    thread->searching += refmap_clock() - start;
-    return n;
+    return _PyRefMap_SearchPlaces(thread, object, sp, thoroughly, found);
 }
 
 /* Search where the event's `object` lies by now, on behalf of `token`. Return how many
@@ -332,6 +324,7 @@ refmap_begin(refmap_event_t *event, const void *op, void *fp)
         return -1;
     }
     event->saved_errno = saved_errno;
+    recorder.hooks++;
     event->object = (uintptr_t)op;
     event->fp = (uintptr_t)fp;
     event->n = _PyRefMap_Walk(event->thread, event->fp, event->frames,
@@ -418,6 +411,29 @@ refmap_holding_frame(const refmap_event_t *event)
     return k;
 }
 
+/* The newest token of the object that the activation holds, which is let go of; 0: none.
+   Spent ones are dropped on the way, so that the list stays short. */
+static uint32_t
+refmap_let_go(refmap_activation_t *holder, uintptr_t object)
+{
+    uint32_t *link = &holder->first, token;
+    while ((token = *link) != 0) {
+        const refmap_token_t *t = &recorder.tokens[token];
+        int is_it = t->object == object && !t->is_spent;
+        if (is_it || t->is_spent) {
+            *link = t->next_of_holder;
+            holder->ntokens--;
+        }
+        else {
+            link = &recorder.tokens[token].next_of_holder;
+        }
+        if (is_it) {
+            return token;
+        }
+    }
+    return 0;
+}
+
 /* The token that a reference which is given back was for sure: that of the place which
    was just cleared, or one that the same activation holds. 0: somebody else's. */
 static uint32_t
@@ -429,13 +445,9 @@ refmap_spend(const refmap_event_t *event)
         token = recorder.gone_token;
     }
     else if (k < event->n) {
-        const refmap_activation_t *holder = _PyRefMap_FindActivation(
+        refmap_activation_t *holder = _PyRefMap_FindActivation(
             event->thread, event->frames[k].slot);
-        token = holder != NULL ? holder->first : 0;
-        while (token != 0 && (recorder.tokens[token].object != event->object
-                              || recorder.tokens[token].is_spent)) {
-            token = recorder.tokens[token].next_of_holder;
-        }
+        token = holder != NULL ? refmap_let_go(holder, event->object) : 0;
     }
     if (token != 0) {
         recorder.tokens[token].is_spent = 1;
@@ -1025,6 +1037,7 @@ _PyRefMap_PrepareRecording(refmap_record_options_t *options)
     memset(options, 0, sizeof(*options));
     recorder.number++;
     recorder.nthreads = 0;
+    recorder.hooks = 0;
 
     return 0;
 }

@@ -48,7 +48,6 @@ struct _refmap_thread {
     unsigned number;
     int busy;                   // in the recorder: what it does is not recorded
     uint64_t recording;         // the one that the rest belongs to
-    int64_t started, searching; // nanoseconds of its own
     uintptr_t low, high;        // its stack
     // The hook before this one.
     refmap_frame_t last[REFMAP_DEPTH];
@@ -189,6 +188,9 @@ typedef struct {
 
 #define REFMAP_FOUND 8          // positions at most, of one search
 
+/* What was done by searches of this recording; a unit is about a nanosecond. */
+extern uint64_t _PyRefMap_search_work;
+
 extern int _PyRefMap_StartPlaces(void);
 extern void _PyRefMap_StopPlaces(void);
 /* Memory came to be, or goes. */
@@ -198,8 +200,8 @@ extern void _PyRefMap_RemoveRegion(uintptr_t start);
 extern void _PyRefMap_AddObjectRegion(uintptr_t address);
 extern void _PyRefMap_RemoveObjectRegion(uintptr_t address);
 /* Search words that hold `object` and are not known yet, in young memory, in objects
-   that the stack from `sp` on leads to, and at `thoroughly` everywhere, while there is
-   time for it. Return how many were found. */
+   that the stack from `sp` on leads to, and at `thoroughly` everywhere, unless that
+   was done too often. Return how many were found. */
 extern int _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
                                   uintptr_t sp, int thoroughly,
                                   refmap_position_t found[REFMAP_FOUND]);

@@ -19,7 +19,6 @@
 #include "pycore_runtime.h"       // _PyRuntime
 
 #include <sys/uio.h>              // process_vm_readv()
-#include <time.h>                 // clock_gettime()
 #include <unistd.h>               // getpid()
 
 /* The newest pieces of memory. */
@@ -32,8 +31,16 @@
 /* Of a list, a table of a dict and the like. */
 #define MAX_SECOND ((size_t)64 << 10)
 #define POSITIONS 512
-/* Searches everywhere may take so much in all, in nanoseconds. */
-#define THOROUGH_BUDGET INT64_C(500000000)
+/* Searches everywhere may take so much work in all. */
+#define THOROUGH_BUDGET ((uint64_t)1000000000)
+/* Work: to compare four words, to read from memory that may be gone, to read a page of it,
+   to read the list of mappings. */
+#define WORK_WORDS 4
+#define WORK_READ 4000
+#define WORK_PAGE 1500
+#define WORK_MAPPINGS 100000
+
+uint64_t _PyRefMap_search_work;
 
 typedef struct {
     uintptr_t start;
@@ -45,7 +52,7 @@ static size_t next_region;
 static refmap_table_t region_at;            // start -> index + 1
 static refmap_position_t positions[POSITIONS];
 static size_t npositions;
-static int64_t thorough_time;
+static uint64_t thorough_work;
 static char buffer[MAX_SECOND];
 
 /* What is of interest of a type. One that was freed and made anew at its address may be
@@ -66,7 +73,7 @@ _PyRefMap_StartPlaces(void)
 {
     memset(regions, 0, sizeof(regions));
     next_region = npositions = 0;
-    thorough_time = 0;
+    thorough_work = _PyRefMap_search_work = 0;
     _PyRefMap_TableClear(&region_at);
     return 0;
 }
@@ -249,6 +256,7 @@ static void
 refmap_search_words(refmap_search_t *search, const uintptr_t *words, size_t size,
                     uintptr_t location, uintptr_t base, uintptr_t type)
 {
+    _PyRefMap_search_work += size / sizeof(*words) / WORK_WORDS;
     for (size_t i = 0; i < size / sizeof(*words); i++) {
         uintptr_t here = location + i * sizeof(*words);
         if (words[i] != search->object || search->n == REFMAP_FOUND
@@ -269,6 +277,7 @@ refmap_search_memory(refmap_search_t *search, uintptr_t start, size_t size,
                      uintptr_t base, uintptr_t type)
 {
     size = Py_MIN(size, sizeof(buffer));
+    _PyRefMap_search_work += WORK_READ;
     if (size > 0 && _PyRefMap_Read(start, buffer, size) == 0) {
         refmap_search_words(search, (uintptr_t *)buffer, size, start, base, type);
     }
@@ -365,6 +374,7 @@ refmap_search_object(refmap_search_t *search, uintptr_t address)
         refmap_search_memory(search, address, refmap_keys_size(address), address, 0);
         return;
     }
+    _PyRefMap_search_work += WORK_READ;
     // Most are small: their head and all the rest are read at once.
     uintptr_t words[OBJECT_WORDS];
     size_t can = Py_MIN(sizeof(words), REFMAP_PAGE_SIZE
@@ -415,14 +425,6 @@ refmap_search_reachable(refmap_search_t *search, const refmap_thread_t *thread,
 /* --- searching everywhere --------------------------------------------------------------------- */
 
 #define PAGES ((int)(sizeof(buffer) / REFMAP_PAGE_SIZE))
-
-static int64_t
-refmap_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
 
 /* The object on a page whose instance has the word at `location`; 0 if unknown. */
 static uintptr_t
@@ -482,6 +484,7 @@ refmap_search_pages(refmap_search_t *search, refmap_block_t **blocks, int n)
     }
     int copied = process_vm_readv(getpid(), &local, 1, remote, (unsigned long)n, 0)
                  == (ssize_t)local.iov_len;
+    _PyRefMap_search_work += (uint64_t)n * WORK_PAGE;
     for (int i = 0; i < n; i++) {
         uintptr_t start = blocks[i]->page << REFMAP_PAGE_BITS;
         int before = search->n;
@@ -524,7 +527,7 @@ refmap_search_static(const refmap_mapping_t *mapping, void *arg)
 static void
 refmap_search_everywhere(refmap_search_t *search)
 {
-    int64_t start = refmap_now();
+    uint64_t before = _PyRefMap_search_work;
     refmap_state_t *map = refmap_current_map();
     refmap_block_t *blocks[PAGES];
     int n = 0;
@@ -539,9 +542,10 @@ refmap_search_everywhere(refmap_search_t *search)
         }
     }
     if (search->n == 0) {
+        _PyRefMap_search_work += WORK_MAPPINGS;
         (void)_PyRefMap_EachMapping(refmap_search_static, search);
     }
-    thorough_time += refmap_now() - start;
+    thorough_work += _PyRefMap_search_work - before;
 }
 
 int
@@ -554,7 +558,7 @@ _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
     if (search.n == 0) {
         refmap_search_reachable(&search, thread, sp);
     }
-    if (search.n == 0 && thoroughly && thorough_time < THOROUGH_BUDGET) {
+    if (search.n == 0 && thoroughly && thorough_work < THOROUGH_BUDGET) {
         refmap_search_everywhere(&search);
     }
     return search.n;

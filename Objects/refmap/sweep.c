@@ -197,16 +197,22 @@ slot_at(const refmap_sweep_t *s, uintptr_t address)
     return block ? refmap_get(block, refmap_slot_index(address)) : nothing;
 }
 
-/* Does an object start in a block of `size` bytes, behind what precedes an object, or
-   did one until it died? */
+/* Does an object start in a block of `size` bytes, or did one until it died? Then it is
+   the memory of that object, or no block at all. */
 static int
 has_object(const refmap_sweep_t *s, uintptr_t start, size_t size)
 {
-    for (size_t offset = 0; offset < Py_MIN(size, 64); offset += ALIGNMENT) {
-        refmap_slot_t slot = slot_at(s, start + offset);
-        if ((slot.count != 0 || slot.birth != 0) && !refmap_is_keys(slot)) {
-            return 1;
+    uintptr_t end = start + size;
+    while (start < end) {
+        uintptr_t next = Py_MIN(end, (start | (REFMAP_PAGE_SIZE - 1)) + 1);
+        refmap_block_t *block = _PyRefMap_Find(s->map, refmap_page(start));
+        for (; block != NULL && start < next; start += ALIGNMENT) {
+            refmap_slot_t slot = refmap_get(block, refmap_slot_index(start));
+            if ((slot.count != 0 || slot.birth != 0) && !refmap_is_keys(slot)) {
+                return 1;
+            }
         }
+        start = next;
     }
     return 0;
 }
@@ -216,52 +222,32 @@ has_object(const refmap_sweep_t *s, uintptr_t start, size_t size)
 
 static void follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path);
 
-/* Is the word at `offset` of an instance known to be no reference of its own? */
+/* Is the word at `offset` of an instance known to be no reference of its own, or to be
+   visited? Tables of sets have hashes, which are the addresses of what is asked for where
+   somebody keeps these in a set. */
 static int
-is_borrowed(PyObject *op, Py_ssize_t offset)
+is_known(PyObject *op, Py_ssize_t offset)
 {
     PyTypeObject *type = Py_TYPE(op);
     if (offset == type->tp_weaklistoffset && offset > 0) {
         return 1;
     }
+    if (PyAnySet_Check(op)) {
+        return offset < (Py_ssize_t)sizeof(PySetObject);
+    }
     if (PyWeakref_Check(op)) {
         return offset < (Py_ssize_t)sizeof(PyWeakReference)
                && offset != offsetof(PyWeakReference, wr_callback);
+    }
+    if (strncmp(type->tp_name, "functools._lru_", 15) == 0) {
+        // The links of a list of elements, which begins at the wrapper.
+        return offset < (Py_ssize_t)(sizeof(PyObject) + 2 * sizeof(PyObject *));
     }
     if (PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS)) {
         return offset == offsetof(PyHeapTypeObject, _spec_cache.getitem)
                || offset == offsetof(PyHeapTypeObject, _spec_cache.init);
     }
     return 0;
-}
-
-/* The hash of a key, which for an int is its value: an address perhaps. */
-static int
-is_hash(const refmap_sweep_t *s, const refmap_path_t *path,
-        const refmap_extent_t *extent)
-{
-    Py_ssize_t offset = path->offsets[path->len - 1];
-    if (path->len > 1 && refmap_is_keys(slot_at(s, extent->start))) {
-        const PyDictKeysObject *keys = (const PyDictKeysObject *)extent->start;
-        offset -= (Py_ssize_t)sizeof(*keys)
-                  + ((Py_ssize_t)1 << keys->dk_log2_index_bytes);
-        return keys->dk_kind == DICT_KEYS_GENERAL && offset >= 0
-               && offset % (Py_ssize_t)sizeof(PyDictKeyEntry)
-                  == offsetof(PyDictKeyEntry, me_hash);
-    }
-    if (s->op == NULL || !PyAnySet_Check(s->op)) {
-        return 0;
-    }
-    if (path->len == 1) {
-        offset -= offsetof(PySetObject, smalltable);
-        if (offset < 0 || offset >= (Py_ssize_t)sizeof(((PySetObject *)0)->smalltable)) {
-            return 0;
-        }
-    }
-    else if (path->offsets[0] != offsetof(PySetObject, table)) {
-        return 0;
-    }
-    return offset % (Py_ssize_t)sizeof(setentry) == offsetof(setentry, hash);
 }
 
 /* Do the object's blocks have bytes that anybody may have put there? */
@@ -278,9 +264,8 @@ _PyRefMap_LookAtWord(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *pat
 {
     size_t found = refmap_find_target(s, word);
     if (found && !_PyRefMap_IsFree(extent)
-        && !(s->op != NULL && path->len == 1 && is_borrowed(s->op, path->offsets[0]))
-        && !(s->op != NULL && path->len > 1 && has_plain_data(s->op))
-        && !is_hash(s, path, extent))
+        && !(s->op != NULL && path->len == 1 && is_known(s->op, path->offsets[0]))
+        && !(s->op != NULL && path->len > 1 && has_plain_data(s->op)))
     {
         _PyRefMap_NoteWord(s, found - 1, path);
     }
@@ -313,11 +298,36 @@ _PyRefMap_LookAtWords(refmap_sweep_t *s, const refmap_extent_t *extent,
     }
 }
 
+/* Only what is in use of a table of a dict, and no hashes: those of integers are the
+   addresses of what is asked for where somebody has a dict of these. */
+static void
+look_at_keys(refmap_sweep_t *s, PyDictKeysObject *keys, refmap_path_t path)
+{
+    const refmap_extent_t nowhere = {0};
+    int is_unicode = DK_IS_UNICODE(keys);
+    path.len++;
+    for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
+        PyObject **key = is_unicode ? &DK_UNICODE_ENTRIES(keys)[i].me_key
+                                    : &DK_ENTRIES(keys)[i].me_key;
+        // The value is next to the key.
+        for (int k = 0; k < 2; k++) {
+            path.offsets[path.len - 1] = (char *)&key[k] - (char *)keys;
+            if (key[k] != NULL) {
+                _PyRefMap_LookAtWord(s, (uintptr_t)key[k], &path, &nowhere);
+            }
+        }
+    }
+}
+
 /* May a block start there? This is quick, and right if it says no. */
 static int
 is_candidate(const refmap_sweep_t *s, uintptr_t word)
 {
-    if (word % ALIGNMENT != 0 || word >> 47 != 0) {
+    if (word % ALIGNMENT != 0 || word >> 47 != 0
+        // A type has pointers to other parts of it.
+        || (s->op != NULL && word - (uintptr_t)s->op
+                             < (uintptr_t)Py_TYPE(s->op)->tp_basicsize))
+    {
         return 0;
     }
     refmap_slot_t slot = slot_at(s, word);
@@ -337,6 +347,13 @@ follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path)
     }
     // What is no block is asked about once, too.
     _PyRefMap_Claim(s, word);
+    if (refmap_is_keys(slot_at(s, word))) {
+        look_at_keys(s, (PyDictKeysObject *)word, *path);
+        return;
+    }
+    if (s->op != NULL && path->len == 1 && is_known(s->op, path->offsets[0])) {
+        return;
+    }
     if (!_PyRefMap_BlockAt(s->interp, word, &extent)
         || has_object(s, word, extent.size))
     {

@@ -490,6 +490,47 @@ class SweepTest(MapTestCase):
         path, _ = chains.module_at(item[2])
         self.assertIn('_testrefmap', path)
 
+    def test_hashes(self):
+        # The hash of an integer is its value, and may be an address.
+        target = [1]
+        address = id(target)
+        keys = [{address: None}, {address}, set(range(100)) | {address},
+                {1.5: 0, address: None}, frozenset({address})]
+        self.assertFalse({id(item) for item in keys}
+                         & {item[2] for item in self.owners_of(target)})
+
+    def test_links(self):
+        import functools
+        cached = functools.lru_cache(lambda key: [key])
+        cached(1)
+        self.assertNotIn('functools._lru_list_elem',
+                         {sys.refmap_owners([id(cached)])[2][item[3]][0]
+                          for item in self.owners_of(cached) if item[3]})
+
+    def test_lost_among_all_kinds(self):
+        # One reference that nobody has is seen whatever the object is.
+        import collections
+        import functools
+        import itertools
+        import weakref
+        for make in (list, dict, set, bytearray, lambda: type('A', (), {}),
+                     lambda: lambda: None, lambda: iter([1]),
+                     lambda: (item for item in ()), collections.OrderedDict,
+                     lambda: collections.deque([1]), lambda: 'a' * 99,
+                     lambda: functools.partial(len, []), itertools.count,
+                     lambda: weakref.ref(Found), lambda: 1.5 + id(self),
+                     lambda: functools.lru_cache(len), sys._getframe,
+                     lambda: types.ModuleType('m'), lambda: types.CellType(1)):
+            value = make()
+            address = id(value)
+            _testrefmap.leak_reference(value)
+            name = type(value).__name__
+            del value
+            found = Leak(sys.refmap_owners([address]))
+            _testrefmap.release(address)
+            with self.subTest(name):
+                self.assertEqual(found.unowned, {address: 1})
+
     def test_plain_data(self):
         # An address among bytes is no reference.
         import array

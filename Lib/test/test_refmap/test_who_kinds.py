@@ -4,6 +4,7 @@ The functions are in misbehaving/who_kinds.c.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import threading
 import unittest
 
 from test import support
+from test.support import import_helper
 from test.test_refmap import who_build
 
 LOST = 'lost in C'
@@ -81,7 +83,7 @@ class Scenes:
 
     def in_subinterpreter(self):
         # One that shares the GIL, and so the map.
-        interpreter = support.import_helper.import_module('_interpreters')
+        interpreter = import_helper.import_module('_interpreters')
         name = interpreter.create('legacy')
         code = (f'import sys; sys.path[:] = {sys.path!r}\n'
                 'from test.test_refmap import who_build\n'
@@ -121,7 +123,7 @@ class Scenes:
 
 
 def diagnose(path, kinds):
-    """Print what diagnose() says of each kind, a line of JSON for each."""
+    """Print what diagnose() says of each kind, a line of JSON for each; exit."""
     import refmap
     scenes = Scenes(path)
     for kind in kinds:
@@ -129,6 +131,8 @@ def diagnose(path, kinds):
         print(json.dumps([kind, str(found), [
             [s.function, s.kind, s.rule, s.file] for s in found.suspects]]),
             flush=True)
+    # The victim of the over-decref must not be destroyed.
+    os._exit(0)
 
 
 CHILD = '''
@@ -136,9 +140,6 @@ import sys
 from test.test_refmap import test_who_kinds as t
 with t.support.SuppressCrashReport():
     t.diagnose(sys.argv[1], sys.argv[2:])
-import os
-# The victim of the over-decref must not be destroyed.
-os._exit(0)
 '''
 
 

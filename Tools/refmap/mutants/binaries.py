@@ -13,8 +13,9 @@ import subprocess
 from collections import namedtuple
 
 # module: path of the file; address, length: of the call instruction, as the file
-# has it; function, begin: the symbol around it; kind: RELEASE or VISIT.
-Site = namedtuple('Site', 'module address length function begin kind')
+# has it; function, begin: the symbol around it; kind: RELEASE or VISIT; target: the
+# symbol that is called, '' for a visit.
+Site = namedtuple('Site', 'module address length function begin kind target')
 
 RELEASE = 'release'
 VISIT = 'visit'
@@ -66,12 +67,12 @@ def disassembly(path):
 
 
 def kind_of_call(function, operand):
-    """Return what a call with this operand in a function is, or None."""
+    """Return (kind, target) of a call with this operand in a function, or None."""
     if operand.startswith('*'):
-        return VISIT if is_traverse(function) else None
+        return (VISIT, '') if is_traverse(function) else None
     target = _TARGET.match(operand)
     if target and source_name(target[1]) in RELEASES:
-        return RELEASE
+        return RELEASE, target[1]
     return None
 
 
@@ -93,9 +94,9 @@ def find_sites(lines, module):
             sites.append(Site(module, at, address - at, *rest))
             waiting = None
         if match[2] in ('call', 'callq') and source_name(function) not in HELPERS:
-            kind = kind_of_call(function, match[3])
-            if kind:
-                waiting = address, function, begin, kind
+            call = kind_of_call(function, match[3])
+            if call:
+                waiting = address, function, begin, *call
     return sites
 
 
@@ -113,7 +114,8 @@ class Sites:
     def of(self, path):
         """Return the sites of the binary at a path."""
         status = os.stat(path)
-        stamp = [status.st_mtime_ns, status.st_size, sorted(RELEASES)]
+        stamp = [status.st_mtime_ns, status.st_size, list(Site._fields),
+                 sorted(RELEASES)]
         entry = self._known.get(path)
         if not entry or entry['stamp'] != stamp:
             sites = find_sites(disassembly(path), path)

@@ -95,14 +95,17 @@ class Coverage:
     """Which releases of one binary run.
 
     Each of their calls gets a new target: code that sets a byte for its return
-    address, and goes on to the function that was called. The functions called
-    are the same but for the file they were compiled in.
+    address if the object is one that is counted, neither NULL nor immortal, and
+    goes on to the function that was called. The functions called are the same but
+    for the file they were compiled in.
     """
 
-    # mov rax, [rsp]; mov r11, marks - code; mov byte [r11 + rax], 1;
-    # mov r11, target; jmp r11. Both registers are free at a call.
-    _CODE = struct.Struct('<4s2sQ5s2sQ3s')
-    _HOOK = 64              # bytes for one of these
+    # The register with the object, as ModRM bytes of test reg, reg and of
+    # cmp [reg], 0. A clone may be called in another way: its object is not looked at.
+    _REGISTERS = {'Py_DECREF': b'\xd2\x3a',        # rdx: the third argument
+                  'Py_XDECREF': b'\xff\x3f', '_Py_DecRef': b'\xff\x3f',
+                  'Py_DecRef': b'\xff\x3f'}        # rdi
+    _HOOK = 64              # bytes for the code of one target
 
     def __init__(self, module, sites):
         start, end, _ = binaries.code_mappings()[module]
@@ -114,26 +117,33 @@ class Coverage:
         unprotect(start, end)
         hooks = {}
         for site in sites:
-            self._lead(bias + site.address, hooks, start)
+            self._lead(bias + site.address, site.target, hooks, start)
 
-    def _lead(self, call, hooks, start):
+    def _lead(self, call, symbol, hooks, start):
         """Lead the call at an address through the hook for its target."""
-        code = memory(call, 5)
-        distance, = struct.unpack('<i', bytes(code[1:]))
+        distance, = struct.unpack('<i', bytes(memory(call + 1, 4)))
         target = call + 5 + distance
         if target not in hooks:
-            hooks[target] = self._hook(target, start, hooks)
+            hooks[target] = self._room + self._HOOK * len(hooks)
+            write(hooks[target], self._hook_code(target, symbol, start))
         write(call + 1, struct.pack('<i', hooks[target] - call - 5))
 
-    def _hook(self, target, start, hooks):
-        """Return the address of new code, in reach of the binary's."""
-        address = self._room + self._HOOK * len(hooks)
+    def _hook_code(self, target, symbol, start):
+        """Return the code of a hook. Both registers that it changes are free."""
         marks = ctypes.addressof(self._marks) - start & (1 << 64) - 1
-        code = self._CODE.pack(b'\x48\x8b\x04\x24', b'\x49\xbb', marks,
-                               b'\x41\xc6\x04\x03\x01', b'\x49\xbb', target,
-                               b'\x41\xff\xe3')
-        write(address, code)
-        return address
+        # mov rax, [rsp]; mov r11, marks; mov byte [r11 + rax], 1
+        mark = (b'\x48\x8b\x04\x24\x49\xbb' + struct.pack('<Q', marks)
+                + b'\x41\xc6\x04\x03\x01')
+        test = b''
+        if symbol in self._REGISTERS:
+            test_byte, cmp_byte = (bytes([b]) for b in self._REGISTERS[symbol])
+            # cmp dword [reg], 0; js behind the mark: an immortal object
+            count = b'\x83' + cmp_byte + b'\x00\x78' + bytes([len(mark)])
+            # test reg, reg; jz behind the mark
+            test = b'\x48\x85' + test_byte + b'\x74' + bytes([len(count + mark)]) + count
+        # mov r11, target; jmp r11
+        go_on = b'\x49\xbb' + struct.pack('<Q', target) + b'\x41\xff\xe3'
+        return test + mark + go_on
 
     def clear(self):
         ctypes.memset(self._marks, 0, len(self._marks))

@@ -131,8 +131,7 @@ print([sys._refmap_birth(id(victim)) for victim in victims + later])
     def test_in_a_process(self):
         births = self.births()
         session = self.session(
-            ['unset environment LINES', 'unset environment COLUMNS',
-             *Program.STOP,
+            [*Program.STOP,
              f'python refmap_try("py-refmap-break-birth {births[3]}")',
              f'py-refmap-break-birth {births[150]}', 'delete 1', 'continue',
              'continue'], [])

@@ -140,14 +140,12 @@ unless --interp says otherwise."""
         number = args.integer(args.rest, None, 'the birth')
         if not 0 < number < 1 << 28:
             args.fail('Births have numbers from 1 to 2^28 - 1.')
-        waiting = self.wait_for(number, args.number('interp', 0))
-        if not waiting.process:
-            take_out_own_environment()
+        self.wait_for(number, args.number('interp', 0))
         if not (self.start and self.start.is_valid()):
             PyRefmapBreakBirth.start = StartBreakpoint()
 
     def wait_for(self, number, interp):
-        """Return a BirthBreakpoint, which knows its map if there is one."""
+        """Make a BirthBreakpoint, which knows its map if there is one."""
         target = None
         if gdb.selected_inferior().pid:
             target = Target()
@@ -165,7 +163,8 @@ unless --interp says otherwise."""
             raise
         if target:
             end_hot_path(target, waiting.hot, last)
-        return waiting
 
 
+# Now, so that all runs in this gdb have the same environment.
+take_out_own_environment()
 PyRefmapBreakBirth()
