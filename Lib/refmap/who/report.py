@@ -10,9 +10,10 @@ from .. import report as hunt_report
 from ..report import escape, plural
 from . import births, rules, stacks, watching
 
-# Steps of the evidence that are shown of the first suspect, and of the others.
-STEPS_OF_FIRST = 10
-STEPS_OF_OTHERS = 2
+# Steps of the evidence that are shown of the first suspect, which is all that
+# evidence.py gives, and of the others.
+STEPS_OF_FIRST = 14
+STEPS_OF_OTHERS = 3
 # Suspects that are shown, and the score that those after the first need for it.
 # JSON has all of them.
 MAX_SUSPECTS = 3

@@ -135,19 +135,21 @@ class References(Task):
 
     def run(self):
         watch = self.first_watch()
-        best = None
+        trials = []
         while watch is not None and self.can_run_again():
-            trial = Trial(self, watch)
-            if best is None or trial.analysis.suspects:
-                best = trial
+            trials.append(Trial(self, watch))
             self.tried.append(watch)
             if len(self.tried) > MAX_MORE or self.is_late():
                 break
-            watch = self.next_watch(trial)
-        if best is not None:
-            best.tell(self.diagnosis)
-        else:
+            watch = self.next_watch(trials[-1])
+        if not trials:
             self.run_without_recorder()
+            return
+        # The one in which most was seen to leak tells of the objects, the one
+        # with the most direct evidence of the suspects.
+        max(trials, key=lambda trial: len(trial.leaked)).tell(self.diagnosis)
+        best = max(reversed(trials), key=Trial.score)
+        best.accuse(self.diagnosis)
 
     def can_run_again(self):
         """Will all objects outlive another batch?"""
@@ -177,10 +179,11 @@ class References(Task):
             if len(self.tried) == 1:
                 return watching.first(self.findings, self.instances())
             return None
-        lost = trial.recording.lost
-        if (lost.records or lost.tokens) and not numbered:
-            numbers = watching.numbers(trial.batch)
-            return trial.watch._replace(types=(), births=numbers)
+        if not numbered and trial.is_incomplete():
+            numbers = watching.numbers(trial.batch, watching.healthy_births(
+                trial.recording, trial.batch))
+            if numbers:
+                return trial.watch._replace(types=(), births=numbers)
         return watching.wider(trial.watch, trial.analysis)
 
     def run_without_recorder(self):
@@ -197,6 +200,8 @@ class References(Task):
                                       self.findings['runs'])
         tell(self.diagnosis, analysis, leaked, ownership, {}, nothing,
              self.symbols)
+        self.diagnosis.suspects = list(analysis.suspects)
+        self.diagnosis.notes += analysis.notes
 
     def instances(self):
         """Return {address of a class: how many of its instances leaked}."""
@@ -234,16 +239,40 @@ class Trial:
         self.ownership, self.analysis = analyse(
             self.recording, self.leaked, task.symbols, self.batch.runs)
 
+    def is_incomplete(self):
+        """Was there too much to be recorded, or looked for, at a time?"""
+        lost = self.recording.lost
+        return bool(lost.records or lost.tokens or watching.not_searched(
+            self.recording, self.leaked))
+
+    def score(self):
+        """Return how direct the evidence against the first suspect is."""
+        found = self.analysis.suspects
+        return found[0].score if found else 0.0
+
     def tell(self, diagnosis):
-        """Store what this trial says in a Diagnosis."""
-        if not self.batch.returns:
-            diagnosis.notes.append('what functions return could not be watched')
-        if self.watch.births and not self.born:
-            diagnosis.notes.append(
-                'objects are not born in the same order in each run; with '
-                'PYTHONHASHSEED=0 they may be')
+        """Store in a Diagnosis what this trial says of the leaked objects."""
         tell(diagnosis, self.analysis, self.leaked, self.ownership, self.born,
              self.recording, self.task.symbols)
+
+    def accuse(self, diagnosis):
+        """Store in a Diagnosis whom this trial suspects."""
+        diagnosis.suspects = list(self.analysis.suspects)
+        diagnosis.notes += self.analysis.notes
+        diagnosis.recorded = self.batch.runs
+        if not self.batch.returns:
+            diagnosis.notes.append('what functions return could not be watched')
+        if self.watch.births:
+            self.extrapolate(diagnosis)
+
+    def extrapolate(self, diagnosis):
+        """Of the objects that leaked only some were recorded: let the suspects
+        have lost as many references as the hunt saw leak."""
+        seen = watching.born_a_run(self.leaked, self.batch.runs)
+        for suspect in diagnosis.suspects:
+            expected = watching.expected_a_run(self.task.findings, suspect.type)
+            if 0 < seen.get(suspect.type, 0) < expected:
+                suspect.references *= expected / seen[suspect.type]
 
 
 # --- what it comes to --------------------------------------------------------
@@ -268,8 +297,6 @@ def tell(diagnosis, analysis, leaked, ownership, born, found, symbols_):
     found, symbols_ -- the Recording, and names for it
     """
     roots = {item.address for item in analysis.roots}
-    diagnosis.suspects = list(analysis.suspects)
-    diagnosis.notes += analysis.notes
     found_roots = [
         root_of(item, ownership.get(item.address), born.get(item.address),
                 found, symbols_) for item in analysis.roots]

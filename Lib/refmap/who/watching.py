@@ -3,13 +3,17 @@
 Works on the dicts of judge.judge() and on literal records, in any interpreter.
 """
 
+from collections import Counter
+
 from .. import judge
 from .batch import BIRTH_MASK, Watch
-from .recording import Change
+from .recording import UNKNOWN, Change, Return
 from .suspects import Leaked
 
 # Of a type with very many births only these are recorded.
 MAX_BIRTHS = 200
+# Of those that did not leak, for comparison.
+MAX_HEALTHY = 50
 # Older objects whose counts changed, and objects that leaked.
 MAX_ADDRESSES = 200
 MAX_LEAKED = 5000
@@ -62,6 +66,19 @@ def leaked(batch, watch):
     return found[:MAX_LEAKED]
 
 
+def born_a_run(leaked, runs):
+    """Return {type name: leaked objects a run} of those that were born."""
+    counts = Counter(item.type for item in leaked if not item.before)
+    return {name: count / runs for name, count in counts.items()}
+
+
+def expected_a_run(findings, type_name):
+    """Return how many objects of a type leaked in a run of the hunt."""
+    return max((sum(finding['born']) / findings['runs']
+                for finding in guilty(findings)
+                if finding['type'] == type_name), default=0)
+
+
 def not_followed(recording, leaked):
     """Return how many references to leaked objects have no token."""
     births = {item.birth for item in leaked if not item.before}
@@ -69,6 +86,20 @@ def not_followed(recording, leaked):
     return sum(event.n for event in recording.events
                if isinstance(event, Change) and event.n > 0 and not event.token
                and (event.birth in births or event.address in addresses))
+
+
+def not_searched(recording, leaked):
+    """Was it left out for some references to leaked objects to search memory
+    for where they went?"""
+    births = {item.birth for item in leaked if not item.before}
+    tokens = set()
+    for event in recording.events:
+        if (isinstance(event, Change) and event.n > 0 and event.token
+                and event.birth in births):
+            tokens.update(range(event.token, event.token + event.n))
+    return any(outcome.outcome == UNKNOWN and outcome.token in tokens
+               for event in recording.events if isinstance(event, Return)
+               for outcome in event.outcomes)
 
 
 def survive(found, runs):
@@ -87,13 +118,29 @@ def survive(found, runs):
     return True
 
 
-def numbers(batch):
-    """Return the births of a batch's leaked objects numbered from its start, at
-    most MAX_BIRTHS, evenly chosen."""
-    found = sorted({(birth - batch.start) & BIRTH_MASK
-                    for birth in batch.births.values()})
-    step = -(-len(found) // MAX_BIRTHS) or 1
-    return tuple(found[::step])
+def numbers(batch, healthy=()):
+    """Return numbers of births, counted from the start of a batch, for another
+    batch: of the objects that leaked, at most MAX_BIRTHS, evenly chosen.
+
+    healthy -- births of objects that did not leak, of which some are added
+    """
+    def spread(births, limit):
+        found = sorted({(birth - batch.start) & BIRTH_MASK
+                        for birth in births})
+        return found[::-(-len(found) // limit) or 1]
+
+    leaked = spread(batch.births.values(), MAX_BIRTHS)
+    if not leaked:
+        return ()
+    return tuple(leaked + spread(healthy, MAX_HEALTHY))
+
+
+def healthy_births(recording, batch):
+    """Return the births in a recording of objects that did not leak."""
+    leaked = set(batch.births.values())
+    return [event.birth for event in recording.events
+            if isinstance(event, Change) and event.kind == 'birth'
+            and event.birth not in leaked]
 
 
 def wider(watch, analysis):

@@ -14,8 +14,8 @@ from refmap import judge
 from refmap.who import (batch, births, blocks, diagnosis, report, search,
                         watching)
 from refmap.who.evidence import Step
-from refmap.who.recording import (Alloc, Change, Frame, Free, Move,
-                                  Recording)
+from refmap.who.recording import (NOWHERE, UNKNOWN, Alloc, Change, Death, Frame,
+                                  Free, Move, Outcome, Recording, Return)
 from refmap.who.suspects import Leaked
 from refmap.who.symbols import Site
 
@@ -112,6 +112,19 @@ class WatchTests(unittest.TestCase):
         self.assertLessEqual(len(numbers), watching.MAX_BIRTHS)
         self.assertEqual(numbers[0], 1)
         self.assertGreater(numbers[-1], 9_900)
+
+    def test_healthy_births_for_comparison(self):
+        ran = Namespace(start=100, births={A: 101})
+        self.assertEqual(watching.numbers(ran, [105, 102]), (1, 2, 5))
+        many = watching.numbers(ran, range(200, 2000))
+        self.assertLessEqual(len(many), 1 + watching.MAX_HEALTHY)
+        self.assertEqual(many[0], 1)
+        # Without a leak there is nothing to compare.
+        self.assertEqual(watching.numbers(Namespace(start=1, births={}), [5]),
+                         ())
+        recording = Namespace(events=[birth(A, 101, 1), birth(B, 102, 1),
+                                      Death(0, A, 102, CLASS, 0, 0, ())])
+        self.assertEqual(watching.healthy_births(recording, ran), [102])
 
     def test_survive(self):
         losing = finding('x', old(A, 20, 19, 17, 16), born=(0, 0, 0),
@@ -220,6 +233,23 @@ class LeakedTests(unittest.TestCase):
             Change('change', 0, A + 16 * i, 1, i + 1, CLASS, 1, token, 0, 0,
                    (), ()) for i, token in enumerate(tokens)])
 
+    def test_a_run(self):
+        leaked = [Leaked(A, 'list', 0, 1, 1), Leaked(B, 'list', 0, 1, 2),
+                  Leaked(C, 'dict', 1, 2, 0)]
+        self.assertEqual(watching.born_a_run(leaked, 4), {'list': 0.5})
+        found = findings(finding('list', new(A), born=(2, 2, 2)))
+        self.assertEqual(watching.expected_a_run(found, 'list'), 2)
+        self.assertEqual(watching.expected_a_run(found, 'dict'), 0)
+
+    def test_memory_that_was_not_searched(self):
+        leaked = [Leaked(A, 'list', 0, 1, 1)]
+        recording = self.recording(7)
+        for token, outcome, expected in ((7, UNKNOWN, True), (8, UNKNOWN, False),
+                                         (7, NOWHERE, False)):
+            ended = Return(0, 1, 0, (), (Outcome(token, outcome, 0),), ())
+            self.assertEqual(watching.not_searched(
+                Namespace(events=[*recording.events, ended]), leaked), expected)
+
     def test_references_that_were_not_followed(self):
         recording = self.recording(0, 0, 5)
         leaked = [Leaked(A, 'list', 0, 1, 1), Leaked(A + 32, 'list', 0, 1, 3)]
@@ -315,12 +345,12 @@ class ReportTests(unittest.TestCase):
             consequences={f'type{i}': i + 1 for i in range(100)},
             notes=['one', 'two'])
         text = report.lines(made)
-        self.assertLessEqual(len(text), 50)
+        self.assertLessEqual(len(text), 60)
         self.assertIn('    ... and 2 suspects less likely', text)
         # The first ones and the last ones.
-        begin = text.index('         - step 3, f.c:3')
+        begin = text.index('         - step 4, f.c:4')
         self.assertEqual(text[begin + 1:begin + 3], [
-            '         - ... 90 more steps', '         - step 94, f.c:94'])
+            '         - ... 86 more steps', '         - step 91, f.c:91'])
         self.assertIn('    ... and 16 more kinds', text)
 
     def test_names_make_no_lines(self):
