@@ -51,6 +51,13 @@ def last_line(text):
     return lines[-1].strip() if lines else 'no reason is known'
 
 
+def version_of(directory, commit):
+    """Return the X.Y of CPython in a commit, 'unknown' if it can't be told."""
+    text = git(directory, 'show', f'{commit}:Include/patchlevel.h', check=False)
+    found = dict(re.findall(r'#define PY_(MAJOR|MINOR)_VERSION\s+(\d+)', text))
+    return '{MAJOR}.{MINOR}'.format(**found) if len(found) == 2 else 'unknown'
+
+
 # --- a commit ---------------------------------------------------------------------
 
 class Unbuildable(Exception):
@@ -100,8 +107,9 @@ class Tree:
                   self.source, 'applying the hooks of refmap')
         os.makedirs(self.build, exist_ok=True)
         # The cache of configure: a commit seldom changes what it finds out.
-        self.call([os.path.join(self.source, 'configure'), '-q', '-C', *CONFIGURE,
-                   *self.settings['configure']], self.build, 'configure')
+        configure = os.path.join(os.path.relpath(self.source, self.build), 'configure')
+        self.call([configure, '-q', '-C', *CONFIGURE, *self.settings['configure']],
+                  self.build, 'configure')
         self.call(['make', '-s', f'-j{self.settings["jobs"]}'], self.build, 'make')
 
     def clean(self):
@@ -250,12 +258,15 @@ class Bisection:
             self.temporary = tempfile.mkdtemp(prefix='refmap-bisect-')
         work = os.path.abspath(options.work or self.temporary)
         os.makedirs(work, exist_ok=True)
+        # Named as Tools/refmap/build names them: what ccache has of it serves.
+        version = version_of(self.repo, self.bad)
         program = list(options.program)
         if program[0] != '-m':
             program[0] = os.path.abspath(program[0])
         self.settings = {
-            'work': work, 'source': os.path.join(work, 'source'),
-            'build': os.path.join(work, 'build'), 'log': os.path.join(work, 'log'),
+            'work': work, 'source': os.path.join(work, f'src-{version}'),
+            'build': os.path.join(work, f'{version}-debug'),
+            'log': os.path.join(work, 'log'),
             'refmap': os.path.abspath(options.refmap), 'jobs': options.jobs,
             'configure': options.configure.split(), 'program': program,
             'runs': '{}:{}'.format(*options.counts), 'types': options.type or []}

@@ -7,6 +7,7 @@
 # hunt/         hunts in CPython's whole suite
 # bench/        timing
 # tests/        of these scripts, and what decides about a log
+# mutants/      releases taken out one by one: does the diagnosis find them?
 # examples/     leaks to find
 #
 # refmap_root   the repository, the nearest directory above the script that is one

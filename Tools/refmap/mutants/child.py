@@ -152,7 +152,7 @@ def diagnose(functions):
 
     start = time.perf_counter()
     found = refmap.diagnose(run)
-    return {'verdict': found.verdict, 'notes': [str(n) for n in found.notes],
+    return {'verdict': found.verdict, 'report': str(found), 'notes': list(found.notes),
             'seconds': time.perf_counter() - start, 'parts': found.seconds,
             'suspects': [[s.function, s.kind, s.rule, s.type, s.score]
                          for s in found.suspects]}
