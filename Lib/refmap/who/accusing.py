@@ -9,7 +9,7 @@ import re
 from collections import namedtuple
 
 from . import tokens
-from .contracts import KEPT
+from .contracts import IN_OUT, KEPT
 from .recording import is_burial
 from .symbols import ALLOCATORS, CALLS, is_transparent
 from .tokens import Call
@@ -136,12 +136,13 @@ def last_holder(token):
     """Return the function that took or received a token and ended with it; None
     if that was the evaluation loop, which runs any code, or none ended.
 
-    So even the machinery of calls is suspected.
+    So even the machinery of calls is suspected, but for that which was inlined
+    into another function.
     """
     calls = token.at(token.ended.slot) if token.ended is not None else ()
     if not calls or calls[-1].function == tokens.EVAL or token.is_of_frame():
         return None
-    return calls[0]
+    return next((call for call in calls if not is_machinery(call)), calls[0])
 
 
 def was_seen(token):
@@ -315,8 +316,17 @@ class Judge:
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
-        return self.weighed(self.heirs(token) + holders(token, self.calls),
-                            'missing-decref', self.directness(token, how), token)
+        calls = self.exchangers(token) + self.heirs(token)
+        return self.weighed(calls + holders(token, self.calls), 'missing-decref',
+                            self.directness(token, how), token)
+
+    def exchangers(self, token):
+        """Return the function that a token's last holder called last, if by
+        contract it exchanges what is in a variable of its caller: then what was
+        there is its matter."""
+        return [call for call in last_callee(token, self.calls)
+                if (contract := self.contracts.get(call.function)) is not None
+                and IN_OUT in contract.effects]
 
     def last_owners(self, address):
         """Return who should release the type at an address when one of its
