@@ -9,7 +9,7 @@ import re
 from collections import namedtuple
 
 from . import tokens
-from .contracts import KEPT
+from .contracts import IN_OUT, KEPT
 from .recording import is_burial
 from .symbols import ALLOCATORS, CALLS, is_transparent
 from .tokens import Call
@@ -32,9 +32,9 @@ DIRECTNESS = {
 # The part of it that is left where something speaks against it: a word in memory
 # has the object, but nobody owns it by that; an activation that did not end
 # before the recording did has the reference, which may be a variable of the
-# running program; there was no time to search memory, or it was got by a word on
-# the stack of the machinery; the evaluation loop had it, which stores references
-# without any event.
+# running program; there was no time to search memory, or the object was in many
+# places before; the evaluation loop had it, which stores references without any
+# event.
 STORED, HELD, UNSEEN, IN_LOOP = 0.7, 0.4, 0.6, 0.1
 # Who takes references in these files stores them, mostly: if memory was not
 # searched it is no suspect.
@@ -124,7 +124,7 @@ def holders(token, calls):
     inside = [call for call in token.calls if call.slot == slot]
     outwards = [call for call in token.calls if call.slot > slot]
     inwards = [call for call in token.calls if call.slot < slot][::-1]
-    if all(is_machinery(call) and call != culprit(token) for call in inside):
+    if last_holder(token) is None and all(map(is_machinery, inside)):
         # The evaluation loop got it from a function that returned it, and gives
         # back one reference for each value. Who called the loop has no part in
         # that.
@@ -132,24 +132,24 @@ def holders(token, calls):
     return inside + last_callee(token, calls) + alternate(outwards, inwards)
 
 
-def culprit(token):
-    """Return the function that took or received a token and ended with it, and
-    was seen to; None if that is less direct.
+def last_holder(token):
+    """Return the function that took or received a token and ended with it; None
+    if that was the evaluation loop, which runs any code, or none ended.
 
-    So even the machinery of calls is suspected. But the evaluation loop runs
-    any code, and a word on the stack of the machinery is an argument.
+    So even the machinery of calls is suspected, but for that which was inlined
+    into another function.
     """
-    if token.ended is None:
+    calls = token.at(token.ended.slot) if token.ended is not None else ()
+    if not calls or calls[-1].function == tokens.EVAL or token.is_of_frame():
         return None
-    end = next(i for i, step in enumerate(token.steps)
-               if step.event is token.ended)
-    calls = token.at(token.ended.slot)
-    if (token.steps[end].what not in ('nowhere', 'kept') or not calls
-            or calls[-1].function == tokens.EVAL
-            or end and token.steps[end - 1].what == 'stack'
-            and is_machinery(calls[0])):
-        return None
-    return calls[0]
+    return next((call for call in calls if not is_machinery(call)), calls[0])
+
+
+def was_seen(token):
+    """Is it sure that the last holder did not pass the token on?"""
+    return last_holder(token) is not None and any(
+        step.event is token.ended and step.what in ('nowhere', 'kept')
+        for step in token.steps)
 
 
 def last_callee(token, calls):
@@ -275,6 +275,10 @@ class Judge:
     def fate(self, token):
         """Return how a token was lost; see fate()."""
         how = fate(token)
+        if how == 'stored' and token.life.born is None:
+            # What was found is one of the places that the object was in before
+            # the recording, perhaps.
+            how = 'missing-decref'
         if (how == 'missing-decref' and token.ended is not None
                 and any(map(self.keeps, token.at(token.ended.slot)))):
             # It takes a reference for what it stores the object in, though that
@@ -312,8 +316,17 @@ class Judge:
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
-        return self.weighed(self.heirs(token) + holders(token, self.calls),
-                            'missing-decref', self.directness(token, how), token)
+        calls = self.exchangers(token) + self.heirs(token)
+        return self.weighed(calls + holders(token, self.calls), 'missing-decref',
+                            self.directness(token, how), token)
+
+    def exchangers(self, token):
+        """Return the function that a token's last holder called last, if by
+        contract it exchanges what is in a variable of its caller: then what was
+        there is its matter."""
+        return [call for call in last_callee(token, self.calls)
+                if (contract := self.contracts.get(call.function)) is not None
+                and IN_OUT in contract.effects]
 
     def last_owners(self, address):
         """Return who should release the type at an address when one of its
@@ -330,7 +343,7 @@ class Judge:
             return IN_LOOP
         if how in ('stored', 'held'):
             return {'stored': STORED, 'held': HELD}[how]
-        if culprit(token):
+        if was_seen(token):
             return 1
         in_container = last and last[0].file in CONTAINERS
         return IN_CONTAINER if in_container else UNSEEN
@@ -343,7 +356,7 @@ class Judge:
         else. That is learnt from the references which did not get lost: what
         ended with the same function was given back by one of its callers.
         """
-        if token.ended is None or culprit(token) is None:
+        if not was_seen(token):
             return []
         ends = token.at(token.ended.slot)[-1].function
         givers = self.givers().get(ends, ())
@@ -366,7 +379,7 @@ class Judge:
             return
         calls = token.at(token.ended.slot)
         giver = release.calls[0].function
-        if (calls and culprit(token) is not None
+        if (calls and was_seen(token)
                 and any(call.function == giver
                         for call in token.at(release.giver))):
             self._givers.setdefault(calls[-1].function, set()).add(giver)
@@ -374,7 +387,7 @@ class Judge:
     def weighed(self, calls, rule, factor, token=None, how=None):
         weight = DIRECTNESS[rule] * factor
         found = []
-        surely = token and culprit(token)
+        surely = token and last_holder(token)
         for position, call in enumerate(ordered(calls, surely)):
             if is_machinery(call) and call != surely:
                 weight = min(weight, 0.1)

@@ -137,7 +137,9 @@ class Case:
     def left(self, item):
         """Return the tokens left of an object that no living owner has."""
         life = self.life(item)
-        owners = {holder.address for holder in self.holders(item)}
+        # Where an older object was found it may have been before.
+        owners = () if item.before else {holder.address
+                                         for holder in self.holders(item)}
         return [token for token in (life.left() if life else ())
                 if not any(place.base in owners
                            for place in token.places.values())]

@@ -130,7 +130,8 @@ class Token:
 
     def is_of_frame(self):
         """Was it taken for a frame of Python code, by who made that?"""
-        return bool(self.calls) and self.calls[0].function in FRAME_MAKING
+        return any(call.function in FRAME_MAKING
+                   for call in self.at(self.last_slot()))
 
     def is_held_by(self, slot, calls):
         """Is the holder the activation at a slot of another stack?"""

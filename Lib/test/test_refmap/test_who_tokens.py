@@ -7,8 +7,8 @@ from collections import namedtuple
 
 from refmap.who import suspects, tokens
 from refmap.who.contracts import Contract, Contracts
-from refmap.who.recording import (ABANDONED, BASE_DIED, MEMORY, NOWHERE,
-                                  RETURNED, STACK, UNKNOWN)
+from refmap.who.recording import (ABANDONED, BASE_DIED, FREED, MEMORY,
+                                  NOWHERE, RETURNED, STACK, UNKNOWN)
 from refmap.who.suspects import Leaked, analyse
 from test.test_refmap.who_records import NO_CONTRACTS, Tape
 
@@ -225,6 +225,43 @@ class FlowTests(TokenTestCase):
         self.tape.stored(2, A, B + 16, B)
         self.assertEqual(list(self.life().tokens[0].places), [B + 16])
 
+    def test_frames(self):
+        # Clearing a frame gives back what its makers took, before all else.
+        self.tape.birth(A, f'{EVAL}:4 g:9', 1)
+        self.tape.change(A, 1, f'_PyEval_Vector:3 {EVAL}:4 g:9', 2)
+        self.tape.change(A, 1, 'f:2 g:9', 3)
+        self.tape.ret(2, 'f:2 g:9', [(3, UNKNOWN, 0)])
+        self.tape.change(A, -1, f'_PyFrame_ClearExceptCode:1 {EVAL}:2 '
+                                f'_PyEval_Vector:3 {EVAL}:4 g:9')
+        self.assertEqual(self.left(), [1, 3])
+
+    def test_two_places(self):
+        # One reference is in one place: the other one is that of token 1.
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, UNKNOWN, 0)])
+        self.tape.change(A, 1, 'h:2 g:3', 2)
+        self.tape.ret(2, 'h:2 g:3', [(2, MEMORY, 0)],
+                      [(2, B + 16, B, 1), (2, C + 16, C, 1)])
+        self.assertEqual([list(token.places) for token in self.life().tokens],
+                         [[C + 16], [B + 16]])
+
+    def test_what_a_field_keeps(self):
+        # It still has it after the release: that was of somebody else's.
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.change(A, 1, 'h:1 f:2 g:3', 2)
+        self.tape.ret(1, 'h:1 f:2 g:3', [(2, MEMORY, 0)], [(2, B + 16, B, 1)])
+        self.tape.change(A, -1, 'k:1 f:2 g:3')
+        self.assertEqual(self.left(), [2])
+
+    def test_given_back_and_then_cleared(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.change(A, 1, 'h:1 f:2 g:3', 2)
+        self.tape.ret(1, 'h:1 f:2 g:3', [(2, MEMORY, 0)], [(2, B + 16, B, 1)])
+        self.tape.change(A, -1, 'k:1 f:2 g:3')
+        self.tape.gone(2, A, B + 16, B, 'f:2 g:3', 'k:1 f:2 g:3',
+                       previous_object=A)
+        self.assertEqual(self.left(), [1])
+
     def test_many_tokens(self):
         # Not all pairs of tokens and releases are weighed against each other.
         for k in range(1, 200):
@@ -417,17 +454,62 @@ class DecrefTests(TokenTestCase):
         self.assertEqual(self.life().tokens[0].gone, [])
 
     def test_machinery(self):
-        # Who carries out calls is suspected only if it was seen to end with
-        # the reference.
+        # Who carries out calls is suspected if it ended with the reference.
         stack = 'PyObject_CallMethod:2 f:3 g:4'
-        for outcome, guilty in ((NOWHERE, 'PyObject_CallMethod'), (STACK, 'h')):
-            with self.subTest(outcome):
-                self.tape = Tape()
-                self.tape.birth(A, 'h:1 ' + stack, 1)
-                to = RETURNED if outcome == NOWHERE else STACK
-                self.tape.ret(1, 'h:1 ' + stack, [(1, to, 2)])
-                self.tape.ret(2, stack, [(1, NOWHERE, 0)])
-                self.assertEqual(self.first(own(A, unowned=1))[0], guilty)
+        for outcome in RETURNED, STACK:
+            for end in NOWHERE, UNKNOWN:
+                with self.subTest(outcome=outcome, end=end):
+                    self.tape = Tape()
+                    self.tape.birth(A, 'h:1 ' + stack, 1)
+                    self.tape.ret(1, 'h:1 ' + stack, [(1, outcome, 2)])
+                    self.tape.ret(2, stack, [(1, end, 0)])
+                    self.assertEqual(self.names(own(A, unowned=1))[:2],
+                                     ['PyObject_CallMethod', 'f'])
+
+    def test_inlined_machinery(self):
+        self.tape.birth(A, 'make:1 PyObject_CallMethod,f:2 g:3', 1)
+        self.tape.ret(1, 'make:1 PyObject_CallMethod,f:2 g:3',
+                      [(1, RETURNED, 2)])
+        self.tape.ret(2, 'f:2 g:3', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'f')
+
+    def test_exchanged_by_contract(self):
+        self.tape.birth(A, 'make:1 f:2 g:3', 1)
+        self.tape.ret(1, 'make:1 f:2 g:3', [(1, RETURNED, 2)])
+        self.tape.ret(2, '_PyBytes_Resize:1 f:2 g:3', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1))[:2],
+                         ['_PyBytes_Resize', 'f'])
+
+    def test_type_of_instances_that_died(self):
+        type = self.tape.type('C', dealloc='c_dealloc')
+        self.tape.change(type, 1, 'PyType_GenericAlloc:1 c_new:2 g:3', 1)
+        self.tape.ret(1, 'PyType_GenericAlloc:1 c_new:2 g:3', [(1, NOWHERE, 0)])
+        leaked = [Leaked(type, 'type', 5, 6, 0)]
+        found = self.first(own(type, 6, unowned=6), leaked=leaked)
+        self.assertEqual(found, ('c_dealloc', 'container-not-released'))
+
+    def test_freed_memory(self):
+        # A debug build filled it before the death was over.
+        base = self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'c_dealloc:3 _Py_Dealloc:4 g:9',
+                       'PyObject_GC_Del:2 c_dealloc:3 _Py_Dealloc:4 g:9',
+                       now=FREED)
+        self.tape.symbols.callees = lambda address: ('c_clear',)
+        self.assertEqual(self.first(own(A, unowned=1)),
+                         ('c_clear', 'container-not-released'))
+
+    def test_field_set_to_null(self):
+        self.tape.place('c_clear', 'c.c', 1)
+        self.tape.place('c_dealloc', 'c.c', 2)
+        base = self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B,
+                       'Py_DECREF:1 c_clear:2 c_dealloc:3 _Py_Dealloc:4 g:9',
+                       '_Py_Dealloc:4 g:9')
+        self.assertEqual(self.first(own(A, unowned=1))[0], 'c_clear')
 
     def test_shares(self):
         for address, name, token in (A, 'f', 1), (B, 'f', 2), (C, 'h', 3):
