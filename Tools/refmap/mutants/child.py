@@ -144,7 +144,7 @@ def coverage(cache):
 def diagnose(functions):
     """Diagnose functions that are called one after the other."""
     import refmap
-    import refmap.who.diagnosis
+    from refmap.who import watching
 
     def run():
         for function in functions:
@@ -152,8 +152,9 @@ def diagnose(functions):
 
     start = time.perf_counter()
     found = refmap.diagnose(run)
-    return {'verdict': found.verdict, 'report': str(found), 'notes': list(found.notes),
-            'seconds': time.perf_counter() - start, 'parts': found.seconds,
+    return {'verdict': found.verdict, 'objects': bool(watching.guilty(found.findings)),
+            'report': str(found),
+            'notes': list(found.notes), 'seconds': time.perf_counter() - start, 'parts': found.seconds,
             'suspects': [[s.function, s.kind, s.rule, s.type, s.score]
                          for s in found.suspects]}
 

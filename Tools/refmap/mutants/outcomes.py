@@ -14,7 +14,7 @@ LOOP = re.compile(r'_PyEval_EvalFrameDefault|_PyEval_FrameClearAndPop'
 OWN = re.compile(r'_?PyRefMap\w*|refmap\w*|record\w*|sys__?refmap\w*')
 
 JUDGED = ('first', 'in three', 'in five', 'another', 'no suspect')
-UNJUDGED = ('no leak', 'crashed', 'too slow', 'failed')
+UNJUDGED = ('no leak', 'no object', 'crashed', 'too slow', 'failed')
 ROLES = ('clear', 'dealloc', 'free', 'traverse', 'rest')
 
 
@@ -70,6 +70,9 @@ def outcome(guilty, result):
     """Return one of JUDGED or UNJUDGED for what a diagnosis said."""
     if result['verdict'] == 'clean':
         return 'no leak'
+    if not result['objects'] and not result['suspects']:
+        # What leaked was freed with the memory of a subinterpreter.
+        return 'no object'
     if not result['suspects']:
         return 'no suspect'
     number = place(guilty, result['suspects'])
