@@ -11,6 +11,6 @@
     diagnosis   drives all of it: diagnose()
     report      a diagnosis as text
 
-Nothing of it is loaded by `import refmap`. recording, tokens, accusing, suspects
-and evidence work on literal records, in any interpreter.
+Nothing of it is loaded by `import refmap`. recording, tokens, accusing,
+suspects and evidence work on literal records, in any interpreter.
 """
