@@ -18,6 +18,6 @@
     report      a diagnosis as text, or for JSON
     rules       what a suspect's rule means; sarif, annotations, junit
 
-Nothing of it is loaded by `import refmap`. recording, tokens, accusing, suspects
-and evidence work on literal records, in any interpreter.
+Nothing of it is loaded by `import refmap`. recording, tokens, accusing,
+suspects and evidence work on literal records, in any interpreter.
 """

@@ -1,8 +1,8 @@
 """Whom a reference that was left accuses: functions, from one token.
 
-Works on literal records, in any interpreter. The functions come in the order of
-how probable it is that they forgot the reference; what that order is, and why,
-is written beside each rule.
+Works on literal records, in any interpreter. The functions come in the order
+of how probable it is that they forgot the reference; what that order is, and
+why, is written beside each rule.
 """
 
 import re
@@ -15,9 +15,9 @@ from .symbols import ALLOCATORS, CALLS, is_transparent
 from .tokens import Call
 
 # How direct the evidence for a rule is. A function seen to end with the
-# reference is as direct as it gets; a place in memory is found by its contents,
-# so it may be a stale word; who stored something in a visible owner may well
-# have meant it.
+# reference is as direct as it gets; a place in memory is found by its
+# contents, so it may be a stale word; who stored something in a visible owner
+# may well have meant it.
 DIRECTNESS = {
     'missing-decref': 0.9,
     'overwritten-field': 0.9,
@@ -29,12 +29,12 @@ DIRECTNESS = {
     'raw-memory': 0.7,
     'held': 0.2,
 }
-# The part of it that is left where something speaks against it: a word in memory
-# has the object, but nobody owns it by that; an activation that did not end
-# before the recording did has the reference, which may be a variable of the
-# running program; there was no time to search memory, or the object was in many
-# places before; the evaluation loop had it, which stores references without any
-# event.
+# The part of it that is left where something speaks against it: a word in
+# memory has the object, but nobody owns it by that; an activation that did not
+# end before the recording did has the reference, which may be a variable of
+# the running program; there was no time to search memory, or the object was in
+# many places before; the evaluation loop had it, which stores references
+# without any event.
 STORED, HELD, UNSEEN, IN_LOOP = 0.7, 0.4, 0.6, 0.1
 # Who takes references in these files stores them, mostly: if memory was not
 # searched it is no suspect.
@@ -45,7 +45,8 @@ CONTAINERS = frozenset('''
     '''.split())
 
 # What runs a program, beside those who carry out calls (CALLS).
-PROGRAM = re.compile(r'_?PyEval_(Eval|Vector|FrameClear)|_?PyFrame_Clear|clear_\w+_frame$|run_mod$'
+PROGRAM = re.compile(r'_?PyEval_(Eval|Vector|FrameClear)|_?PyFrame_Clear'
+                     r'|clear_\w+_frame$|run_mod$'
                      r'|run_eval_code_obj$|pyrun_|_?PyRun_|pymain_|Py_RunMain$'
                      r'|Py_BytesMain$|main$|_start$|__libc_|wrap_\w+$|\?\?$')
 # Beside those that symbols knows.
@@ -54,11 +55,12 @@ ALLOCATOR = re.compile(r'type_call$|_?Py(Mem|Object)_\w*(Free|Del)$|free$')
 SLOT = re.compile(r'slot_\w+$')
 
 # A function that a leaked reference accuses. weight: see above; token: the
-# Token, or None; how: what else the evidence needs: an owners.Holder, a Release.
+# Token, or None; how: what else the evidence needs: an owners.Holder, a
+# Release.
 Accusation = namedtuple('Accusation', 'call rule weight token how')
 
 
-# --- functions ----------------------------------------------------------------
+# --- functions ---------------------------------------------------------------
 
 def is_machinery(call):
     """Does the function only carry out calls for others?"""
@@ -96,7 +98,8 @@ def ordered(calls, surely=None):
                 calls.remove(other)
                 calls.insert(position, other)
                 break
-    return sorted(calls, key=lambda call: is_machinery(call) and call != surely)
+    return sorted(calls, key=lambda call: (is_machinery(call)
+                                           and call != surely))
 
 
 def caller_slot(call, calls):
@@ -125,16 +128,16 @@ def holders(token, calls):
     outwards = [call for call in token.calls if call.slot > slot]
     inwards = [call for call in token.calls if call.slot < slot][::-1]
     if last_holder(token) is None and all(map(is_machinery, inside)):
-        # The evaluation loop got it from a function that returned it, and gives
-        # back one reference for each value. Who called the loop has no part in
-        # that.
+        # The evaluation loop got it from a function that returned it, and
+        # gives back one reference for each value. Who called the loop has no
+        # part in that.
         return inwards + inside
     return inside + last_callee(token, calls) + alternate(outwards, inwards)
 
 
 def last_holder(token):
-    """Return the function that took or received a token and ended with it; None
-    if that was the evaluation loop, which runs any code, or none ended.
+    """Return the function that took or received a token and ended with it;
+    None if that was the evaluation loop, which runs any code, or none ended.
 
     So even the machinery of calls is suspected, but for that which was inlined
     into another function.
@@ -153,7 +156,8 @@ def was_seen(token):
 
 
 def last_callee(token, calls):
-    """Return the function that a token's last holder called last, in a list."""
+    """Return the function that a token's last holder called last, in a
+    list."""
     if token.ended is None:
         return []
     stack = calls.of(token.ended.frames)
@@ -192,7 +196,8 @@ def overwriters(gone, home, calls):
     # last one to run first.
     found += after[k:][::-1] + before[max(0, k - 1):k] + before[k:][::-1]
     found += before[max(0, k - 2):k - 1]
-    # Slots of classes of Python code call what fills a slot, and write nothing.
+    # Slots of classes of Python code call what fills a slot, and write
+    # nothing.
     found = [call for call in found if not SLOT.match(call.function)] or found
     return sorted(found, key=lambda call: call.file != home)
 
@@ -263,6 +268,12 @@ class Judge:
         call = type and self.slot_call(type.dealloc)
         return call.file if call else None
 
+    def slots_of(self, base_type):
+        """Return the names of a type's tp_clear and tp_dealloc."""
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        slots = (type.clear, type.dealloc) if type is not None else ()
+        return {self.symbols.function(slot).function for slot in slots if slot}
+
     def calls_clear(self, type):
         """Does a type's tp_dealloc call its tp_clear? None: not known."""
         names = self.symbols.callees(type.dealloc)
@@ -281,8 +292,8 @@ class Judge:
             how = 'missing-decref'
         if (how == 'missing-decref' and token.ended is not None
                 and any(map(self.keeps, token.at(token.ended.slot)))):
-            # It takes a reference for what it stores the object in, though that
-            # was not found in memory.
+            # It takes a reference for what it stores the object in, though
+            # that was not found in memory.
             return 'stored'
         return how
 
@@ -311,19 +322,22 @@ class Judge:
             base_type = self.base_type(token, gone)
             home = self.home(base_type) or file_of(token)
             calls = overwriters(gone, home, self.calls)
+            if calls and calls[0].function in self.slots_of(base_type):
+                how = 'container-not-released'      # cleared, but not released
             calls += holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
         calls = self.exchangers(token) + self.heirs(token)
-        return self.weighed(calls + holders(token, self.calls), 'missing-decref',
+        calls += holders(token, self.calls)
+        return self.weighed(calls, 'missing-decref',
                             self.directness(token, how), token)
 
     def exchangers(self, token):
         """Return the function that a token's last holder called last, if by
-        contract it exchanges what is in a variable of its caller: then what was
-        there is its matter."""
+        contract it exchanges what is in a variable of its caller: then what
+        was there is its matter."""
         return [call for call in last_callee(token, self.calls)
                 if (contract := self.contracts.get(call.function)) is not None
                 and IN_OUT in contract.effects]
@@ -332,12 +346,13 @@ class Judge:
         """Return who should release the type at an address when one of its
         instances dies."""
         type = self.recording.types[address]
-        found = [type, self.implementing(address, 'dealloc', 'subtype_dealloc')]
-        return [call for base in found if base is not None
+        base = self.implementing(address, 'dealloc', 'subtype_dealloc')
+        return [call for base in (type, base) if base is not None
                 and (call := self.slot_call(base.dealloc)) is not None]
 
     def directness(self, token, how):
-        """Return how direct it is that the last holder lost a token, 0 to 1."""
+        """Return how direct it is that the last holder lost a token, 0 to
+        1."""
         last = token.at(token.last_slot())
         if token.is_of_frame() or last and last[-1].function == tokens.EVAL:
             return IN_LOOP

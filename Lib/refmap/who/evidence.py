@@ -1,4 +1,5 @@
-"""The way of a reference as steps that a reader can check against the source."""
+"""The way of a reference as steps that a reader can check against the
+source."""
 
 from collections import Counter, namedtuple
 from itertools import groupby
@@ -12,6 +13,8 @@ Step = namedtuple('Step', 'text file line')
 
 # Of a longer way the first and the last steps are told.
 FIRST_STEPS, LAST_STEPS = 2, 6
+# How many functions a step names through which a reference was returned.
+MAX_THROUGH = 4
 
 
 def at(text, call):
@@ -21,9 +24,14 @@ def at(text, call):
 def place_text(case, place):
     """Return words for where in memory a reference is."""
     if place.base_type:
-        name = case.recording.type_name(place.base_type)
-        return f'in a {name} object, at offset {place.location - place.base}'
-    return 'in a block of memory' if place.base else 'in memory of nobody known'
+        types = case.recording.types
+        offset = place.location - place.base
+        field = (case.symbols.field(types[place.base_type], offset, types)
+                 if place.base_type in types else None)
+        return (f'in a {case.recording.type_name(place.base_type)} object, '
+                + (f'field {field}' if field else f'at offset {offset}'))
+    return ('in a block of memory' if place.base
+            else 'in memory of nobody known')
 
 
 def function_at(token, slot):
@@ -68,9 +76,10 @@ def returned(token, steps):
                       if not is_allocator(call) and call not in made] or ['?']
     if last == '?':
         return None
-    text = f'returned through {", ".join(through)} to {last}' if through \
-        else f'returned to {last}'
-    return at(text, calls[-1])
+    if len(through) > MAX_THROUGH:
+        through[1:-2] = [f'{len(through) - 3} more']
+    by = f'through {", ".join(through)} ' if through else ''
+    return at(f'returned {by}to {last}', calls[-1])
 
 
 def moved(case, token, step):
@@ -91,6 +100,15 @@ def moved(case, token, step):
     return None
 
 
+# What is said of a function that ended with a reference, by the step.
+ENDS = {
+    'nowhere': 'returned without releasing it or passing it on',
+    'unknown': 'returned without releasing it; memory was not searched',
+    'kept': 'returned the object with one reference, and kept this one',
+    'abandoned': 'was left by a jump or an exception',
+}
+
+
 def ended(case, token, step, name, place):
     """Return the Step for the end of an activation that had the reference."""
     stack = case.flow.calls.of(step.event.frames)
@@ -101,10 +119,7 @@ def ended(case, token, step, name, place):
         found = [p for p in step.event.places if p.token == token.number]
         where = place_text(case, found[0]) if found else 'in memory'
         return Step(f'{name} returned, the reference is {where}', *place)
-    text = {'nowhere': 'returned without releasing it or passing it on',
-            'unknown': 'returned without releasing it; memory was not searched',
-            'kept': 'returned the object with one reference, and kept this one',
-            'abandoned': 'was left by a jump or an exception'}[step.what]
+    text = ENDS[step.what]
     return Step(f'{name} {text}', *place)
 
 
@@ -145,8 +160,8 @@ def shortened(steps):
 
 
 def nearness(call, accusations):
-    """Return a step that says why a function is suspected that is not the first
-    one of its token, in a list."""
+    """Return a step that says why a function is suspected that is not the
+    first one of its token, in a list."""
     first = accusations[0].call
     if call == first or not call.slot or not first.slot:
         return []
@@ -165,13 +180,14 @@ def contrast(case, life, item):
                 and other.releases[-1].calls):
             call = other.releases[-1].calls[0]
             places[call.function, call.file, call.line] += 1
-    return [Step(f'{count} {item.type} objects that did not leak were released '
-                 f'by {function}()', file, line)
+    return [Step(f'{count} {item.type} objects that did not leak were '
+                 f'released by {function}()', file, line)
             for (function, file, line), count in places.most_common(2)]
 
 
 def holder_text(holder):
-    """Return words for an object that holds another one, and for the fields."""
+    """Return words for an object that holds another one, and for the
+    fields."""
     fields = [field or f'offset {path[0]}'
               for field, path in zip(holder.fields, holder.offsets)]
     where = f' ({", ".join(fields)})' if fields else ''
@@ -189,8 +205,8 @@ def theft(case, item, maker, release):
                    f'object, and had none', giver)]
     name = case.recording.type_name(release.event.deaths[0].type)
     return [at(f'a {name} object was made in {maker.function}()', maker),
-            at(f'{giver.function}() released the {item.type} object in it when '
-               f'it died: no reference had been taken for that', giver)]
+            at(f'{giver.function}() released the {item.type} object in it '
+               f'when it died: no reference had been taken for that', giver)]
 
 
 def steps(case, item, accusation, accusations):
@@ -205,8 +221,8 @@ def steps(case, item, accusation, accusations):
                         f'{accusation.call.function}() does not visit it',
                         accusation.call))
     elif accusation.rule == 'no-gc':
-        found.append(Step(f'{holder_text(how)} holds a {item.type} object, and '
-                          f'its type has no Py_TPFLAGS_HAVE_GC', '', 0))
+        found.append(Step(f'{holder_text(how)} holds a {item.type} object, '
+                          f'and its type has no Py_TPFLAGS_HAVE_GC', '', 0))
     elif accusation.rule == 'over-decref':
         found += theft(case, item, accusations[0].call, how)
     elif accusation.rule == 'untracked':

@@ -16,12 +16,14 @@ from collections import namedtuple
 Frame = namedtuple('Frame', 'pc slot')
 Type = namedtuple('Type', 'address name basicsize itemsize flags dealloc '
                           'traverse clear base')
-# A _Py_Dealloc() that was running: of which object, by the frame at which slot.
+# A _Py_Dealloc() that was running: of which object, by the frame at which
+# slot.
 Enclosing = namedtuple('Enclosing', 'address type birth slot')
 # What became of a token when the activation that held it ended.
 Outcome = namedtuple('Outcome', 'token outcome to')
-# A word in memory that was found to hold a watched object. base: the object, or
-# the block without an object, in which the word is (base_type 0); 0: unknown.
+# A word in memory that was found to hold a watched object. base: the object,
+# or the block without an object, in which the word is (base_type 0); 0:
+# unknown.
 Place = namedtuple('Place', 'token location base base_type')
 
 # Outcomes. UNKNOWN: there was no time to search.
@@ -32,9 +34,9 @@ BASE_DIED = 1
 FREED = 0xdddddddddddddddd
 
 # kind: 'birth' or 'change'. n: +k or -k. token: the first of the k tokens of a
-# +k, 0 where they were not followed; of a -1 the token that it took for sure, or
-# 0. deaths: tuple of Enclosing, innermost
-# first. code: an index of Recording.codes, 0 for none.
+# +k, 0 where they were not followed; of a -1 the token that it took for sure,
+# or 0. deaths: tuple of Enclosing, innermost first. code: an index of
+# Recording.codes, 0 for none.
 Change = namedtuple('Change', 'kind thread address n birth type refcnt token '
                               'code line deaths frames')
 Death = namedtuple('Death', 'thread address birth type code line frames')
@@ -43,8 +45,9 @@ Move = namedtuple('Move', 'thread source to birth frames')
 Return = namedtuple('Return', 'thread slot value frames outcomes places')
 Stored = namedtuple('Stored', 'thread token address location base base_type '
                               'frames')
-# now: what is at the location instead. previous, previous_object: the stack and
-# the object of the hook before; frames, object: those of the hook that saw it.
+# now: what is at the location instead. previous, previous_object: the stack
+# and the object of the hook before; frames, object: those of the hook that saw
+# it.
 Gone = namedtuple('Gone', 'thread token address location base flags now '
                           'previous_object object frames previous')
 
@@ -86,7 +89,8 @@ class Recording:
 
     def pcs(self):
         """Return the set of all return addresses in the events."""
-        return {frame.pc for frames in self.stacks.values() for frame in frames}
+        return {frame.pc for frames in self.stacks.values()
+                for frame in frames}
 
 
 class _Words:
@@ -122,7 +126,8 @@ class _Words:
                       for i in range(0, count * width, width)])
 
     def frames(self, count):
-        """Return the next words as frames. The same stack is the same tuple."""
+        """Return the next words as frames. The same stack is the same
+        tuple."""
         words = self._slice(2 * count)
         key = words.tobytes()
         found = self._stacks.get(key)
@@ -153,7 +158,8 @@ def _change(kind, words, nframes, thread):
     frames = words.frames(nframes)
     deaths = words.rows(Enclosing._make, ndeaths, 4)
     return Change(kind, thread, address, _signed(n), birth, type,
-                  _signed(refcnt), token, *_code_and_line(where), deaths, frames)
+                  _signed(refcnt), token, *_code_and_line(where), deaths,
+                  frames)
 
 
 def _read_birth(recording, words, nframes, thread):
@@ -166,12 +172,14 @@ def _read_change(recording, words, nframes, thread):
 
 def _read_death(recording, words, nframes, thread):
     address, birth, type, where = words.take(4)
-    recording.events.append(Death(thread, address, birth, type,
-                                  *_code_and_line(where), words.frames(nframes)))
+    recording.events.append(Death(
+        thread, address, birth, type, *_code_and_line(where),
+        words.frames(nframes)))
 
 
 def _read_move(recording, words, nframes, thread):
-    recording.events.append(Move(thread, *words.take(3), words.frames(nframes)))
+    recording.events.append(Move(thread, *words.take(3),
+                                 words.frames(nframes)))
 
 
 def _read_return(recording, words, nframes, thread):
@@ -179,11 +187,13 @@ def _read_return(recording, words, nframes, thread):
     frames = words.frames(nframes)
     outcomes = words.rows(Outcome._make, noutcomes, 3)
     places = words.rows(Place._make, nplaces, 4)
-    recording.events.append(Return(thread, slot, value, frames, outcomes, places))
+    recording.events.append(Return(thread, slot, value, frames, outcomes,
+                                   places))
 
 
 def _read_stored(recording, words, nframes, thread):
-    recording.events.append(Stored(thread, *words.take(5), words.frames(nframes)))
+    recording.events.append(Stored(thread, *words.take(5),
+                                   words.frames(nframes)))
 
 
 def _read_gone(recording, words, nframes, thread):
@@ -194,8 +204,9 @@ def _read_gone(recording, words, nframes, thread):
 
 def _read_alloc(recording, words, nframes, thread):
     address, size, domain, where = words.take(4)
-    recording.events.append(Alloc(thread, address, size, domain,
-                                  *_code_and_line(where), words.frames(nframes)))
+    recording.events.append(Alloc(
+        thread, address, size, domain, *_code_and_line(where),
+        words.frames(nframes)))
 
 
 def _read_free(recording, words, nframes, thread):
@@ -238,7 +249,8 @@ def decode(data):
     recording.
     """
     if len(data) % 8:
-        raise ValueError('this is no recording: its length is no multiple of 8')
+        raise ValueError('this is no recording: its length is no multiple '
+                         'of 8')
     words = memoryview(data).cast('Q')
     recording = Recording()
     at = 0
@@ -246,8 +258,8 @@ def decode(data):
         head = words[at]
         length = head >> 32
         if not 0 < length <= len(words) - at:
-            raise ValueError(f'this is no recording: the record at byte {8 * at} '
-                             f'has {length} words')
+            raise ValueError(f'this is no recording: the record at byte '
+                             f'{8 * at} has {length} words')
         reader = _READERS.get(head & 0xff)
         if reader is not None:
             reader(recording, _Words(words, at + 1, at + length,

@@ -31,8 +31,8 @@ MAX_SUSPECTS = 5
 # Below that a function was only near.
 MIN_SCORE = 0.04
 
-# One object that leaked in the recorded runs. before: 0 if it was born in them;
-# birth: its serial number, 0 if it is not known.
+# One object that leaked in the recorded runs. before: 0 if it was born in
+# them; birth: its serial number, 0 if it is not known.
 Leaked = namedtuple('Leaked', 'address type before after birth')
 
 
@@ -43,8 +43,9 @@ class Suspect:
                             with the reference
     kind -- of the leak, one of owners.KINDS
     rule -- stable name of the rule that found it
-    type -- name of the type of the leaked objects
-    references -- leaked a run, as far as they accuse this function first
+    type -- name of the type of the leaked object of the evidence
+    references -- leaked a run, of all types, that accuse it and no suspect
+                  before it
     score -- 0 to 1, see the module
     evidence -- a list of evidence.Step
     """
@@ -70,7 +71,7 @@ class Suspect:
 Analysis = namedtuple('Analysis', 'suspects roots wanted notes')
 
 
-# --- what kind of leak it is --------------------------------------------------
+# --- what kind of leak it is -------------------------------------------------
 
 class Case:
     """One analysis: what leaked, who holds it, and whom that accuses."""
@@ -98,8 +99,8 @@ class Case:
         gained = item.after - item.before
         if own is None:
             return max(0, gained)
-        # Of an older object only what it got counts, and what it got from other
-        # leaked objects is theirs.
+        # Of an older object only what it got counts, and what it got from
+        # other leaked objects is theirs.
         theirs = sum(holder.count for holder in self.holders(item)
                      if holder.address in self.born)
         return max(0, min(own.unowned, gained - theirs))
@@ -176,8 +177,8 @@ class Case:
         return None
 
     def makers(self, frames):
-        """Return the calls on the stack of a birth from the one on whose behalf
-        the object was made.
+        """Return the calls on the stack of a birth from the one on whose
+        behalf the object was made.
 
         Who allocates, and functions that by contract return a new reference,
         make it for their caller. What called that function, by way of the
@@ -212,14 +213,14 @@ class Case:
                  if any(place.base == holder.address
                         for place in token.places.values())]
         if not there:
-            # Not found there while it was recorded. The file that defines a type
-            # has the functions that store in its objects.
+            # Not found there while it was recorded. The file that defines a
+            # type has the functions that store in its objects.
             home = self.judge.home(holder.type_address)
             there = [token for token in left
                      if any(call.file == home
                             for call in token.at(token.last_slot()))]
-        return [self.judge.weighed(self.judge.storing(token), 'no-gc', 1, token,
-                                   holder) for token in there]
+        return [self.judge.weighed(self.judge.storing(token), 'no-gc', 1,
+                                   token, holder) for token in there]
 
     def accuse_maker(self, item):
         life = self.life(item)
@@ -265,46 +266,58 @@ class Ballot:
     def __init__(self, kind, case):
         self.kind = kind
         self.case = case
-        self.references = 0
         self.items = []
-        # (function, file) -> [(item, Accusation, all of the same reference)]
+        # (leaked object, its accusations), one for each reference; the list is
+        # empty if nobody is accused.
+        self.references = []
+        # (function, file) -> [(leaked object, Accusation, all of that
+        # reference)]
         self.accused = {}
-        self.firsts = {}            # (function, file) -> times it came first
 
     def add(self, item, lists):
         self.items.append(item)
-        self.references += max(len(lists), 1)
-        for accusations in lists:
-            for position, accusation in enumerate(accusations):
-                key = accusation.call.function, accusation.call.file
-                self.accused.setdefault(key, []).append(
+        for accusations in lists or [[]]:
+            self.references.append((item, accusations))
+            for accusation in accusations:
+                self.accused.setdefault(key_of(accusation), []).append(
                     (item, accusation, accusations))
-                if position == 0:
-                    self.firsts[key] = self.firsts.get(key, 0) + 1
 
     def types(self):
         return ', '.join(sorted({item.type for item in self.items}))
 
     def score(self, key):
-        return (sum(accusation.weight for _, accusation, _ in self.accused[key])
-                / self.references)
+        weights = [accusation.weight for _, accusation, _ in self.accused[key]]
+        return sum(weights) / len(self.references)
 
     def suspects(self):
         ranked = sorted((key for key in self.accused
                          if self.score(key) >= MIN_SCORE),
                         key=self.score, reverse=True)
-        return [self.suspect(key) for key in ranked[:MAX_SUSPECTS]]
+        rest = self.references
+        found = []
+        for key in ranked[:MAX_SUSPECTS]:
+            # Each reference counts for the first suspect that it accuses.
+            mine = [item for item, accusations in rest
+                    if key in map(key_of, accusations)]
+            rest = [(item, accusations) for item, accusations in rest
+                    if key not in map(key_of, accusations)]
+            found.append(self.suspect(key, len(mine)))
+        return found
 
-    def suspect(self, key):
+    def suspect(self, key, references):
         item, best, accusations = max(self.accused[key],
                                       key=lambda found: found[1].weight)
         steps = evidence.steps(self.case, item, best, accusations)
         return Suspect(best.call, self.kind, best.rule, item.type,
-                       self.firsts.get(key, 0) / self.case.runs,
-                       round(self.score(key), 3), steps)
+                       references / self.case.runs, round(self.score(key), 3),
+                       steps)
 
 
-# --- raw memory ---------------------------------------------------------------
+def key_of(accusation):
+    return accusation.call.function, accusation.call.file
+
+
+# --- raw memory --------------------------------------------------------------
 
 def raw_memory(recording, symbols, runs):
     """Return the suspects of blocks that were allocated and not given back."""
@@ -335,7 +348,7 @@ def raw_memory(recording, symbols, runs):
     return sorted(found, key=lambda suspect: suspect.score, reverse=True)
 
 
-# --- all of it ----------------------------------------------------------------
+# --- all of it ---------------------------------------------------------------
 
 def analyse(recording, leaked, ownership, symbols, contracts, runs):
     """Tell who leaked.
@@ -360,6 +373,6 @@ def analyse(recording, leaked, ownership, symbols, contracts, runs):
     if recording.lost.records:
         notes.append(f'{recording.lost.records} records did not fit')
     elif recording.lost.tokens and not suspects:
-        notes.append(f'{recording.lost.tokens} times there was no time to search '
-                     f'memory for a reference')
+        notes.append(f'{recording.lost.tokens} times there was no time to '
+                     f'search memory for a reference')
     return Analysis(suspects, roots, sorted(case.wanted), notes)

@@ -15,7 +15,8 @@ import re
 from collections import namedtuple
 
 from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
-                        STACK, Change, Death, Gone, Move, Return, Stored, is_burial)
+                        STACK, Change, Death, Gone, Move, Return, Stored,
+                        is_burial)
 from .symbols import is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
@@ -58,7 +59,8 @@ class Calls:
         Those that only pass references on for their callers are left out:
         Py_INCREF() holds nothing.
         """
-        # A recording has each stack once. It is kept, so that its id is its own.
+        # A recording has each stack once. It is kept, so that its id is its
+        # own.
         known = self._known.get(id(frames))
         if known is None:
             calls = tuple(call for call in self.whole(frames)
@@ -67,7 +69,8 @@ class Calls:
         return known[1]
 
     def whole(self, frames):
-        """Return all functions of a stack, innermost first, as list of Call."""
+        """Return all functions of a stack, innermost first, as list of
+        Call."""
         return list(self._expand(frames))
 
     def _expand(self, frames):
@@ -92,8 +95,8 @@ class Token:
     released -- the Release that consumed it, or None
     """
 
-    __slots__ = ('number', 'life', 'index', 'taken', 'calls', 'holder', 'places',
-                 'gone', 'vanished', 'steps', 'ended', 'released')
+    __slots__ = ('number', 'life', 'index', 'taken', 'calls', 'holder',
+                 'places', 'gone', 'vanished', 'steps', 'ended', 'released')
 
     def __init__(self, number, life, index, taken, calls):
         self.number = number
@@ -222,7 +225,7 @@ class Life:
         return [token for token in self.tokens if token.released is None]
 
 
-# --- which token a release consumed -------------------------------------------
+# --- which token a release consumed ------------------------------------------
 
 # How sure it is, the surest first. What follows in the tuple of strength()
 # chooses among equals: the younger token, as most code gives back in the
@@ -320,14 +323,14 @@ def consume(token, release, strength):
 
 
 def homeless(life):
-    """Yield the tokens that may be in memory, for all that is known: those that
-    no function holds first, the newest first."""
+    """Yield the tokens that may be in memory, for all that is known: those
+    that no function holds first, the newest first."""
     open = [token for token in reversed(life.open) if not token.places]
     yield from (token for token in open if token.holder is None)
     yield from (token for token in open if token.holder is not None)
 
 
-# --- the flow -----------------------------------------------------------------
+# --- the flow ----------------------------------------------------------------
 
 class Flow:
     """The lives of all watched objects of a recording.
@@ -343,7 +346,8 @@ class Flow:
         self._living = {}           # address -> Life
         self._tokens = {}           # number -> Token
         handlers = {Change: self._change, Death: self._death, Move: self._move,
-                    Return: self._return, Stored: self._stored, Gone: self._gone}
+                    Return: self._return, Stored: self._stored,
+                    Gone: self._gone}
         symbols.resolve(recording.pcs())
         for index, event in enumerate(recording.events):
             handler = handlers.get(type(event))
@@ -386,8 +390,8 @@ class Flow:
 
     def _release(self, life, release):
         life.releases.append(release)
-        pairs = sorted(((strength(token, release), token) for token in life.open),
-                       key=lambda pair: pair[0], reverse=True)
+        pairs = [(strength(token, release), token) for token in life.open]
+        pairs.sort(key=lambda pair: pair[0], reverse=True)
         spent = self._tokens.get(release.event.token)
         if pairs and (pairs[0][0][0] >= SURE or len(pairs) > MAX_WEIGHED):
             self._consume(pairs[0], release, spent)
@@ -447,15 +451,15 @@ class Flow:
     def _value(self, event):
         """Return the token that a function's value is.
 
-        A value is one reference, though the function had several to the object:
-        it kept the others. What it stored it did not give away.
+        A value is one reference, though the function had several to the
+        object: it kept the others. What it stored it did not give away.
         """
-        returned = [self._tokens[number] for number, outcome, _ in event.outcomes
-                    if outcome == RETURNED and number in self._tokens
-                    and self._tokens[number].released is None
-                    and not self._tokens[number].is_lost()]
-        return min(returned, key=lambda token: (bool(token.places), token.index),
-                   default=None)
+        returned = [token for number, outcome, _ in event.outcomes
+                    if outcome == RETURNED
+                    and (token := self._tokens.get(number)) is not None
+                    and token.released is None and not token.is_lost()]
+        return min(returned, default=None,
+                   key=lambda token: (bool(token.places), token.index))
 
     def _end(self, token, what, event):
         token.holder = None
