@@ -263,6 +263,12 @@ class Judge:
         call = type and self.slot_call(type.dealloc)
         return call.file if call else None
 
+    def slots_of(self, base_type):
+        """Return the names of a type's tp_clear and tp_dealloc."""
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        slots = (type.clear, type.dealloc) if type is not None else ()
+        return {self.symbols.function(slot).function for slot in slots if slot}
+
     def calls_clear(self, type):
         """Does a type's tp_dealloc call its tp_clear? None: not known."""
         names = self.symbols.callees(type.dealloc)
@@ -311,6 +317,8 @@ class Judge:
             base_type = self.base_type(token, gone)
             home = self.home(base_type) or file_of(token)
             calls = overwriters(gone, home, self.calls)
+            if calls and calls[0].function in self.slots_of(base_type):
+                how = 'container-not-released'      # cleared, but not released
             calls += holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
         if how == 'container-not-released':

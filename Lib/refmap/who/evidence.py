@@ -12,6 +12,8 @@ Step = namedtuple('Step', 'text file line')
 
 # Of a longer way the first and the last steps are told.
 FIRST_STEPS, LAST_STEPS = 2, 6
+# How many functions a step names through which a reference was returned.
+MAX_THROUGH = 4
 
 
 def at(text, call):
@@ -21,8 +23,12 @@ def at(text, call):
 def place_text(case, place):
     """Return words for where in memory a reference is."""
     if place.base_type:
-        name = case.recording.type_name(place.base_type)
-        return f'in a {name} object, at offset {place.location - place.base}'
+        types = case.recording.types
+        offset = place.location - place.base
+        field = (case.symbols.field(types[place.base_type], offset, types)
+                 if place.base_type in types else None)
+        return (f'in a {case.recording.type_name(place.base_type)} object, '
+                + (f'field {field}' if field else f'at offset {offset}'))
     return 'in a block of memory' if place.base else 'in memory of nobody known'
 
 
@@ -68,9 +74,10 @@ def returned(token, steps):
                       if not is_allocator(call) and call not in made] or ['?']
     if last == '?':
         return None
-    text = f'returned through {", ".join(through)} to {last}' if through \
-        else f'returned to {last}'
-    return at(text, calls[-1])
+    if len(through) > MAX_THROUGH:
+        through[1:-2] = [f'{len(through) - 3} more']
+    by = f'through {", ".join(through)} ' if through else ''
+    return at(f'returned {by}to {last}', calls[-1])
 
 
 def moved(case, token, step):

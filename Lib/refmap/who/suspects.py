@@ -43,8 +43,9 @@ class Suspect:
                             with the reference
     kind -- of the leak, one of owners.KINDS
     rule -- stable name of the rule that found it
-    type -- name of the type of the leaked objects
-    references -- leaked a run, as far as they accuse this function first
+    type -- name of the type of the leaked object of the evidence
+    references -- leaked a run, of all types, that accuse it and no suspect
+                  before it
     score -- 0 to 1, see the module
     evidence -- a list of evidence.Step
     """
@@ -265,43 +266,54 @@ class Ballot:
     def __init__(self, kind, case):
         self.kind = kind
         self.case = case
-        self.references = 0
         self.items = []
-        # (function, file) -> [(item, Accusation, all of the same reference)]
+        # (leaked object, its accusations), one for each reference; the list is
+        # empty if nobody is accused.
+        self.references = []
+        # (function, file) -> [(leaked object, Accusation, all of that reference)]
         self.accused = {}
-        self.firsts = {}            # (function, file) -> times it came first
 
     def add(self, item, lists):
         self.items.append(item)
-        self.references += max(len(lists), 1)
-        for accusations in lists:
-            for position, accusation in enumerate(accusations):
-                key = accusation.call.function, accusation.call.file
-                self.accused.setdefault(key, []).append(
+        for accusations in lists or [[]]:
+            self.references.append((item, accusations))
+            for accusation in accusations:
+                self.accused.setdefault(key_of(accusation), []).append(
                     (item, accusation, accusations))
-                if position == 0:
-                    self.firsts[key] = self.firsts.get(key, 0) + 1
 
     def types(self):
         return ', '.join(sorted({item.type for item in self.items}))
 
     def score(self, key):
         return (sum(accusation.weight for _, accusation, _ in self.accused[key])
-                / self.references)
+                / len(self.references))
 
     def suspects(self):
         ranked = sorted((key for key in self.accused
                          if self.score(key) >= MIN_SCORE),
                         key=self.score, reverse=True)
-        return [self.suspect(key) for key in ranked[:MAX_SUSPECTS]]
+        rest = self.references
+        found = []
+        for key in ranked[:MAX_SUSPECTS]:
+            # Each reference counts for the first suspect that it accuses.
+            mine = [item for item, accusations in rest
+                    if key in map(key_of, accusations)]
+            rest = [(item, accusations) for item, accusations in rest
+                    if key not in map(key_of, accusations)]
+            found.append(self.suspect(key, len(mine)))
+        return found
 
-    def suspect(self, key):
+    def suspect(self, key, references):
         item, best, accusations = max(self.accused[key],
                                       key=lambda found: found[1].weight)
         steps = evidence.steps(self.case, item, best, accusations)
         return Suspect(best.call, self.kind, best.rule, item.type,
-                       self.firsts.get(key, 0) / self.case.runs,
-                       round(self.score(key), 3), steps)
+                       references / self.case.runs, round(self.score(key), 3),
+                       steps)
+
+
+def key_of(accusation):
+    return accusation.call.function, accusation.call.file
 
 
 # --- raw memory ---------------------------------------------------------------

@@ -509,7 +509,8 @@ class DecrefTests(TokenTestCase):
         self.tape.gone(1, A, B + 16, B,
                        'Py_DECREF:1 c_clear:2 c_dealloc:3 _Py_Dealloc:4 g:9',
                        '_Py_Dealloc:4 g:9')
-        self.assertEqual(self.first(own(A, unowned=1))[0], 'c_clear')
+        self.assertEqual(self.first(own(A, unowned=1)),
+                         ('c_clear', 'container-not-released'))
 
     def test_shares(self):
         for address, name, token in (A, 'f', 1), (B, 'f', 2), (C, 'h', 3):
@@ -667,6 +668,15 @@ class EvidenceTests(TokenTestCase):
             'born in make(), called by a()',
             'returned through a(), b() to f()',
             'f() returned without releasing it or passing it on'])
+
+    def test_returned_through_many(self):
+        stack = ' '.join(f'f{k}:{k}' for k in range(1, 10))
+        self.tape.birth(A, stack, 1)
+        for k in range(1, 9):
+            self.tape.ret(k, stack, [(1, RETURNED, k + 1)])
+        self.tape.ret(9, stack, [(1, NOWHERE, 0)])
+        self.assertEqual(self.texts(own(A, unowned=1))[1],
+                         'returned through f2(), 4 more, f7(), f8() to f9()')
 
     def test_others_are_near(self):
         self.tape.birth(A, 'f:2 g:3', 1)

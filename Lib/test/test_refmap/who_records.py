@@ -31,6 +31,9 @@ class Symbols:
     def function(self, address):
         return self.functions.get(address, Site('??', '??', 0))
 
+    def field(self, type, offset, types=()):
+        return None
+
     def callees(self, address):
         return frozenset()
 
