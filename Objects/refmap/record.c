@@ -111,6 +111,9 @@ refmap_enter(void)
     if (thread == NULL) {
         thread = refmap_new_thread();
     }
+    if (thread == NULL && _PyRefMap_recording) {
+        _PyRefMap_tape.lost_memory++;       // about so many: without the lock
+    }
     if (thread == NULL || thread->busy) {
         return NULL;
     }
@@ -191,12 +194,6 @@ refmap_changed(const refmap_position_t *position, uintptr_t now, void *arg)
     recorder.gone_token = position->token;
 }
 
-static void
-refmap_died_with(const refmap_position_t *position, uintptr_t now, void *arg)
-{
-    refmap_write_gone(arg, position, now, 1);
-}
-
 /* Search places; see _PyRefMap_SearchPlaces(). What is searched in passing leaves half of
    the work to what is searched thoroughly. Return -1 if none is left. */
 static int
@@ -238,6 +235,19 @@ refmap_locate(const refmap_event_t *event, uintptr_t object, uint32_t token)
         }
     }
     return n;
+}
+
+/* The base of a position is gone. A table of a dict, of a set or of a list that grows is
+   given back once its references are in another one: then they moved. */
+static void
+refmap_died_with(const refmap_position_t *position, uintptr_t now, void *arg)
+{
+    const refmap_event_t *event = arg;
+    if (position->type != 0
+        || refmap_locate(event, position->object, position->token) == 0)
+    {
+        refmap_write_gone(event, position, now, 1);
+    }
 }
 
 /* Is there a younger token of the same object that is pending? */
@@ -918,6 +928,7 @@ _PyRefMap_RecordFree(const void *ptr)
     if (refmap_begin(&event, ptr, __builtin_frame_address(0)) < 0) {
         return;
     }
+    _PyRefMap_RemoveObjectRegion(event.object);
     _PyRefMap_ForgetBase(event.object, refmap_died_with, &event);
     refmap_end(&event);
 }
@@ -945,6 +956,9 @@ _PyRefMap_RecordAlloc(void *ptr, size_t size, int domain, void *fp)
         uint64_t line = domain != 0 ? _PyRefMap_TapeCode() : 0;
         uint64_t *word = refmap_event_record(&event, REFMAP_ALLOC,
                                              5 + 2 * (size_t)event.n);
+        if (*at != 0) {
+            _PyRefMap_TapeErase(*at - 1);       // it has another size now
+        }
         *at = 0;
         if (word != NULL) {
             *at = (uint64_t)(word - _PyRefMap_tape.words);
@@ -965,8 +979,8 @@ _PyRefMap_RecordFreeBlock(void *ptr, void *fp)
     if (refmap_begin(&event, NULL, fp) < 0) {
         return;
     }
-    _PyRefMap_ForgetBase((uintptr_t)ptr, refmap_died_with, &event);
     _PyRefMap_RemoveRegion((uintptr_t)ptr);
+    _PyRefMap_ForgetBase((uintptr_t)ptr, refmap_died_with, &event);
     uint64_t *at = _PyRefMap_TableFind(&blocks, (uintptr_t)ptr);
     if (at != NULL) {
         if (*at != 0) {
@@ -983,9 +997,13 @@ _PyRefMap_RecordMoveBlock(void *from, void *to, size_t size, int domain, void *f
     refmap_thread_t *thread = refmap_enter();
     if (thread != NULL) {
         _PyRefMap_MoveObject((uintptr_t)from, (uintptr_t)to);
+        // The positions in it are to stay, at the same address, too.
+        _PyRefMap_RemoveRegion((uintptr_t)from);
         refmap_leave(thread);
     }
-    _PyRefMap_RecordFreeBlock(from, fp);
+    if (from != to) {
+        _PyRefMap_RecordFreeBlock(from, fp);
+    }
     _PyRefMap_RecordAlloc(to, size, domain, fp);
 }
 
