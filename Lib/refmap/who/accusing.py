@@ -321,7 +321,8 @@ class Judge:
             gone = token.gone[-1]
             base_type = self.base_type(token, gone)
             home = self.home(base_type) or file_of(token)
-            calls = overwriters(gone, home, self.calls)
+            calls = (self.clearers(token)
+                     + overwriters(gone, home, self.calls))
             if calls and calls[0].function in self.slots_of(base_type):
                 how = 'container-not-released'      # cleared, but not released
             calls += holders(token, self.calls)
@@ -418,6 +419,24 @@ class Judge:
                         and getattr(place, 'base_type', 0)):
                     return place.base_type
         return 0
+
+    def clearers(self, token):
+        """Return who made a field NULL while its object was being cleared, or
+        died: nobody but the type's tp_clear, or its tp_dealloc where that does
+        not call it, knows the field then. Empty if it was not so."""
+        gone = token.gone[-1]
+        type = self.implementing(self.base_type(token, gone), 'dealloc',
+                                 'subtype_dealloc')
+        if gone.now or type is None:
+            return []
+        slots = [call for call in map(self.slot_call, (type.clear, type.dealloc))
+                 if call]
+        if self.calls_clear(type) is False:
+            slots.reverse()
+        names = {call.function for call in slots}
+        running = {call.function for frames in (gone.previous, gone.frames)
+                   for call in self.calls.of(frames)}
+        return slots if names & running else []
 
     def undertakers(self, token):
         """Return who should have released what a dead container held."""
