@@ -338,7 +338,10 @@ class Judge:
     def exchangers(self, token):
         """Return the function that a token's last holder called last, if by
         contract it exchanges what is in a variable of its caller: then what
-        was there is its matter."""
+        was there is its matter. Not if it moved the object: then the variable
+        has it as before."""
+        if token.life.moved:
+            return []
         return [call for call in last_callee(token, self.calls)
                 if (contract := self.contracts.get(call.function)) is not None
                 and IN_OUT in contract.effects]

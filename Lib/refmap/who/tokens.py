@@ -204,6 +204,7 @@ class Life:
     address -- the last one, if it was moved
     born -- the index of its birth among the events, None if it is older
     died -- the index of its death, None if it lives
+    moved -- was it, by a realloc()?
     tokens, releases -- in their order
     unmatched -- releases of references that no token is known of
     """
@@ -214,6 +215,7 @@ class Life:
         self.type = type
         self.born = born
         self.died = None
+        self.moved = False
         self.tokens = []
         self.releases = []
         self.unmatched = []
@@ -424,6 +426,7 @@ class Flow:
         life = self._living.pop(event.source, None)
         if life is not None:
             life.address = event.to
+            life.moved = True
             self._living[event.to] = life
 
     def _return(self, index, event):

@@ -11,6 +11,11 @@ from test import support
 from test.test_refmap import who_build
 from test.test_refmap.helpers import run_script
 
+import refmap
+from refmap.who import batch
+
+RECORDS = refmap.available() and batch.obstacle() is None
+
 HEAD = '''
 import gc, os, signal, threading, time
 from collections import Counter
@@ -154,12 +159,12 @@ for depth in 1, 10, 20:
 ''')
 
 
-@unittest.skipUnless(hasattr(sys, 'refmap_record'), 'needs the recorder')
+@unittest.skipUnless(RECORDS, 'needs an interpreter that records')
 class PointersTest(Extension, RecorderTestCase):
     way = 'C++'
 
 
-@unittest.skipUnless(hasattr(sys, 'refmap_record'), 'needs the recorder')
+@unittest.skipUnless(RECORDS, 'needs an interpreter that records')
 class NoPointersTest(Extension, RecorderTestCase):
     way = 'C++ without frame pointers'
 
@@ -180,7 +185,7 @@ for depth in 0, 1, 5, 40:
 ''')
 
 
-@unittest.skipUnless(hasattr(sys, 'refmap_record'), 'needs the recorder')
+@unittest.skipUnless(RECORDS, 'needs an interpreter that records')
 class SystemTest(RecorderTestCase):
 
     @unittest.skipUnless(support.has_fork_support, 'needs fork()')
@@ -372,7 +377,7 @@ check_lives(found)
 ''')
 
 
-@unittest.skipUnless(hasattr(sys, 'refmap_record'), 'needs the recorder')
+@unittest.skipUnless(RECORDS, 'needs an interpreter that records')
 class NoMemoryTest(RecorderTestCase):
 
     def test_allocations_fail(self):
