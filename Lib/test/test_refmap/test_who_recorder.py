@@ -315,15 +315,32 @@ if not found.lost.records:
     def test_interrupt(self):
         # Out of recorded code by an exception of a signal's handler.
         self.run_script('''
+inside, done = True, threading.Event()
+
+def handler(*args):
+    if inside:
+        raise KeyboardInterrupt
+
 def main():
+    global inside
     try:
-        while True:
+        for i in range(100000):
             work(5)
     except KeyboardInterrupt:
+        inside = False
         return 'left'
 
-threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+def interrupt():
+    # Again and again: what is raised in a callback may be ignored.
+    while not done.wait(0.3):
+        signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, handler)
+thread = threading.Thread(target=interrupt)
+thread.start()
 left, found = record(main, limit=256 << 20)
+done.set()
+thread.join()
 assert left == 'left'
 work()
 ''')
