@@ -91,6 +91,17 @@ def add_runs(parser):
                         metavar='WARMUPS:RUNS', help='default: 3:3')
 
 
+def add_common(parser, what):
+    """Add the options that each command has which runs a program: --json, for
+    `what` it finds, --suppress and -q."""
+    parser.add_argument('--json', metavar='FILE',
+                        help=f'append the {what} to FILE, as one line')
+    parser.add_argument('--suppress', metavar='FILE',
+                        help='rules for findings that are not to be reported')
+    parser.add_argument('-q', '--quiet', action='store_true',
+                        help='print nothing when there is no leak')
+
+
 def add_program(parser):
     """Add what says which program runs. It takes all arguments that follow."""
     parser.add_argument('-m', dest='module', nargs=argparse.REMAINDER,

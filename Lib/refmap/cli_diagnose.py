@@ -2,7 +2,7 @@
 
 import json
 
-from . import cli, judge, program, report, suppress
+from . import cli, judge, program
 from .cli import EXIT_CLEAN, EXIT_LEAK, EXIT_USAGE
 
 
@@ -18,37 +18,15 @@ def add_parser(commands):
         epilog='Exit code: 0 no leak, 1 a leak or an over-decref, 2 no '
                'verdict: bad usage, or the program failed.')
     cli.add_runs(parser)
-    parser.add_argument('--json', metavar='FILE',
-                        help='append the diagnosis to FILE, as one line')
+    cli.add_common(parser, 'diagnosis')
     parser.add_argument('--sarif', metavar='FILE',
                         help='write the suspects to FILE as SARIF 2.1.0')
     parser.add_argument('--junit', metavar='FILE',
                         help='write the diagnosis to FILE as JUnit XML')
     parser.add_argument('--github', action='store_true',
                         help='print the suspects as annotations of GitHub')
-    parser.add_argument('--suppress', metavar='FILE',
-                        help='rules for findings that are not to be reported')
-    parser.add_argument('-q', '--quiet', action='store_true',
-                        help='print nothing when there is no leak')
     cli.add_program(parser)
     parser.set_defaults(run=run, check=cli.check_program, noun='diagnosis')
-
-
-def prepare(options, messages):
-    """Return (Program, its name, rules) of the options.
-
-    Raise Failed for what can't be read or written. All files are opened before
-    anything runs.
-    """
-    try:
-        for name in 'json', 'sarif', 'junit':
-            path = getattr(options, name)
-            if path:
-                setattr(options, name, cli.open_output(path))
-        rules = suppress.read(options.suppress) if options.suppress else []
-        return (*program.load(options, messages), rules)
-    except (OSError, SyntaxError, ValueError, suppress.Error) as exc:
-        raise cli.Failed(str(exc)) from None
 
 
 # --- output ------------------------------------------------------------------
@@ -111,9 +89,7 @@ def show(diagnosis, options, target, messages):
     """Print what there is to say."""
     if options.quiet and diagnosis.verdict == judge.CLEAN:
         return
-    if target.status is not None:
-        messages.say(report.escape('refmap: the program exited with '
-                                   f'{target.status}'))
+    program.say_status(target, messages)
     messages.say(str(diagnosis))
     if options.github:
         from .who import annotations
@@ -125,7 +101,8 @@ def run(options, messages):
     """Run the command; see cli.py."""
     from .who import diagnosis as who
 
-    target, name, rules = prepare(options, messages)
+    target, name, rules = program.prepare(options, messages,
+                                          [name for name, *_ in _FILES])
     diagnosis = who.diagnose(
         target, warmups=options.counts[0], runs=options.counts[1],
         suppressions=rules, name=name,

@@ -21,12 +21,7 @@ def add_parser(commands):
                         help='list all references that changed in the last run')
     parser.add_argument('--strict', action='store_true',
                         help='exit with 1 for suspicious objects, too')
-    parser.add_argument('--json', metavar='FILE',
-                        help='append the findings to FILE, as one line')
-    parser.add_argument('--suppress', metavar='FILE',
-                        help='rules for findings that are not to be reported')
-    parser.add_argument('-q', '--quiet', action='store_true',
-                        help='print nothing when there is no leak')
+    cli.add_common(parser, 'findings')
     cli.add_program(parser)
     parser.set_defaults(run=run, check=cli.check_program, noun='hunt')
 
@@ -35,9 +30,7 @@ def show(result, options, target, rules, messages):
     """Print what there is to say about a result."""
     if options.quiet and result['verdict'] == judge.CLEAN:
         return
-    if target.status is not None:
-        messages.say(report.escape('refmap: the program exited with '
-                                   f'{target.status}'))
+    program.say_status(target, messages)
     messages.say('\n'.join(report.lines(result)))
     unused = suppress.unused(rules, result['rules'])
     if unused:
@@ -57,23 +50,9 @@ def write_json(path, result):
     return None
 
 
-def prepare(options, messages):
-    """Return (Program, its name, rules) of the options.
-
-    Raise Failed for what can't be read or written.
-    """
-    try:
-        if options.json:
-            options.json = cli.open_output(options.json)
-        rules = suppress.read(options.suppress) if options.suppress else []
-        return (*program.load(options, messages), rules)
-    except (OSError, SyntaxError, ValueError, suppress.Error) as exc:
-        raise cli.Failed(str(exc)) from None
-
-
 def run(options, messages):
     """Run the command; see cli.py."""
-    target, name, rules = prepare(options, messages)
+    target, name, rules = program.prepare(options, messages, ['json'])
     recorder = hunting.record(target, *options.counts,
                               progress=cli.progress_of(options, messages))
     result = hunting.conclude(recorder, name, rules, raw=options.raw)

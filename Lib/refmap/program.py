@@ -8,8 +8,8 @@ import threading
 import traceback
 import types
 
-from . import hunting, saferepr
-from .cli import Failed
+from . import hunting, report, saferepr, suppress
+from .cli import Failed, open_output
 
 # How long to wait for a thread of the program, in seconds.
 THREAD_TIMEOUT = 30.0
@@ -116,3 +116,29 @@ def load(options, messages):
     run = script_runner(path)
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     return Program(run, [path, *args], messages), path
+
+
+def prepare(options, messages, outputs):
+    """Return (Program, its name, rules) of the options.
+
+    outputs -- names of the options that are files to be written; the paths in
+               `options` are absolute afterwards
+    Raise Failed for what can't be read or written. All files are opened before
+    anything runs.
+    """
+    try:
+        for name in outputs:
+            path = getattr(options, name)
+            if path:
+                setattr(options, name, open_output(path))
+        rules = suppress.read(options.suppress) if options.suppress else []
+        return (*load(options, messages), rules)
+    except (OSError, SyntaxError, ValueError, suppress.Error) as exc:
+        raise Failed(str(exc)) from None
+
+
+def say_status(program, messages):
+    """Say what a Program gave to sys.exit(), if that was a failure."""
+    if program.status is not None:
+        messages.say(report.escape('refmap: the program exited with '
+                                   f'{program.status}'))
