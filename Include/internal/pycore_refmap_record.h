@@ -79,7 +79,7 @@ enum {
     REFMAP_NOWHERE,         // it was not found
     REFMAP_DIED,            // the object is dead
     REFMAP_ABANDONED,       // by longjmp() or an exception
-    REFMAP_UNSEARCHED,      // there was no time to look for it in memory
+    REFMAP_UNSEARCHED,      // memory was not searched for it: see record.c
 };
 
 /* --- start and stop ------------------------------------------------------------------ */

@@ -10,6 +10,8 @@ but reconcile() works on literal tuples.
 import sys
 from collections import namedtuple
 
+from .recording import Type
+
 LOST = 'lost in C'
 HIDDEN = 'hidden from the collector'
 UNTRACKED = 'untracked'
@@ -58,9 +60,6 @@ Holder = namedtuple('Holder', 'address type type_address count offsets fields '
 Ownership = namedtuple('Ownership', 'address type count visited hidden '
                        'unowned tracked gc chain kind root explains',
                        defaults=(None, True, 0))
-
-Type = namedtuple('Type', 'address name basicsize itemsize flags dealloc '
-                  'traverse clear base')
 
 # An entry of sys.refmap_owners(), with the references that are taken to be its
 # own.

@@ -16,16 +16,9 @@ from collections import namedtuple
 
 from . import evidence, tokens
 from .accusing import DIRECTNESS, Judge, is_allocator, is_machinery
+from .owners import HELD, HIDDEN, LOST, OVER, RAW, UNTRACKED
 from .recording import Alloc, Free
 from .tokens import Call
-
-# Kinds of leaks, as of owners.KINDS.
-LOST = 'lost in C'
-HIDDEN = 'hidden from the collector'
-UNTRACKED = 'untracked'
-HELD = 'held by a visible owner'
-OVER = 'over-decref'
-RAW = 'raw memory'
 
 MAX_SUSPECTS = 5
 # Below that a function was only near.
