@@ -3,7 +3,8 @@
    Where a reference is stored is not told by any hook, so it is searched: first in
    *young* memory, which the allocators and births of this recording tell, then in the
    objects to which the words of the stack lead (an argument to whose field something is
-   assigned), then, as long as there is time for it, everywhere.  Nobody scans pages for
+   assigned), then, unless that was done
+   too often, everywhere.  Nobody scans pages for
    what was found: each position is looked at again at every hook, until its memory goes. */
 
 #include "Python.h"
