@@ -271,7 +271,12 @@ class Bisection:
             'configure': options.configure.split(), 'program': program,
             'runs': '{}:{}'.format(*options.counts), 'types': options.type or []}
         self.tree = Tree(self.settings)
-        git(self.repo, 'worktree', 'add', '-q', '--detach', self.tree.source, self.bad)
+        try:
+            git(self.repo, 'worktree', 'add', '-q', '--detach', self.tree.source, self.bad)
+        except cli.Failed:
+            if self.temporary:
+                shutil.rmtree(self.temporary, ignore_errors=True)
+            raise
         return self
 
     def __exit__(self, *exc_info):

@@ -109,7 +109,6 @@ class CommandTest(unittest.TestCase):
     def sources(self):
         """Return a directory that looks like the sources of refmap."""
         directory = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, directory)
         apply = os.path.join(directory, bisect.APPLY)
         os.makedirs(os.path.dirname(apply))
         with open(apply, 'w') as file:
@@ -158,8 +157,10 @@ class HistoryTest(unittest.TestCase):
     """The order of things, on a history without C: builds and hunts are faked."""
 
     def setUp(self):
+        # A bisection that fails leaves its directory to be looked at.
+        temporary = self.enterContext(tempfile.TemporaryDirectory())
+        self.enterContext(mock.patch.object(tempfile, 'tempdir', temporary))
         self.repo = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, self.repo)
         self.git('init', '-q')
         self.commits = []
         # What leaks, and what does not build, stands in the commits.
@@ -178,7 +179,6 @@ class HistoryTest(unittest.TestCase):
     def sources(self):
         """Return sources whose apply builds: configure and make are written by it."""
         directory = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, directory)
         apply = os.path.join(directory, bisect.APPLY)
         os.makedirs(os.path.dirname(apply))
         with open(apply, 'w') as file:
