@@ -69,6 +69,9 @@ enum {
     REFMAP_LOST,
     // start, end, offset in the file, bytes of its name; name
     REFMAP_MODULE,
+    // token, address, location before, location, base, type of the base; frames: the
+    // memory that held the object is given back, and what was in it is elsewhere
+    REFMAP_SHIFTED,
 };
 
 /* What became of a token when the activation that held it came to an end. */

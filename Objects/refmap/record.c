@@ -212,6 +212,24 @@ refmap_search(refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
     return _PyRefMap_SearchPlaces(thread, object, sp, thoroughly, found);
 }
 
+/* Record that `position` was found, and watch it. */
+static void
+refmap_write_stored(const refmap_event_t *event, const refmap_position_t *position)
+{
+    _PyRefMap_TapeType((PyTypeObject *)position->type);
+    _PyRefMap_WatchPosition(position);
+    uint64_t *word = refmap_event_record(event, REFMAP_STORED,
+                                         6 + 2 * (size_t)event->n);
+    if (word != NULL) {
+        *word++ = position->token;
+        *word++ = position->object;
+        *word++ = position->location;
+        *word++ = position->base;
+        *word++ = position->type;
+        _PyRefMap_TapeFrames(word, event->frames, event->n);
+    }
+}
+
 /* Search where the event's `object` lies by now, on behalf of `token`. Return how many
    places were found. */
 static int
@@ -221,33 +239,100 @@ refmap_locate(const refmap_event_t *event, uintptr_t object, uint32_t token)
     int n = refmap_search(event->thread, object, event->fp + 16, 0, found);
     for (int i = 0; i < n; i++) {
         found[i].token = token;
-        _PyRefMap_TapeType((PyTypeObject *)found[i].type);
-        _PyRefMap_WatchPosition(&found[i]);
-        uint64_t *word = refmap_event_record(event, REFMAP_STORED,
-                                             6 + 2 * (size_t)event->n);
-        if (word != NULL) {
-            *word++ = token;
-            *word++ = object;
-            *word++ = found[i].location;
-            *word++ = found[i].base;
-            *word++ = found[i].type;
-            _PyRefMap_TapeFrames(word, event->frames, event->n);
-        }
+        refmap_write_stored(event, &found[i]);
     }
     return n;
 }
 
-/* The base of a position is gone. A table of a dict, of a set or of a list that grows is
-   given back once its references are in another one: then they moved. */
+
+/* --- memory that goes ---------------------------------------------------------------- */
+
+/* What goes when a base of positions does. Where the same object was in several places of
+   it, and is in several others now, each of the old ones has one of the new ones. */
+typedef struct {
+    const refmap_event_t *event;
+    uintptr_t object;                       // of `found`
+    refmap_position_t found[REFMAP_FOUND];  // the first `next` are taken
+    int n, next;
+} refmap_going_t;
+
 static void
-refmap_died_with(const refmap_position_t *position, uintptr_t now, void *arg)
+refmap_write_shifted(const refmap_event_t *event, const refmap_position_t *before,
+                     const refmap_position_t *now)
 {
-    const refmap_event_t *event = arg;
-    if (position->type != 0
-        || refmap_locate(event, position->object, position->token) == 0)
-    {
+    _PyRefMap_TapeType((PyTypeObject *)now->type);
+    _PyRefMap_WatchPosition(now);
+    uint64_t *word = refmap_event_record(event, REFMAP_SHIFTED,
+                                         7 + 2 * (size_t)event->n);
+    if (word != NULL) {
+        *word++ = now->token;
+        *word++ = now->object;
+        *word++ = before->location;
+        *word++ = now->location;
+        *word++ = now->base;
+        *word++ = now->type;
+        _PyRefMap_TapeFrames(word, event->frames, event->n);
+    }
+}
+
+/* Places that nothing of the base was moved to. */
+static void
+refmap_store_rest(refmap_going_t *going)
+{
+    while (going->next < going->n) {
+        refmap_write_stored(going->event, &going->found[going->next++]);
+    }
+}
+
+/* Search where else than in the base that goes an object lies by now. */
+static void
+refmap_search_anew(refmap_going_t *going, const refmap_position_t *position)
+{
+    going->object = position->object;
+    going->next = 0;
+    int n = refmap_search(going->event->thread, position->object,
+                          going->event->fp + 16, 0, going->found);
+    going->n = Py_MIN(n, 0);
+    for (int i = 0; i < n; i++) {
+        if (going->found[i].base != position->base) {
+            going->found[going->n++] = going->found[i];
+        }
+    }
+}
+
+/* The base of a position is gone. A table of a dict, of a set or of a list that grows is
+   given back once its references are in another one: then they moved. So did the inline
+   values of an object whose dict outlives it. */
+static void
+refmap_went_with(const refmap_position_t *position, uintptr_t now, void *arg)
+{
+    refmap_going_t *going = arg;
+    const refmap_event_t *event = going->event;
+    int may_move = _PyRefMap_MayMove(position);
+    if (may_move && going->object != position->object) {
+        refmap_store_rest(going);
+        refmap_search_anew(going, position);
+    }
+    if (may_move && going->next < going->n) {
+        refmap_position_t *moved = &going->found[going->next++];
+        moved->token = position->token;
+        refmap_write_shifted(event, position, moved);
+    }
+    else if (!may_move || going->n >= 0) {
         refmap_write_gone(event, position, now, 1);
     }
+    for (int i = going->next; i < going->n; i++) {
+        going->found[i].token = position->token;
+    }
+}
+
+/* An object died, or a block of memory is given back. */
+static void
+refmap_base_goes(const refmap_event_t *event, uintptr_t base)
+{
+    refmap_going_t going = {.event = event};
+    _PyRefMap_ForgetBase(base, refmap_went_with, &going);
+    refmap_store_rest(&going);
 }
 
 /* Is there a younger token of the same object that is pending? */
@@ -306,7 +391,7 @@ refmap_prune_deaths(const refmap_event_t *event)
         uint64_t birth = death->birth;
         thread->ndeaths--;
         if (_PyRefMap_LivingBirth(address) != birth) {
-            _PyRefMap_ForgetBase(address, refmap_died_with, (void *)event);
+            refmap_base_goes(event, address);
             // A free list may keep the memory, with what was in it.
             _PyRefMap_RemoveObjectRegion(address);
         }
@@ -818,7 +903,7 @@ _PyRefMap_RecordBirth(const void *op, void *fp)
     }
     _PyRefMap_TableRemove(&recorder.watched, event.object);
     if (recorder.options.places) {
-        _PyRefMap_ForgetBase(event.object, refmap_died_with, &event);
+        refmap_base_goes(&event, event.object);
         _PyRefMap_AddObjectRegion(event.object);
     }
     if (refmap_is_wanted(event.object)) {
@@ -929,7 +1014,7 @@ _PyRefMap_RecordFree(const void *ptr)
         return;
     }
     _PyRefMap_RemoveObjectRegion(event.object);
-    _PyRefMap_ForgetBase(event.object, refmap_died_with, &event);
+    refmap_base_goes(&event, event.object);
     refmap_end(&event);
 }
 
@@ -980,7 +1065,7 @@ _PyRefMap_RecordFreeBlock(void *ptr, void *fp)
         return;
     }
     _PyRefMap_RemoveRegion((uintptr_t)ptr);
-    _PyRefMap_ForgetBase((uintptr_t)ptr, refmap_died_with, &event);
+    refmap_base_goes(&event, (uintptr_t)ptr);
     uint64_t *at = _PyRefMap_TableFind(&blocks, (uintptr_t)ptr);
     if (at != NULL) {
         if (*at != 0) {

@@ -209,11 +209,14 @@ extern int _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t objec
 extern int _PyRefMap_KnownPosition(uint32_t token, refmap_position_t *position);
 /* Watch a position from now on. */
 extern void _PyRefMap_WatchPosition(const refmap_position_t *position);
+/* May a reference be elsewhere when the base of its position is gone? */
+extern int _PyRefMap_MayMove(const refmap_position_t *position);
 /* Call `gone` for each position that holds its object no more, and forget it. */
 extern void _PyRefMap_PollPositions(
         void (*gone)(const refmap_position_t *, uintptr_t now, void *),
         void *arg);
-/* Forget the positions in `base`; call `gone` for those that still hold theirs. */
+/* Forget the positions in `base`; call `gone` for those that still hold theirs, for those
+   of one object one after the other. */
 extern void _PyRefMap_ForgetBase(uintptr_t base,
         void (*gone)(const refmap_position_t *, uintptr_t now, void *),
         void *arg);

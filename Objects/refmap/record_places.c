@@ -31,7 +31,9 @@
 #define MAX_CANDIDATES 32
 /* Of a list, a table of a dict and the like. */
 #define MAX_SECOND ((size_t)64 << 10)
-#define POSITIONS 512
+#define POSITIONS 2048
+/* What is in more places is an object that everybody uses: they tell nothing of one. */
+#define POSITIONS_OF_ONE 64
 /* Searches everywhere may take so much work in all. */
 #define THOROUGH_BUDGET ((uint64_t)1000000000)
 /* Work: to compare four words, to read from memory that may be gone, to read a page of it,
@@ -571,12 +573,30 @@ _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
 void
 _PyRefMap_WatchPosition(const refmap_position_t *position)
 {
+    size_t of_object = 0;
+    for (size_t i = 0; i < npositions; i++) {
+        if (positions[i].location == position->location) {
+            return;
+        }
+        of_object += positions[i].object == position->object;
+    }
     // Where memory belongs to nobody known, it may go without notice.
     if (position->base != 0 && npositions < POSITIONS
-        && !refmap_is_watched_position(position->location))
+        && of_object < POSITIONS_OF_ONE)
     {
         positions[npositions++] = *position;
     }
+}
+
+int
+_PyRefMap_MayMove(const refmap_position_t *position)
+{
+    if (position->type == 0) {
+        return 1;
+    }
+    const refmap_shape_t *shape = refmap_shape_of(position->type);
+    return shape != NULL && (shape->flags & Py_TPFLAGS_INLINE_VALUES)
+           && position->location >= position->base + (uintptr_t)shape->basicsize;
 }
 
 int
@@ -616,9 +636,17 @@ _PyRefMap_ForgetBase(uintptr_t base,
             i++;
             continue;
         }
-        refmap_position_t position = positions[i];
-        positions[i] = positions[--npositions];
-        gone(&position, position.object, arg);
+        // Those of one object one after the other.
+        uintptr_t object = positions[i].object;
+        for (size_t k = i; k < npositions;) {
+            if (positions[k].base != base || positions[k].object != object) {
+                k++;
+                continue;
+            }
+            refmap_position_t position = positions[k];
+            positions[k] = positions[--npositions];
+            gone(&position, position.object, arg);
+        }
     }
 }
 

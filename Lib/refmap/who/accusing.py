@@ -49,10 +49,17 @@ PROGRAM = re.compile(r'_?PyEval_(Eval|Vector|FrameClear)|_?PyFrame_Clear'
                      r'|clear_\w+_frame$|run_mod$'
                      r'|run_eval_code_obj$|pyrun_|_?PyRun_|pymain_|Py_RunMain$'
                      r'|Py_BytesMain$|main$|_start$|__libc_|wrap_\w+$|\?\?$')
+# What a function calls that gives up references.
+RELEASES = frozenset('''
+    Py_DECREF Py_XDECREF Py_DecRef _Py_DecRef _Py_Dealloc Py_CLEAR Py_SETREF
+    Py_XSETREF _Py_DECREF_SPECIALIZED _Py_DECREF_NO_DEALLOC
+    '''.split())
 # Beside those that symbols knows.
 ALLOCATOR = re.compile(r'type_call$|_?Py(Mem|Object)_\w*(Free|Del)$|free$')
 # Slots of classes of Python code: they do more than to pass a call on.
 SLOT = re.compile(r'slot_\w+$')
+# What fills a slot is named by the type and the slot.
+SLOT_NAME = re.compile(r'(\w{2,}?_?)(?:tp_)?(?:dealloc|traverse|clear)')
 
 # A function that a leaked reference accuses. weight: see above; token: the
 # Token, or None; how: what else the evidence needs: an owners.Holder, a
@@ -172,12 +179,13 @@ def file_of(token):
     return calls[-1].file if calls else None
 
 
-def overwriters(gone, home, calls):
+def overwriters(gone, home, calls, words=('',)):
     """Return who may have written over a place, from the stacks of the hooks
     before and after.
 
     home -- the file that works on that memory: of the functions of the type
             whose fields they are, or of who stored the object in a block
+    words -- how the functions of that type begin, see Judge.first_words()
     """
     before = list(calls.of(gone.previous)[::-1])    # outermost first
     after = list(calls.of(gone.frames)[::-1])
@@ -199,7 +207,9 @@ def overwriters(gone, home, calls):
     # Slots of classes of Python code call what fills a slot, and write
     # nothing.
     found = [call for call in found if not SLOT.match(call.function)] or found
-    return sorted(found, key=lambda call: call.file != home)
+    # The functions of a type are those of its file that are named alike.
+    return sorted(found, key=lambda call: (
+        call.file != home, not call.function.startswith(words)))
 
 
 def fate(token):
@@ -274,6 +284,22 @@ class Judge:
         slots = (type.clear, type.dealloc) if type is not None else ()
         return {self.symbols.function(slot).function for slot in slots if slot}
 
+    def releases_nothing(self, call):
+        """Does a function give up no reference, as far as is known?"""
+        callees = [self.symbols.callees(start)
+                   for start, _ in self.symbols.ranges([call.function])]
+        return (any(callees)
+                and RELEASES.isdisjoint(frozenset().union(*callees)))
+
+    def first_words(self, base_type):
+        """Return how the functions of a type begin, a tuple: its dealloc and
+        traverse functions tell, as in 'deque_dealloc'. ('',): any may."""
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        slots = (type.dealloc, type.traverse, type.clear) if type else ()
+        names = [self.symbols.function(slot).function for slot in slots if slot]
+        return tuple(match[1] for name in names
+                     if (match := SLOT_NAME.fullmatch(name))) or ('',)
+
     def calls_clear(self, type):
         """Does a type's tp_dealloc call its tp_clear? None: not known."""
         names = self.symbols.callees(type.dealloc)
@@ -318,11 +344,12 @@ class Judge:
             return self.weighed(self.last_owners(token.life.address),
                                 'container-not-released', 1, token)
         if how == 'overwritten-field':
-            gone = token.gone[-1]
+            gone = token.last_gone()
             base_type = self.base_type(token, gone)
             home = self.home(base_type) or file_of(token)
             calls = (self.clearers(token)
-                     + overwriters(gone, home, self.calls))
+                     + overwriters(gone, home, self.calls,
+                                   self.first_words(base_type)))
             if calls and calls[0].function in self.slots_of(base_type):
                 how = 'container-not-released'      # cleared, but not released
             calls += holders(token, self.calls)
@@ -427,7 +454,7 @@ class Judge:
         """Return who made a field NULL while its object was being cleared, or
         died: nobody but the type's tp_clear, or its tp_dealloc where that does
         not call it, knows the field then. Empty if it was not so."""
-        gone = token.gone[-1]
+        gone = token.last_gone()
         type = self.implementing(self.base_type(token, gone), 'dealloc',
                                  'subtype_dealloc')
         if gone.now or type is None:
@@ -443,14 +470,18 @@ class Judge:
 
     def undertakers(self, token):
         """Return who should have released what a dead container held."""
-        gone = token.gone[-1]
+        gone = token.last_gone()
         base_type = self.base_type(token, gone)
         type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
         if type is None:
             # Memory that is no object, the keys of a dict for example: whoever
-            # gave it back.
-            return [call for call in self.calls.of(gone.frames)
-                    if not is_allocator(call)][:2]
+            # gave it back, but for a function that gives back memory and
+            # nothing else. It does not know what is in it.
+            calls = [call for call in self.calls.of(gone.frames)
+                     if not is_allocator(call)]
+            if len(calls) > 1 and self.releases_nothing(calls[0]):
+                calls[:2] = calls[1::-1]
+            return calls[:2]
         found = [self.slot_call(type.clear), self.slot_call(type.dealloc)]
         if self.calls_clear(type) is False:
             found.reverse()

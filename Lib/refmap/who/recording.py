@@ -45,6 +45,10 @@ Move = namedtuple('Move', 'thread source to birth frames')
 Return = namedtuple('Return', 'thread slot value frames outcomes places')
 Stored = namedtuple('Stored', 'thread token address location base base_type '
                               'frames')
+# before: the location in memory that is given back, from which the object was
+# moved to the new one.
+Shifted = namedtuple('Shifted', 'thread token address before location base '
+                                'base_type frames')
 # now: what is at the location instead. previous, previous_object: the stack
 # and the object of the hook before; frames, object: those of the hook that saw
 # it.
@@ -196,6 +200,11 @@ def _read_stored(recording, words, nframes, thread):
                                    words.frames(nframes)))
 
 
+def _read_shifted(recording, words, nframes, thread):
+    recording.events.append(Shifted(thread, *words.take(6),
+                                    words.frames(nframes)))
+
+
 def _read_gone(recording, words, nframes, thread):
     *known, nprevious = words.take(9)
     recording.events.append(Gone(thread, *known, words.frames(nframes),
@@ -238,7 +247,7 @@ def _read_module(recording, words, nframes, thread):
 _READERS = {1: _read_birth, 2: _read_change, 3: _read_death, 4: _read_move,
             5: _read_return, 6: _read_stored, 7: _read_gone, 8: _read_alloc,
             9: _read_free, 10: _read_code, 11: _read_type, 12: _read_lost,
-            13: _read_module}
+            13: _read_module, 14: _read_shifted}
 
 
 def decode(data):

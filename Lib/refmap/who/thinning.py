@@ -12,6 +12,7 @@ Works on bytes, in any interpreter. recording.py describes the records.
 import array
 
 BIRTH, CHANGE, DEATH, MOVE, RETURN, STORED, GONE = range(1, 8)
+SHIFTED = 14
 
 # A recording with fewer records is left as it is.
 FEW_RECORDS = 2000
@@ -165,7 +166,7 @@ def thin(data, leaked, addresses=()):
             keep = words[at + 2] in births or words[at + 1] in addresses
         elif kind == MOVE:
             keep = words[at + 3] in births or words[at + 1] in addresses
-        elif kind in (STORED, GONE):
+        elif kind in (STORED, GONE, SHIFTED):
             keep = words[at + 1] in tokens
         else:
             keep = True

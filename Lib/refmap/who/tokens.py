@@ -15,8 +15,8 @@ import re
 from collections import namedtuple
 
 from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
-                        STACK, Change, Death, Gone, Move, Return, Stored,
-                        is_burial)
+                        STACK, Change, Death, Gone, Move, Return, Shifted,
+                        Stored, is_burial)
 from .symbols import is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
@@ -118,6 +118,20 @@ class Token:
     def is_lost(self):
         """Did a function return the object, and keep this reference?"""
         return any(step.what == 'kept' for step in self.steps)
+
+    def last_gone(self):
+        """Return the Gone of the place that was found last: what was copied
+        from one place to another is in the first one still, as a stale
+        word."""
+        found = {}
+        for number, step in enumerate(self.steps):
+            if step.what == 'memory':
+                found.update((place.location, number)
+                             for place in step.event.places)
+            elif step.what in ('stored', 'shifted'):
+                found[step.event.location] = number
+        return max(reversed(self.gone),
+                   key=lambda gone: found.get(gone.location, -1))
 
     def last_slot(self):
         """Return the slot of the activation that has it, or had it last."""
@@ -240,6 +254,7 @@ TAKEN_OUT = 5       # its field changed since the last change of the count
 BURIED = 4.5        # its container was freed, by who gives it back
 KEPT = 4            # as SAME, though it is in memory as well
 LOOSE = 3           # something dies, and it is in memory that is no object's
+HANDED = 2.5        # who called the function that gives it back has it
 STORED = 2          # nobody on the stack has it
 CALLER = 1          # a caller has it: whose it may be to give back
 IN_PLACE = 0.5      # a field of a living object has it, and keeps it
@@ -276,6 +291,8 @@ def strength(token, release):
         if any(place.base_type for place in token.places.values()):
             return (IN_PLACE, 0, same_file(token, release), order)
         return (STORED, bool(bases), same_file(token, release), order)
+    if is_handed(token, release):
+        return (HANDED, 0, 0, order)
     if release.containers and bases:
         return (ELSEWHERE, 0, 0, order)
     if release.containers and is_loop(token):
@@ -283,6 +300,20 @@ def strength(token, release):
         # event; whatever that is gives them back when it dies.
         return (LOOSE, 0, 0, order)
     return (CALLER, -release.slots.index(token.holder), 0, order)
+
+
+def is_handed(token, release):
+    """Was the function that gives it back called by the one that has it?
+
+    It took an argument over then. Not while something dies: that gives up what
+    it holds; and the evaluation loop calls everything.
+    """
+    if release.containers or is_loop(token):
+        return False
+    outwards = [call.slot for call in release.calls
+                if call.slot > release.giver]
+    return token.holder in outwards[:1] and token.is_on(token.holder,
+                                                        release.calls)
 
 
 def same_file(token, release):
@@ -297,13 +328,43 @@ def is_loop(token):
     return any(call.function == EVAL for call in token.at(token.holder))
 
 
-def settle(life):
+def keeping_functions(lives):
+    """Return the names of the functions that store what they take: one of
+    their tokens was found in memory when they ended."""
+    return {calls[-1].function
+            for life in lives for token in life.tokens
+            for step in token.steps
+            if step.what == 'memory' and (calls := token.at(step.slot))}
+
+
+def refined(pair, keeping):
+    """Return a pair (strength, token) for which it matters, too, whether the
+    function that ended with the token is one of keeping_functions().
+
+    A function that never stored anything is not believed to have stored this
+    one, as long as there is the token of another one that does.
+    """
+    strength, token = pair
+    if strength[0] != STORED:
+        return pair
+    level, in_memory, near, order = strength
+    calls = token.at(token.last_slot())
+    keeps = bool(calls) and calls[-1].function in keeping
+    return (level, in_memory, (keeps, near), order), token
+
+
+def settle(life, keeping=frozenset()):
     """Let the releases that were not sure consume tokens, in place.
 
     Not in the order of time, but the surest first: a release that fits nothing
     well must not take the token of which a later one is sure.
+    keeping -- as of keeping_functions()
     """
     waiting = [release for release in life.releases if release.token is None]
+    for release in waiting:
+        release.candidates = sorted(
+            (refined(pair, keeping) for pair in release.candidates),
+            key=lambda pair: pair[0], reverse=True)
     while waiting:
         best = None
         for release in waiting:
@@ -349,14 +410,15 @@ class Flow:
         self._tokens = {}           # number -> Token
         handlers = {Change: self._change, Death: self._death, Move: self._move,
                     Return: self._return, Stored: self._stored,
-                    Gone: self._gone}
+                    Gone: self._gone, Shifted: self._shifted}
         symbols.resolve(recording.pcs())
         for index, event in enumerate(recording.events):
             handler = handlers.get(type(event))
             if handler is not None:
                 handler(index, event)
+        keeping = keeping_functions(self.lives)
         for life in self.lives:
-            settle(life)
+            settle(life, keeping)
 
     def life(self, address, birth=0):
         """Return the Life of the object that is at an address at the end."""
@@ -489,6 +551,17 @@ class Flow:
         if token is not None:
             self._place(token, event)
             token.add('stored', event)
+
+    def _shifted(self, index, event):
+        """What was in memory that grows is elsewhere, and whose it was."""
+        life = self._living.get(event.address)
+        token = life and (life.by_location.pop(event.before, None)
+                          or self._tokens.get(event.token))
+        if token:
+            token.places.pop(event.before, None)
+            life.by_location[event.location] = token
+            token.places[event.location] = event
+            token.add('shifted', event)
 
     def _gone(self, index, event):
         life = self._living.get(event.address)

@@ -37,6 +37,9 @@ class Symbols:
     def callees(self, address):
         return frozenset()
 
+    def ranges(self, names):
+        return []
+
     def returns_object(self, function):
         return None
 
