@@ -63,7 +63,7 @@ enum {
     // index, first line, bytes of the qualified name, bytes of the file name; UTF-8
     REFMAP_CODE,
     // address, tp_basicsize, tp_itemsize, tp_flags, tp_dealloc, tp_traverse, tp_clear,
-    // tp_base, bytes of the name; UTF-8
+    // tp_base, tp_iternext, bytes of the name; UTF-8
     REFMAP_TYPE,
     // records, tokens, pieces of the recorder's own memory that could not be had
     REFMAP_LOST,

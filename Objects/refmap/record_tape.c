@@ -237,7 +237,7 @@ refmap_tape_type(const PyTypeObject *type)
 {
     size_t size = strnlen(type->tp_name, MAX_NAME);
     uint64_t *word = _PyRefMap_TapeRecord(REFMAP_TYPE, 0, 0,
-                                          10 + refmap_words_of(size));
+                                          11 + refmap_words_of(size));
     if (word == NULL) {
         return;
     }
@@ -249,6 +249,7 @@ refmap_tape_type(const PyTypeObject *type)
     *word++ = (uintptr_t)type->tp_traverse;
     *word++ = (uintptr_t)type->tp_clear;
     *word++ = (uintptr_t)type->tp_base;
+    *word++ = (uintptr_t)type->tp_iternext;
     *word++ = size;
     refmap_tape_text(word, type->tp_name, size);
 }

@@ -58,6 +58,9 @@ RELEASES = frozenset('''
 ALLOCATOR = re.compile(r'type_call$|_?Py(Mem|Object)_\w*(Free|Del)$|free$')
 # Slots of classes of Python code: they do more than to pass a call on.
 SLOT = re.compile(r'slot_\w+$')
+# So are functions named that give up what their argument has.
+GIVES_UP = re.compile(r'(?:^|_)(?:free|clear|pop|fini|finalize|release|destroy'
+                      r'|dealloc|del|delete|cleanup|close|leave)(?:_|$)')
 # What fills a slot is named by the type and the slot.
 SLOT_NAME = re.compile(r'(\w{2,}?_?)(?:tp_)?(?:dealloc|traverse|clear)')
 
@@ -179,13 +182,12 @@ def file_of(token):
     return calls[-1].file if calls else None
 
 
-def overwriters(gone, home, calls, words=('',)):
+def overwriters(gone, home, calls):
     """Return who may have written over a place, from the stacks of the hooks
     before and after.
 
     home -- the file that works on that memory: of the functions of the type
             whose fields they are, or of who stored the object in a block
-    words -- how the functions of that type begin, see Judge.first_words()
     """
     before = list(calls.of(gone.previous)[::-1])    # outermost first
     after = list(calls.of(gone.frames)[::-1])
@@ -207,9 +209,7 @@ def overwriters(gone, home, calls, words=('',)):
     # Slots of classes of Python code call what fills a slot, and write
     # nothing.
     found = [call for call in found if not SLOT.match(call.function)] or found
-    # The functions of a type are those of its file that are named alike.
-    return sorted(found, key=lambda call: (
-        call.file != home, not call.function.startswith(words)))
+    return sorted(found, key=lambda call: call.file != home)
 
 
 def fate(token):
@@ -300,6 +300,39 @@ class Judge:
         return tuple(match[1] for name in names
                      if (match := SLOT_NAME.fullmatch(name))) or ('',)
 
+    def of_the_type(self, calls, home, base_type):
+        """Return who may have written over a field, those first that are
+        known to work on the structure it is in: they have a variable for it.
+        Where debug information does not tell, those first of the type's file
+        that are named as its own functions are."""
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        names = dict.fromkeys(call.function for call in calls
+                              if call.file == home)
+        if type is None or len(names) < 2:
+            return calls
+        known = self.symbols.working_on(names, type, self.recording.types)
+        words = self.first_words(base_type)
+        return sorted(calls, key=lambda call: (
+            call.file != home, call.function not in known,
+            not call.function.startswith(words)))
+
+    def iterators(self, token):
+        """Return the tp_iternext of the object whose field became NULL, in a
+        list: what has come to its end gives up what it goes through. That is
+        for where no function of the type was seen: often it does nothing else
+        then. Empty if the object is no iterator."""
+        gone = token.last_gone()
+        base_type = self.base_type(token, gone)
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        if gone.now or type is None or not type.iternext:
+            return []
+        call = self.slot_call(type.iternext)
+        # The part that runs with the object locked is named like this.
+        inner = call.function + '_lock_held'
+        if inner in self.symbols.callees(type.iternext):
+            return [call._replace(function=inner), call]
+        return [call]
+
     def calls_clear(self, type):
         """Does a type's tp_dealloc call its tp_clear? None: not known."""
         names = self.symbols.callees(type.dealloc)
@@ -347,9 +380,12 @@ class Judge:
             gone = token.last_gone()
             base_type = self.base_type(token, gone)
             home = self.home(base_type) or file_of(token)
-            calls = (self.clearers(token)
-                     + overwriters(gone, home, self.calls,
-                                   self.first_words(base_type)))
+            seen = self.of_the_type(overwriters(gone, home, self.calls), home,
+                                    base_type)
+            calls = self.clearers(token)
+            if not calls and not (seen and seen[0].file == home):
+                calls = self.iterators(token)
+            calls += seen
             if calls and calls[0].function in self.slots_of(base_type):
                 how = 'container-not-released'      # cleared, but not released
             calls += holders(token, self.calls)
@@ -357,10 +393,24 @@ class Judge:
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
-        calls = self.exchangers(token) + self.heirs(token)
+        calls = (self.exchangers(token) + self.undoers(token)
+                 + self.heirs(token))
         calls += holders(token, self.calls)
         return self.weighed(calls, 'missing-decref',
                             self.directness(token, how), token)
+
+    def undoers(self, token):
+        """Return the function that a token's last holder called last, if the
+        reference had been left in a variable of the holder by another one,
+        and the name of the last one says that it gives things up: then it was
+        called to give up what is in that variable."""
+        moves = [step.what for step in token.steps
+                 if step.what in ('returned', 'stack')]
+        if moves[-1:] != ['stack'] or not was_seen(token):
+            return []
+        home = file_of(token)
+        return [call for call in last_callee(token, self.calls)
+                if call.file == home and GIVES_UP.search(call.function)]
 
     def exchangers(self, token):
         """Return the function that a token's last holder called last, if by

@@ -15,7 +15,7 @@ from collections import namedtuple
 
 Frame = namedtuple('Frame', 'pc slot')
 Type = namedtuple('Type', 'address name basicsize itemsize flags dealloc '
-                          'traverse clear base')
+                          'traverse clear base iternext', defaults=(0,))
 # A _Py_Dealloc() that was running: of which object, by the frame at which
 # slot.
 Enclosing = namedtuple('Enclosing', 'address type birth slot')
@@ -229,7 +229,7 @@ def _read_code(recording, words, nframes, thread):
 
 
 def _read_type(recording, words, nframes, thread):
-    address, basicsize, itemsize, flags, *slots, length = words.take(9)
+    address, basicsize, itemsize, flags, *slots, length = words.take(10)
     recording.types[address] = Type(address, words.text(length),
                                     _signed(basicsize), _signed(itemsize),
                                     flags, *slots)

@@ -437,6 +437,32 @@ class Symbols:
             for key, found in zip(of_type, answers):
                 self._structures[key] += found
 
+    def working_on(self, functions, type, types=()):
+        """Return those of the functions, by name, that have an argument or a
+        variable which points to a structure of the type's size; empty if
+        debug information does not tell.
+
+        functions -- names
+        type, types -- as for field()
+        """
+        owner = self._owner_of_structure(type, types)
+        asked = {}
+        for name in functions if owner is not None else ():
+            for start, _ in self.ranges([name]):
+                binary, address = self._locate(start)
+                if address is not None:
+                    asked.setdefault(binary, []).append((name, address))
+        found = set()
+        for binary, pairs in asked.items():
+            answers = self._ask(binary, {'types': [
+                {'code': [address], 'size': owner.basicsize,
+                 'items': owner.itemsize} for _, address in pairs]})
+            for (name, _), ctypes in zip(pairs, answers.get('types', ())):
+                if any(c['used'] and c['size'] == owner.basicsize
+                       for c in ctypes):
+                    found.add(name)
+        return found
+
     @staticmethod
     def _key(type):
         # Another type may come to the address of a dead one.

@@ -271,6 +271,55 @@ class FlowTests(TokenTestCase):
         self.assertEqual(self.left(), [])
 
 
+    def test_who_stores_what_it_takes(self):
+        # store() is known to store. Both tokens ended nowhere: the one that is
+        # given back, in the file of look(), is that of store() all the same.
+        self.tape.place('store', 'list.c', 1)
+        self.tape.place('look', 'deque.c', 1)
+        self.tape.place('clear', 'deque.c', 1)
+        self.tape.birth(C, 'store:2 g:3', 8, birth=2)
+        self.tape.ret(2, 'store:2 g:3', [(8, MEMORY, 0)], [(8, B, B, 0)])
+        self.tape.birth(A, 'store:2 g:3', 1)
+        self.tape.ret(2, 'store:2 g:3', [(1, NOWHERE, 0)])
+        self.tape.change(A, 1, 'look:2 g:3', 2)
+        self.tape.ret(2, 'look:2 g:3', [(2, NOWHERE, 0)])
+        self.tape.change(A, -1, 'clear:2 g:3')
+        life = next(life for life in self.lives() if life.address == A)
+        self.assertEqual([token.number for token in life.left()], [2])
+
+    def test_argument_that_is_taken_over(self):
+        # insert() gives back what merge(), which called it, took for it, and
+        # not what lies in a table.
+        self.tape.birth(A, 'f:1 g:3', 1)
+        self.tape.ret(1, 'f:1 g:3', [(1, MEMORY, 0)], [(1, B, B, 0)])
+        self.tape.change(A, 1, 'merge:2 g:3', 2)
+        self.tape.change(A, -1, 'insert:1 merge:2 g:3')
+        self.assertEqual(self.left(), [1])
+
+    def test_no_argument_of_the_dying(self):
+        # What dies gives up what it holds.
+        self.tape.birth(A, 'f:1 g:3', 1)
+        self.tape.ret(1, 'f:1 g:3', [(1, MEMORY, 0)], [(1, B, B, 0)])
+        self.tape.change(A, 1, 'merge:2 g:3', 2)
+        self.tape.change(A, -1, 'dict_dealloc:1 merge:2 g:3',
+                         deaths=[(C, self.tape.type('C'), 5, 0x100)])
+        self.assertEqual(self.left(), [2])
+
+    def test_what_grows_moves(self):
+        # Both references of a table are in the new one, each once.
+        self.tape.birth(A, 'f:1 g:3', 1)
+        self.tape.change(A, 1, 'f:1 g:3', 2)
+        self.tape.ret(1, 'f:1 g:3', [(1, MEMORY, 0), (2, MEMORY, 0)],
+                      [(1, B, B, 0), (2, B + 8, B, 0)])
+        self.tape.shifted(1, A, B, C, C)
+        self.tape.shifted(2, A, B + 8, C + 8, C)
+        self.tape.gone(2, A, C + 8, C, 'free:1 drop:2 g:3', 'g:3',
+                       flags=BASE_DIED)
+        places = [list(token.places) for token in self.life().tokens]
+        self.assertEqual(places, [[C], []])
+        self.assertEqual(self.life().tokens[1].last_gone().location, C + 8)
+
+
 class DecrefTests(TokenTestCase):
     """A reference that is lost in C."""
 
@@ -384,6 +433,42 @@ class DecrefTests(TokenTestCase):
         self.tape.gone(1, A, B + 16, B, 'PyMem_Free:1 forget:2 g:3', 'g:3',
                        flags=BASE_DIED)
         self.assertEqual(self.names(own(A, unowned=1))[0], 'forget')
+
+    def test_block_freed_by_a_helper(self):
+        # free_block() gives back memory and knows no reference: who called it
+        # does.
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
+        self.tape.gone(1, A, B + 16, B, 'free_block:1 forget:2 g:3', 'g:3',
+                       flags=BASE_DIED)
+        self.tape.symbols.ranges = lambda names: [(names[0], 1)]
+        for callees, guilty in ((('PyMem_Free',), 'forget'),
+                                (('PyMem_Free', 'Py_DECREF'), 'free_block'),
+                                ((), 'free_block')):
+            with self.subTest(callees):
+                self.tape.symbols.callees = lambda name: frozenset(callees)
+                self.assertEqual(self.names(own(A, unowned=1))[0], guilty)
+
+    def test_copied_before_it_was_freed(self):
+        # The first place holds a stale word: what counts is the second one.
+        base = self.tape.type('C', dealloc='c_dealloc')
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 40, B, base)])
+        self.tape.shifted(1, A, B + 40, C, C)
+        self.tape.gone(1, A, C, C, 'drop:2 g:3', 'g:3', flags=BASE_DIED)
+        self.tape.gone(1, A, B + 40, B, 'g:3', 'g:3', flags=BASE_DIED)
+        self.assertEqual(self.first(own(A, unowned=1))[0], 'drop')
+
+    def test_overwriters_of_a_type_are_named_alike(self):
+        for function in 'citer_dealloc', 'citer_next', 'getitem':
+            self.tape.place(function, 'c.c', 1)
+        base = self.tape.type('C', dealloc='citer_dealloc')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'list:5 g:9',
+                       'getitem:2 citer_next:3 list:5 g:9')
+        self.assertEqual(self.names(own(A, unowned=1))[:2],
+                         ['citer_next', 'getitem'])
 
     def test_what_an_owner_has_is_not_lost(self):
         # Two tokens are left, one of them in a list that lives.

@@ -40,6 +40,9 @@ class Symbols:
     def ranges(self, names):
         return []
 
+    def working_on(self, functions, type, types=()):
+        return set()
+
     def returns_object(self, function):
         return None
 
@@ -90,15 +93,16 @@ class Tape:
         data += bytes(-len(data) % 8)
         return array.array('Q', data).tolist()
 
-    def type(self, name, dealloc=None, traverse=None, clear=None, base=0):
+    def type(self, name, dealloc=None, traverse=None, clear=None, base=0,
+             iternext=None):
         """Write a type; return its address. The functions are names."""
         if name not in self._types:
             self._types[name] = 0x9000 + 0x100 * len(self._types)
             slots = [self.entry(f) if f else 0
-                     for f in (dealloc, traverse, clear)]
+                     for f in (dealloc, traverse, clear, iternext)]
             data = self.text(name)
-            self.record(11, [self._types[name], 32, 0, 0, *slots, base,
-                             len(name.encode()), *data])
+            self.record(11, [self._types[name], 32, 0, 0, *slots[:3], base,
+                             slots[3], len(name.encode()), *data])
         return self._types[name]
 
     def change(self, address, n, stack, token=0, *, kind=2, birth=1, name='T',
@@ -134,6 +138,11 @@ class Tape:
     def stored(self, token, address, location, base=0, base_type=0, stack='f:1'):
         frames = self.frames(stack)
         self.record(6, [token, address, location, base, base_type, *frames],
+                    frames)
+
+    def shifted(self, token, address, before, location, base, stack='f:1'):
+        frames = self.frames(stack)
+        self.record(14, [token, address, before, location, base, 0, *frames],
                     frames)
 
     def gone(self, token, address, location, base, stack, previous, *, flags=0,
