@@ -312,9 +312,9 @@ class Judge:
             return calls
         known = self.symbols.working_on(names, type, self.recording.types)
         words = self.first_words(base_type)
-        return sorted(calls, key=lambda call: (
-            call.file != home, call.function not in known,
-            not call.function.startswith(words)))
+        return sorted(calls, key=lambda call: (call.file != home, not (
+            call.function in known if known
+            else call.function.startswith(words))))
 
     def iterators(self, token):
         """Return the tp_iternext of the object whose field became NULL, in a
@@ -531,12 +531,23 @@ class Judge:
                      if not is_allocator(call)]
             if len(calls) > 1 and self.releases_nothing(calls[0]):
                 calls[:2] = calls[1::-1]
-            return calls[:2]
+            return self.emptying(calls[0]) + calls[:2] if calls else []
         found = [self.slot_call(type.clear), self.slot_call(type.dealloc)]
         if self.calls_clear(type) is False:
             found.reverse()
         found = [call for call in found if call]
         return self.burying(gone, found) + found
+
+    def emptying(self, call):
+        """Return the tp_clear of the type that a function is the tp_dealloc of
+        and that calls it, in a list: it empties the blocks of memory which
+        the tp_dealloc then gives back."""
+        for type in self.recording.types.values():
+            if (type.clear and type.dealloc
+                    and self.slot_call(type.dealloc).function == call.function
+                    and self.calls_clear(type)):
+                return [self.slot_call(type.clear)]
+        return []
 
     def burying(self, gone, slots):
         """Return the functions that gave up something else that the container

@@ -26,7 +26,7 @@ MAX_MORE = 2
 # No further batch is begun after so many seconds of CPU time.
 SECONDS = 10.0
 # Objects whose owners are looked for, and roots that a diagnosis has.
-MAX_RECONCILED = 500
+MAX_RECONCILED = 10_000
 MAX_ROOTS = 50
 
 DYING = ('an object lost so many references that further runs might free it '

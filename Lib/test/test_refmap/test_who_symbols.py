@@ -629,6 +629,17 @@ class CompiledTests(unittest.TestCase):
                              ['ob_type', field, None], function)
 
     @needs_gdb
+    def test_who_works_on_a_structure(self):
+        s, library = self.load('-g')
+        record = Type(0, 'm.T', 24, 0, 0, address_of('mine_dealloc', library),
+                      0, 0, 0)
+        names = ['mine_dealloc', 'variable_dealloc', 'shown', 'missing']
+        self.assertEqual(s.working_on(names, record),
+                         {'mine_dealloc', 'variable_dealloc'})
+        larger = record._replace(basicsize=32)
+        self.assertEqual(s.working_on(names, larger), set())
+
+    @needs_gdb
     def test_fields_without_debug_information(self):
         s, library = self.load()
         record = Type(0, 'm.T', 24, 0, 0, address_of('mine_dealloc', library),

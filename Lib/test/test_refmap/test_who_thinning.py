@@ -3,8 +3,8 @@
 import unittest
 
 from refmap.who import thinning
-from refmap.who.recording import Change, Death, Gone, Move, Return, Stored
-from refmap.who.recording import decode
+from refmap.who.recording import (Change, Death, Gone, Move, Return, Shifted,
+                                  Stored, decode)
 from test.support import swap_attr
 
 from .who_records import Tape
@@ -28,6 +28,7 @@ class ThinTests(unittest.TestCase):
         tape.ret(1, stack, [(token, 1, 2)])
         tape.change(address, 2, stack, token + 1, birth=birth)
         tape.stored(token + 1, address, 0x200000)
+        tape.shifted(token + 1, address, 0x200000, 0x300000, 0x300000)
         tape.gone(token + 2, address, 0x200008, 0, stack, stack)
         tape.move(address, address + 8, birth=birth)
         tape.death(address + 8, stack, birth=birth)
@@ -49,7 +50,8 @@ class ThinTests(unittest.TestCase):
         self.live(alone, 2)
         self.assertEqual(found, alone.recording().events)
         self.assertEqual([type(event) for event in found],
-                         [Change, Return, Change, Stored, Gone, Move, Death])
+                         [Change, Return, Change, Stored, Shifted, Gone, Move,
+                          Death])
 
     def test_a_return_with_several_tokens(self):
         tape = Tape()

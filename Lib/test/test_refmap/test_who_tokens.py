@@ -449,6 +449,18 @@ class DecrefTests(TokenTestCase):
                 self.tape.symbols.callees = lambda name: frozenset(callees)
                 self.assertEqual(self.names(own(A, unowned=1))[0], guilty)
 
+    def test_block_that_tp_clear_empties(self):
+        self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.ret(2, 'f:2 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
+        self.tape.gone(1, A, B + 16, B, 'PyMem_Free:1 c_dealloc:2 g:3', 'g:3',
+                       flags=BASE_DIED)
+        for callees, guilty in ((('c_clear',), 'c_clear'),
+                                (('h',), 'c_dealloc'), ((), 'c_dealloc')):
+            with self.subTest(callees):
+                self.tape.symbols.callees = lambda address: callees
+                self.assertEqual(self.names(own(A, unowned=1))[0], guilty)
+
     def test_copied_before_it_was_freed(self):
         # The first place holds a stale word: what counts is the second one.
         base = self.tape.type('C', dealloc='c_dealloc')
@@ -469,6 +481,40 @@ class DecrefTests(TokenTestCase):
                        'getitem:2 citer_next:3 list:5 g:9')
         self.assertEqual(self.names(own(A, unowned=1))[:2],
                          ['citer_next', 'getitem'])
+
+    def test_overwriters_that_know_the_structure(self):
+        for function in 'c_dealloc', 'call_soon', 'run':
+            self.tape.place(function, 'c.c', 1)
+        base = self.tape.type('C', dealloc='c_dealloc')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'g:9', 'call_soon:2 run:3 g:9')
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'call_soon')
+        self.tape.symbols.working_on = lambda *args: {'run'}
+        self.assertEqual(self.names(own(A, unowned=1))[:2], ['run', 'call_soon'])
+
+    def test_end_of_an_iterator(self):
+        for function in 'c_dealloc', 'c_next':
+            self.tape.place(function, 'c.c', 1)
+        base = self.tape.type('C', dealloc='c_dealloc', iternext='c_next')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, f'{EVAL}:9', f'{EVAL}:9')
+        self.assertEqual(self.first(own(A, unowned=1)),
+                         ('c_next', 'overwritten-field'))
+        self.tape.symbols.callees = lambda address: ('c_next_lock_held',)
+        self.assertEqual(self.names(own(A, unowned=1))[:2],
+                         ['c_next_lock_held', 'c_next'])
+
+    def test_function_that_undoes(self):
+        # begin() left it in a variable of run(), and end() was called last.
+        self.tape.birth(A, 'begin:1 run:2 g:3', 1)
+        self.tape.ret(1, 'begin:1 run:2 g:3', [(1, STACK, 2)])
+        self.tape.ret(2, 'state_end:1 run:2 g:3', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'run')
+        self.tape.ret(2, 'state_free:1 run:2 g:3', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1))[:2],
+                         ['state_free', 'run'])
 
     def test_what_an_owner_has_is_not_lost(self):
         # Two tokens are left, one of them in a list that lives.
