@@ -80,6 +80,9 @@ def kind_of(ownership):
     return None
 
 
+_mro_of = type.__dict__['__mro__'].__get__
+
+
 class _Probe:
     """Its instances are traversed as those of all classes made by `class`."""
 
@@ -101,11 +104,42 @@ def reconcile(addresses, symbols=None, gained=None):
     found[0].pop(id(probe), None)
     leak = Leak(found, common, gained)
     result = leak.ownerships(symbols)
+    for address in entries_of_subclasses(result):
+        result[address] = result[address]._replace(root=False)
     held = [address for address, own in result.items()
             if own.kind == HELD and own.root][:MAX_CHAINS]
     for address, chain in chains.find(held, set(result), symbols).items():
         result[address] = result[address]._replace(chain=chain)
     return result
+
+
+def entries_of_subclasses(result):
+    """Return the leaked objects that are there because a leaked class is: its
+    base has a dict from the address of each subclass, an int, to a weak
+    reference. The class takes them along when it dies.
+
+    result -- {address: Ownership}
+    """
+    from _weakref import ref
+    # isinstance() would ask the objects.
+    classes = {address for address in result
+               if type in _mro_of(type(_object_at(address)))}
+    found = []
+    for address, own in result.items():
+        if classes and own.root and own.kind == HELD and own.visited:
+            entry = _object_at(address)
+            if type(entry) is int and entry in classes or (
+                    type(entry) is ref and id(entry()) in classes):
+                found.append(address)
+    return found
+
+
+def _object_at(address):
+    """Return the object that lives at an address, or None."""
+    try:
+        return sys._refmap_object(address)
+    except LookupError:
+        return None
 
 
 def share_out(objects, owners, leaked=None):

@@ -828,6 +828,31 @@ class ReconcileTest(unittest.TestCase):
             ["['Leaf']", '.__dict__', "['attribute']"]
             ''')
 
+    def test_entry_in_the_subclasses_of_a_static_type(self):
+        # A dict of the base has the address of the class, and a weak reference
+        # to it. Another number is nobody's entry.
+        self.check('''
+            class Sub(list):
+                pass
+            numbers = [id(Leaf), 1 << 40]
+            found = [o for o in gc.get_objects() if type(o) is dict
+                     and any(type(key) is int and key == id(Sub) for key in o)]
+            [(key, value)] = [(key, value) for key, value in found[0].items()
+                              if key == id(Sub)]
+            del found
+            addresses = [id(Sub), id(key), id(value), *map(id, numbers)]
+            found = reconcile(addresses)
+            for address in addresses:
+                own = found[address]
+                print(kind_of(own), own.root, own.type)
+            ''', '''
+            held by a visible owner True type
+            held by a visible owner False int
+            held by a visible owner False weakref.ReferenceType
+            held by a visible owner True int
+            held by a visible owner True int
+            ''')
+
     def test_local_variable(self):
         self.check('''
             def run():
