@@ -254,6 +254,16 @@ refmap_is_watched_position(uintptr_t location)
     return 0;
 }
 
+/* Is it the type of an object? A block that is none may hold anything there, the second
+   item of a list say; but if a type is searched, it may be about to become an object. */
+static int
+refmap_is_type_word(const refmap_search_t *search, uintptr_t location, uintptr_t base,
+                    uintptr_t type)
+{
+    return location == base + offsetof(PyObject, ob_type)
+           && (type != 0 || PyType_Check((PyObject *)search->object));
+}
+
 /* Search words that were copied, or may be read: they are at `location`. */
 static void
 refmap_search_words(refmap_search_t *search, const uintptr_t *words, size_t size,
@@ -263,7 +273,7 @@ refmap_search_words(refmap_search_t *search, const uintptr_t *words, size_t size
     for (size_t i = 0; i < size / sizeof(*words); i++) {
         uintptr_t here = location + i * sizeof(*words);
         if (words[i] != search->object || search->n == REFMAP_FOUND
-            || here == base + offsetof(PyObject, ob_type)
+            || refmap_is_type_word(search, here, base, type)
             || refmap_is_watched_position(here))
         {
             continue;
@@ -323,7 +333,8 @@ refmap_search_young(refmap_search_t *search)
         int kept = before;
         for (int k = before; k < search->n; k++) {
             if (base != search->object
-                && search->found[k].location != base + offsetof(PyObject, ob_type))
+                && !refmap_is_type_word(search, search->found[k].location, base,
+                                        type))
             {
                 search->found[k].base = base;
                 search->found[k].type = type;
@@ -468,7 +479,8 @@ refmap_keep_objects(refmap_search_t *search, refmap_block_t *block, int before)
                                             &position.type);
         // Freed memory, or of something that is no object: it can't be told.
         if (position.base != 0 && position.base != search->object
-            && position.location != position.base + offsetof(PyObject, ob_type))
+            && !refmap_is_type_word(search, position.location, position.base,
+                                    position.type))
         {
             search->found[kept++] = position;
         }

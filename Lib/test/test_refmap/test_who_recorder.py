@@ -395,6 +395,67 @@ check_lives(found)
 
 
 @unittest.skipUnless(RECORDS, 'needs an interpreter that records')
+class PlacesTest(RecorderTestCase):
+
+    HEAD = '''
+class Item(list):
+    __hash__ = object.__hash__
+
+def record_items(function):
+    ranges = symbols.Symbols().ranges(symbols.TRANSPARENT)
+    sys.refmap_record(types=['Item'], transparent=ranges)
+    try:
+        function()
+    finally:
+        data = sys.refmap_record_stop()
+    return recording.decode(data)
+'''
+
+    def test_tables_that_grow(self):
+        # The same object is key and value: both places move, each once a time,
+        # and go with the last table.
+        self.run_script(self.HEAD + '''
+def grow():
+    item = Item()
+    table = dict.fromkeys([1])
+    table.setdefault(item, item)
+    for i in range(100):
+        table[i] = None
+    del table
+
+record_items(grow)
+found = record_items(grow)
+shifted, gone = of_kind(found, 'Shifted'), of_kind(found, 'Gone')
+assert len(shifted) >= 6 and len(shifted) % 2 == 0, shifted
+for one, two in zip(shifted[::2], shifted[1::2]):
+    assert one.base == two.base and one.location != two.location, (one, two)
+    assert one.before != two.before, (one, two)
+last = {event.location for event in shifted[-2:]}
+assert last <= {event.location for event in gone if recording.is_burial(event)}
+''')
+
+    def test_inline_values_that_outlive_their_object(self):
+        self.run_script(self.HEAD + '''
+class Holder:
+    pass
+
+def detach():
+    item, holder = Item(), Holder()
+    vars(holder).setdefault('item', item)
+    names = vars(holder)
+    del holder
+    del names
+
+record_items(detach)
+found = record_items(detach)
+[shifted] = of_kind(found, 'Shifted')
+assert shifted.base_type == 0, shifted
+assert shifted.location in {event.location for event in of_kind(found, 'Gone')
+                            if recording.is_burial(event)}
+''')
+
+
+@unittest.skipUnless(RECORDS, 'needs an interpreter that records')
 class NoMemoryTest(RecorderTestCase):
 
     def test_allocations_fail(self):
