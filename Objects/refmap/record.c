@@ -348,9 +348,12 @@ refmap_is_outdated(int i)
     return 0;
 }
 
+/* A token whose place is known has no other one: where it moves to is told when the memory
+   goes in which that is. */
 static void
 refmap_try_pending(const refmap_event_t *event)
 {
+    refmap_position_t known;
     int kept = 0;
     for (int i = 0; i < recorder.npending; i++) {
         uint32_t token = recorder.pending[i].token;
@@ -359,7 +362,8 @@ refmap_try_pending(const refmap_event_t *event)
         int is_power = (hooks & (hooks - 1)) == 0;
         if (object == 0 || recorder.tokens[token].is_spent || hooks > LAST_TRY
             || (is_power && !refmap_is_outdated(i)
-                && refmap_locate(event, object, token) > 0))
+                && (_PyRefMap_KnownPosition(token, &known)
+                    || refmap_locate(event, object, token) > 0)))
         {
             continue;
         }
