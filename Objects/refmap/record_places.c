@@ -54,7 +54,7 @@ static refmap_region_t regions[REGIONS];    // a ring
 static size_t next_region;
 static refmap_table_t region_at;            // start -> index + 1
 static refmap_position_t positions[POSITIONS];
-static size_t npositions;
+static size_t npositions, next_forgotten;
 static uint64_t thorough_work;
 static char buffer[MAX_SECOND];
 
@@ -593,10 +593,15 @@ _PyRefMap_WatchPosition(const refmap_position_t *position)
         of_object += positions[i].object == position->object;
     }
     // Where memory belongs to nobody known, it may go without notice.
-    if (position->base != 0 && npositions < POSITIONS
-        && of_object < POSITIONS_OF_ONE)
-    {
+    if (position->base == 0 || of_object >= POSITIONS_OF_ONE) {
+        return;
+    }
+    if (npositions < POSITIONS) {
         positions[npositions++] = *position;
+    }
+    else {
+        // The newest tell more: one of the others is forgotten.
+        positions[next_forgotten++ % POSITIONS] = *position;
     }
 }
 
