@@ -42,7 +42,7 @@ KINDS = {
     'over_decref': ('over_decref', 'over-decref', 'over-decref'),
     'forgets_memory': ('forgets_memory', 'raw memory', 'raw-memory'),
 }
-WITHOUT_STACK = ('no_visit',)
+WITHOUT_STACK = tuple(KINDS)
 
 
 class Scenes:
