@@ -8,7 +8,7 @@ why, is written beside each rule.
 import re
 from collections import namedtuple
 
-from . import tokens
+from . import cuts, tokens
 from .contracts import IN_OUT, KEPT
 from .recording import is_burial
 from .symbols import ALLOCATORS, CALLS, is_transparent
@@ -124,7 +124,7 @@ def holders(token, calls):
     counts hides whose the reference is.
     """
     slot = token.last_slot()
-    inside = [call for call in token.calls if call.slot == slot]
+    inside = in_one(token, calls)
     outwards = [call for call in token.calls if call.slot > slot]
     inwards = [call for call in token.calls if call.slot < slot][::-1]
     if last_holder(token) is None and all(map(is_machinery, inside)):
@@ -133,6 +133,23 @@ def holders(token, calls):
         # part in that.
         return inwards + inside
     return inside + last_callee(token, calls) + alternate(outwards, inwards)
+
+
+def in_one(token, calls):
+    """Return the functions of the activation that had a token last.
+
+    Those that were inlined share it, and are not seen to return. One that can
+    hand an object to the function which it is part of, and that was left before
+    the end, has done so, perhaps: it comes last.
+    """
+    slot = token.last_slot()
+    inside = token.at(slot)
+    end = calls.of(token.ended.frames) if token.ended is not None else ()
+    still = {call.function for call in end if call.slot == slot}
+    if not inside or inside[-1].function not in still:
+        return inside
+    return sorted(inside, key=lambda call: call.function not in still
+                  and bool(calls.hands_out(call.function)))
 
 
 def last_holder(token):
@@ -239,6 +256,7 @@ class Judge:
         self.calls = flow.calls
         self.symbols = symbols
         self.contracts = contracts
+        self.ways_out = {}      # return address, see cuts.py -> tokens
         self._givers = None
 
     # Types
@@ -283,6 +301,14 @@ class Judge:
 
     # Accusations
 
+    def leads_away(self, token):
+        """Does the way of a token lead out of what is known? Then nobody can
+        be accused, and it is counted."""
+        pc = cuts.leads_away(token)
+        if pc is not None:
+            self.ways_out.setdefault(pc, set()).add(token)
+        return pc is not None
+
     def fate(self, token):
         """Return how a token was lost; see fate()."""
         how = fate(token)
@@ -306,10 +332,14 @@ class Judge:
     def storing(self, token):
         """Return who stored a reference: those who do it for others, by
         contract, come last."""
+        if self.leads_away(token):
+            return []
         return sorted(holders(token, self.calls), key=self.keeps)
 
     def accuse(self, token):
         """Return the accusations of one token that was left."""
+        if self.leads_away(token):
+            return []
         how = self.fate(token)
         if (token.life.address in self.recording.types and token.calls
                 and is_allocator(token.calls[0])):

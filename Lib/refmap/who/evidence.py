@@ -165,6 +165,11 @@ def nearness(call, accusations):
     first = accusations[0].call
     if call == first or not call.slot or not first.slot:
         return []
+    if call.slot == first.slot:
+        inside = [c.function for c in accusations[0].token.at(call.slot)]
+        inner, outer = sorted([call.function, first.function],
+                              key=lambda f: inside.index(f) if f in inside else -1)
+        return [at(f'{inner}() was inlined into {outer}()', call)]
     if call.slot > first.slot:
         return [at(f'{call.function}() called {first.function}()', call)]
     return [at(f'{call.function}() was called by {first.function}()', call)]

@@ -14,7 +14,7 @@ A low score is a hint where to look, and no more.
 
 from collections import namedtuple
 
-from . import evidence, tokens
+from . import cuts, evidence, tokens
 from .accusing import DIRECTNESS, Judge, is_allocator, is_machinery
 from .owners import HELD, HIDDEN, LOST, OVER, RAW, UNTRACKED
 from .recording import Alloc, Free
@@ -245,6 +245,8 @@ class Case:
             if not ballot.accused:
                 self.notes.append(f'{kind}: nothing that was recorded tells '
                                   f'who, of {ballot.types()}')
+        self.notes += [cuts.sentence(self.symbols, pc, len(ways))
+                       for pc, ways in self.judge.ways_out.items()]
         return found[:MAX_SUSPECTS], roots
 
 

@@ -73,6 +73,10 @@ class Calls:
         Call."""
         return list(self._expand(frames))
 
+    def hands_out(self, function):
+        """Can a function hand an object to its caller? See Symbols."""
+        return self._symbols.hands_out(function)
+
     def _expand(self, frames):
         outer = 0
         for pc, slot in frames:

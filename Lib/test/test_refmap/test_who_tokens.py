@@ -271,6 +271,77 @@ class FlowTests(TokenTestCase):
         self.assertEqual(self.left(), [])
 
 
+class CutTests(TokenTestCase):
+    """A stack ends at a function that tells nothing of its caller: its slot is
+    0. Nobody is accused of what went there, and that is said."""
+
+    NOTE = ('the stack ends at g() (a.c), which has neither frame pointers nor '
+            'call frame information: what it and its callers did with a '
+            'reference is not known')
+
+    def nobody(self, *ownership, **more):
+        found = self.analyse(*ownership, **more)
+        self.assertEqual(found.suspects, [])
+        self.assertIn(self.NOTE, found.notes)
+
+    def test_taken_by_it(self):
+        self.tape.birth(A, '_Py_NewReference:1 g:0', 1)
+        self.nobody(own(A, unowned=1))
+
+    def test_returned_to_it(self):
+        # The recorder knows an outer activation, h(), from another stack.
+        self.tape.birth(A, 'make:1 g:0', 1)
+        self.tape.ret(1, 'make:1 g:0', [(1, RETURNED, 3)])
+        self.nobody(own(A, unowned=1))
+        self.tape.ret(3, 'h:3 i:4', [(1, NOWHERE, 0)])
+        self.nobody(own(A, unowned=1))
+
+    def test_returned_to_nobody_known(self):
+        self.tape.birth(A, 'make:1 g:0', 1)
+        self.tape.ret(1, 'make:1 g:0', [(1, RETURNED, 0)])
+        self.nobody(own(A, unowned=1))
+
+    def test_left_in_a_variable(self):
+        self.tape.birth(A, 'convert:1 g:0', 1)
+        self.tape.ret(1, 'convert:1 g:0', [(1, STACK, 3)])
+        self.nobody(own(A, unowned=1))
+
+    def test_lost_before(self):
+        # make() is seen to end with it, whoever called it.
+        self.tape.birth(A, 'PyList_New:1 make:2 g:0', 1)
+        self.tape.ret(1, 'PyList_New:1 make:2 g:0', [(1, RETURNED, 2)])
+        self.tape.ret(2, 'h:1 make:2 g:0', [(1, NOWHERE, 0)])
+        self.assertEqual(self.first(own(A, unowned=1)), ('make', 'missing-decref'))
+        self.assertEqual(self.analyse(own(A, unowned=1)).notes, [])
+
+    def test_overwritten_by_it(self):
+        self.tape.birth(A, 'f:2 i:3', 1)
+        self.tape.ret(2, 'f:2 i:3', [(1, MEMORY, 0)], [(1, B + 16, B, 1)])
+        self.tape.gone(1, A, B + 16, B, 'k:1 g:0', 'f:2 i:3')
+        self.nobody(own(A, unowned=1))
+
+    def test_stored_by_it(self):
+        self.tape.birth(A, 'PyList_New:1 g:0', 1)
+        self.tape.ret(1, 'PyList_New:1 g:0', [(1, RETURNED, 3)])
+        self.tape.stored(1, A, B + 16, B)
+        self.nobody(own(A, hidden=[holder(B, gc=False)], kind=suspects.HIDDEN))
+        self.nobody(own(A, visited=[holder(B)], kind=suspects.HELD))
+
+    def test_released_by_it(self):
+        self.tape.change(A, -1, 'Py_DecRef:1 g:0', birth=0)
+        found = self.analyse(own(A), leaked=[Leaked(A, 'T', 9, 8, 0)])
+        self.assertEqual(found.suspects, [])
+
+    def test_how_many(self):
+        for address in A, B:
+            self.tape.birth(address, 'make:1 g:0', address, birth=address)
+            self.tape.ret(1, 'make:1 g:0', [(address, RETURNED, 0)])
+        found = self.analyse(own(A, unowned=1), own(B, unowned=1), leaked=[
+            Leaked(address, 'T', 0, 1, address) for address in (A, B)])
+        self.assertEqual(found.suspects, [])
+        self.assertIn('did with 2 references', found.notes[-1])
+
+
 class DecrefTests(TokenTestCase):
     """A reference that is lost in C."""
 
@@ -280,6 +351,30 @@ class DecrefTests(TokenTestCase):
         self.tape.ret(2, 'h:1 f:2 g:3', [(1, NOWHERE, 0)])
         self.assertEqual(self.names(own(A, unowned=1))[:4],
                          ['f', 'h', 'g', 'make'])
+
+    def test_inlined(self):
+        # They share the activation. Who is there last has it, and who can't
+        # hand it out.
+        for stack, out, names in (('h:1 f:2 g:3', 'make', ['f', 'make']),
+                                  ('h:1 make,f:2 g:3', 'make', ['make', 'f']),
+                                  ('h:1 f:2 g:3', 'other', ['make', 'f']),
+                                  ('g:3', 'make', ['make', 'f'])):
+            with self.subTest(stack, out=out):
+                self.setUp()
+                self.tape.symbols.handing_out = {out}
+                self.tape.birth(A, 'PyList_New:1 make,f:2 g:3', 1)
+                self.tape.ret(1, 'PyList_New:1 make,f:2 g:3', [(1, RETURNED, 2)])
+                self.tape.ret(2, stack, [(1, NOWHERE, 0)])
+                self.assertEqual(self.names(own(A, unowned=1))[:2], names)
+
+    def test_inlined_is_said(self):
+        self.tape.birth(A, 'PyList_New:1 make,f:2 g:3', 1)
+        self.tape.ret(1, 'PyList_New:1 make,f:2 g:3', [(1, RETURNED, 2)])
+        self.tape.ret(2, 'h:1 f:2 g:3', [(1, NOWHERE, 0)])
+        suspect = self.analyse(own(A, unowned=1)).suspects[1]
+        self.assertEqual(suspect.function, 'f')
+        self.assertIn('make() was inlined into f()',
+                      [step.text for step in suspect.evidence])
 
     def test_left_by_a_jump(self):
         self.tape.birth(A, 'f:2 g:3', 1)

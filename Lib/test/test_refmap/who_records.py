@@ -21,6 +21,7 @@ class Symbols:
     def __init__(self):
         self.sites = {}             # pc -> tuple of Site
         self.functions = {}         # address -> Site
+        self.handing_out = set()    # functions that can hand out objects
 
     def resolve(self, pcs):
         pass
@@ -37,8 +38,8 @@ class Symbols:
     def callees(self, address):
         return frozenset()
 
-    def returns_object(self, function):
-        return None
+    def hands_out(self, function):
+        return function in self.handing_out
 
 
 class Tape:
