@@ -256,7 +256,7 @@ class Judge:
         self.calls = flow.calls
         self.symbols = symbols
         self.contracts = contracts
-        self.ways_out = {}      # return address, see cuts.py -> tokens
+        self.ways_out = set()   # return addresses, see cuts.py
         self._givers = None
 
     # Types
@@ -303,10 +303,16 @@ class Judge:
 
     def leads_away(self, token):
         """Does the way of a token lead out of what is known? Then nobody can
-        be accused, and it is counted."""
-        pc = cuts.leads_away(token)
+        be accused, and it is noted."""
+        return self.note_way_out(cuts.way_out_of(token.life))
+
+    def is_cut(self, frames):
+        """Does a stack end early? Then it is noted."""
+        return self.note_way_out(cuts.end_of(frames))
+
+    def note_way_out(self, pc):
         if pc is not None:
-            self.ways_out.setdefault(pc, set()).add(token)
+            self.ways_out.add(pc)
         return pc is not None
 
     def fate(self, token):

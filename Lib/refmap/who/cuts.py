@@ -13,9 +13,21 @@ def end_of(frames):
     return frames[-1].pc if frames and not frames[-1].slot else None
 
 
+def way_out_of(life):
+    """Return the return address in the function by which a reference of an
+    object went out of what is known, or by which one came back; None if that
+    is not so.
+
+    If one did, it is not known which of the object's references is lost.
+    """
+    ways = [*map(leads_away, life.tokens),
+            *(end_of(release.event.frames) for release in life.releases
+              if not release.calls)]
+    return next((pc for pc in ways if pc is not None), None)
+
+
 def leads_away(token):
-    """Return the return address in the function by which the way of a token
-    leads out of what is known; None if it does not."""
+    """Return the same for one token."""
     for gone in token.gone[-1:]:
         # Who wrote over a place is told by the stacks before and after.
         for frames in gone.previous, gone.frames:
@@ -30,14 +42,18 @@ def leads_away(token):
     return None if known and known.issuperset(went) else end
 
 
-def sentence(symbols, pc, count):
-    """Return what is to be said of references that went there.
+def sentence(symbols, pc):
+    """Return what is to be said of a function that ended a stack.
 
-    pc -- a return address in the function; count: of references
+    pc -- a return address in it
     """
     site = symbols.at(pc)[-1]
     where = f' ({site.file})' if site.file else ''
-    what = f'{count} references' if count > 1 else 'a reference'
     return (f'the stack ends at {site.function}(){where}, which has neither '
             f'frame pointers nor call frame information: what it and its '
-            f'callers did with {what} is not known')
+            f'callers did is not known')
+
+
+def sentences(symbols, pcs):
+    """Return sentence() for each function."""
+    return sorted({sentence(symbols, pc) for pc in pcs if pc is not None})

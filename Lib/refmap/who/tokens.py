@@ -14,6 +14,7 @@ and accuses nobody.
 import re
 from collections import namedtuple
 
+from . import fields
 from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
                         STACK, Change, Death, Gone, Move, Return, Stored,
                         is_burial)
@@ -361,6 +362,7 @@ class Flow:
                 handler(index, event)
         for life in self.lives:
             settle(life)
+        fields.adopt(recording.events, self.lives)
 
     def life(self, address, birth=0):
         """Return the Life of the object that is at an address at the end."""

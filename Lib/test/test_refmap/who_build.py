@@ -26,7 +26,8 @@ WAYS = {
     'C++ without frame pointers': ('c++', ['-O2', NO_POINTERS]),
     # As code for processors whose vectors are longer than 16 bytes.
     'C++ that aligns its stack': ('c++', ['-O2', NO_POINTERS, '-mstackrealign',
-                                          '-mincoming-stack-boundary=3']),
+                                          '-mincoming-stack-boundary=3',
+                                          '-mforce-drap']),
 }
 
 
