@@ -418,6 +418,17 @@ class FieldTests(TokenTestCase):
             self.first(own(A, unowned=1), leaked=[Leaked(A, 'T', 5, 6, 0)]),
             ('t_init', 'overwritten-field'))
 
+    def test_run_by_run(self):
+        # The same in each run, at the same addresses.
+        for number in 2, 3:
+            self.tape.stored(0, A, B + 16, B, self.base, 't_init:2 g:3')
+            self.tape.change(A, 1, 't_init:2 g:3', number)
+            self.tape.ret(2, 't_init:2 g:3', [(number, NOWHERE, 0)])
+            self.overwrite()
+        self.assertEqual([[step.what for step in token.steps]
+                          for token in self.life().left()],
+                         2 * [['stored', 'gone']])
+
     def test_released_then(self):
         # As by Py_SETREF(): what was lost is another reference.
         self.set()
