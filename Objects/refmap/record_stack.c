@@ -193,11 +193,10 @@ refmap_is_code(uintptr_t pc)
     return refmap_in_text(pc);
 }
 
-/* What is known of a return address; NULL if it is not in mapped code. */
 static const refmap_known_t *
-refmap_know(uintptr_t pc)
+refmap_learn(uintptr_t pc, refmap_known_t *at)
 {
-    refmap_known_t *at = &known[(pc ^ pc >> 14) % KNOWN], *place = at;
+    refmap_known_t *place = at;
     for (int i = WAYS - 1; i >= 0; i--) {
         if (at[i].pc == pc) {
             return &at[i];
@@ -216,6 +215,14 @@ refmap_know(uintptr_t pc)
         place->what |= HAS_RULE;
     }
     return place;
+}
+
+/* What is known of a return address; NULL if it is not in mapped code. */
+static inline const refmap_known_t *
+refmap_know(uintptr_t pc)
+{
+    refmap_known_t *at = &known[(pc ^ pc >> 14) % KNOWN];
+    return at->pc == pc ? at : refmap_learn(pc, at);
 }
 
 static int

@@ -27,7 +27,7 @@ enum { BP = 6, SP = 7, RETURN = 16 };
 
 /* --- reading ------------------------------------------------------------------- */
 
-/* Bytes that are left. Who reads past their end gets zeros, and none are left. */
+/* Bytes that are left. Who reads past their end gets 0, and none are left. */
 typedef struct {
     const unsigned char *at, *end;
 } refmap_bytes_t;
@@ -64,45 +64,23 @@ refmap_leb(refmap_bytes_t *bytes, int sign)
     return (int64_t)value;
 }
 
-static uintptr_t
-refmap_uleb(refmap_bytes_t *bytes)
-{
-    return (uintptr_t)refmap_leb(bytes, 0);
-}
-
+/* So many of the bytes, which are passed over. */
 static refmap_bytes_t
-refmap_sub(refmap_bytes_t *bytes, uintptr_t size)
+refmap_sub(refmap_bytes_t *bytes, uint64_t size)
 {
-    refmap_bytes_t sub = {bytes->at, bytes->end};
-    if (size < (uintptr_t)(sub.end - sub.at)) {
+    refmap_bytes_t sub = *bytes;
+    if (size < (uint64_t)(sub.end - sub.at)) {
         sub.end = sub.at + size;
     }
     bytes->at = sub.end;
     return sub;
 }
 
-/* An address as DW_EH_PE_* tell: absolute, or relative to where it stands. Return -1 for
-   other encodings, which compilers do not use for code. */
-static int
-refmap_encoded(refmap_bytes_t *bytes, unsigned encoding, uintptr_t *address)
+/* A difference of 4 bytes. */
+static uintptr_t
+refmap_signed(refmap_bytes_t *bytes)
 {
-    uintptr_t base = (encoding & 0x70) == 0x10 ? (uintptr_t)bytes->at : 0;
-    if ((encoding & 0xf0) != 0x10 && (encoding & 0xf0) != 0) {
-        return -1;
-    }
-    switch (encoding & 0x0f) {
-    case 0x00: case 0x04: case 0x0c:
-        *address = base + refmap_fixed(bytes, 8);
-        return 0;
-    case 0x03:
-        *address = base + refmap_fixed(bytes, 4);
-        return 0;
-    case 0x0b:
-        *address = base + (uintptr_t)(int64_t)(int32_t)refmap_fixed(bytes, 4);
-        return 0;
-    default:
-        return -1;
-    }
+    return (uintptr_t)(int64_t)(int32_t)refmap_fixed(bytes, 4);
 }
 
 
@@ -170,26 +148,25 @@ refmap_seek(const refmap_module_t *module, uintptr_t address,
 }
 
 /* Find the description (FDE) of the last function that begins at or before the code, by
-   the sorted table of .eh_frame_hdr. Return -1 if there is none. */
+   the sorted table of .eh_frame_hdr: pairs of differences to that. Return -1 if there is
+   none. */
 static int
 refmap_find_entry(const refmap_module_t *module, refmap_bytes_t *entry)
 {
     refmap_bytes_t header = module->header;
     uintptr_t base = (uintptr_t)header.at;
-    // Version 1; .eh_frame relative to here, in 4 bytes; their number in 4 bytes; addresses
-    // relative to the header, in 4 bytes. Linkers write no other.
+    // Version 1, and encodings; linkers write no others.
     if (refmap_fixed(&header, 4) != 0x3b031b01) {
         return -1;
     }
-    header.at += 4;
-    size_t high = (size_t)refmap_fixed(&header, 4), low = 0;
-    high = Py_MIN(high, (size_t)(header.end - header.at) / 8);
+    (void)refmap_fixed(&header, 4);
+    uint64_t high = refmap_fixed(&header, 4), low = 0;
+    high = Py_MIN(high, (uint64_t)(header.end - header.at) / 8);
     const unsigned char *table = header.at;
-    int32_t at[2] = {0, 0};
     while (low < high) {
-        size_t middle = (low + high) / 2;
-        memcpy(at, table + 8 * middle, 4);
-        if (base + (uintptr_t)(int64_t)at[0] <= module->pc) {
+        uint64_t middle = (low + high) / 2;
+        refmap_bytes_t pair = {table + 8 * middle, header.end};
+        if (base + refmap_signed(&pair) <= module->pc) {
             low = middle + 1;
         }
         else {
@@ -199,63 +176,54 @@ refmap_find_entry(const refmap_module_t *module, refmap_bytes_t *entry)
     if (low == 0) {
         return -1;
     }
-    memcpy(at, table + 8 * (low - 1), 8);
-    return refmap_seek(module, base + (uintptr_t)(int64_t)at[1], entry);
+    refmap_bytes_t second = {table + 8 * low - 4, header.end};
+    return refmap_seek(module, base + refmap_signed(&second), entry);
 }
 
 
 /* --- interpreting it ------------------------------------------------------------------ */
 
-/* Where a frame ends, and where the caller's frame pointer is. */
+/* What holds at an instruction. */
 typedef struct {
-    uintptr_t cfa_register;
-    int64_t cfa_offset;
-    int is_at;                  // the CFA is the word there
-    int bp_is_saved;            // at the CFA + bp_offset
-    int bp_is_at;               // at the frame pointer + bp_offset
-    int64_t bp_offset;
+    refmap_rule_t rule;
     int has_no_caller;
-    int is_unknown;             // it says what is not understood here
 } refmap_row_t;
 
 /* What a CIE and its FDE say. */
 typedef struct {
-    uintptr_t code_align;
+    uint64_t code_align;
     int64_t data_align;
-    unsigned encoding;          // of addresses
-    int has_augmentation;
     refmap_bytes_t initial, rest;
     uintptr_t start;            // of the function
 } refmap_entry_t;
 
-/* The operands of the instructions from 0x00 on: u, s: LEB128; b: a block; 1, 2, 4: a number
-   of so many bytes. */
-static const char *const operands[0x30] = {
-    [0x00] = "", [0x02] = "1", [0x03] = "2", [0x04] = "4", [0x05] = "uu",
-    [0x06] = "u", [0x07] = "u", [0x08] = "u", [0x09] = "uu", [0x0a] = "",
-    [0x0b] = "", [0x0c] = "uu", [0x0d] = "u", [0x0e] = "u", [0x0f] = "b",
-    [0x10] = "ub", [0x11] = "us", [0x12] = "us", [0x13] = "s", [0x14] = "uu",
-    [0x15] = "us", [0x16] = "ub", [0x2e] = "u",
-};
-
 typedef struct {
     unsigned op;
-    uintptr_t operand[2];
+    uint64_t operand[2];
     refmap_bytes_t block;
 } refmap_instruction_t;
+
+/* Operands, by operation: u, s: LEB128; b: a block; 1, 2, 4: a number of so many bytes.
+   Those left out are not used by compilers, or not of the registers of interest. */
+static const char *const operands[0x30] = {
+    [0x00] = "", [0x02] = "1", [0x03] = "2", [0x04] = "4", [0x05] = "uu",
+    [0x06] = "u", [0x07] = "u", [0x08] = "u", [0x0a] = "", [0x0b] = "",
+    [0x0c] = "uu", [0x0d] = "u", [0x0e] = "u", [0x0f] = "b", [0x10] = "ub",
+    [0x16] = "ub", [0x2e] = "u",
+};
 
 /* Read one instruction. Return -1 if it is unknown. */
 static int
 refmap_read_instruction(refmap_bytes_t *bytes, refmap_instruction_t *found)
 {
-    unsigned byte = (unsigned)refmap_fixed(bytes, 1), op = byte >> 6;
+    unsigned byte = (unsigned)refmap_fixed(bytes, 1), high = byte >> 6;
     memset(found, 0, sizeof(*found));
-    if (op != 0) {
-        // Advance, offset, restore: what has an operand of its own, too.
-        static const unsigned char same[] = {0, 0x04, 0x05, 0x06};
-        found->op = same[op];
+    if (high != 0) {
+        // Short forms of advance_loc, offset and restore.
+        static const unsigned char long_form[] = {0, 0x04, 0x05, 0x06};
+        found->op = long_form[high];
         found->operand[0] = byte & 0x3f;
-        found->operand[1] = op == 2 ? refmap_uleb(bytes) : 0;
+        found->operand[1] = high == 2 ? (uint64_t)refmap_leb(bytes, 0) : 0;
         return 0;
     }
     if (byte >= Py_ARRAY_LENGTH(operands) || operands[byte] == NULL) {
@@ -265,193 +233,148 @@ refmap_read_instruction(refmap_bytes_t *bytes, refmap_instruction_t *found)
     for (int i = 0; operands[byte][i] != '\0'; i++) {
         char kind = operands[byte][i];
         if (kind == 'b') {
-            found->block = refmap_sub(bytes, refmap_uleb(bytes));
+            uint64_t size = (uint64_t)refmap_leb(bytes, 0);
+            found->block = refmap_sub(bytes, size);
         }
         else {
-            found->operand[i] =
-                kind == 'u' || kind == 's'
-                ? (uintptr_t)refmap_leb(bytes, kind == 's')
-                : (uintptr_t)refmap_fixed(bytes, (size_t)(kind - '0'));
+            found->operand[i] = kind == 'u'
+                                ? (uint64_t)refmap_leb(bytes, 0)
+                                : refmap_fixed(bytes, (size_t)(kind - '0'));
         }
     }
     return 0;
 }
 
-/* Is it the expression "the frame pointer, and so much"? `then`: of DW_OP_*, what follows,
-   or -1. This is what compilers write of a function that aligns its stack. */
+/* Is it the expression "the frame pointer, and so much", and `rest` behind it, or nothing
+   for 0? So compilers describe a function that aligns its stack. */
 static int
-refmap_is_at_bp(refmap_bytes_t block, int then, int64_t *offset)
+refmap_is_at_bp(refmap_bytes_t block, unsigned rest, int32_t *offset)
 {
-    if (refmap_fixed(&block, 1) != 0x70 + BP) {
+    if (refmap_fixed(&block, 1) != 0x70 + BP) {     // DW_OP_breg
         return 0;
     }
-    *offset = refmap_leb(&block, 1);
-    return (then < 0 || refmap_fixed(&block, 1) == (uint64_t)then)
-           && block.at == block.end;
+    *offset = (int32_t)refmap_leb(&block, 1);
+    return refmap_fixed(&block, 1) == rest && block.at == block.end;
 }
 
-/* A register was saved at the CFA + `offset`, or is as it was (`is_saved`: 0). */
-static void
-refmap_set_register(refmap_row_t *row, uintptr_t number, int is_saved,
-                    int64_t offset)
-{
-    if (number == BP) {
-        row->bp_is_saved = is_saved;
-        row->bp_is_at = 0;
-        row->bp_offset = offset;
-    }
-    // The return address is always right below the CFA.
-    row->is_unknown |= number == RETURN && (!is_saved || offset != -8);
-}
-
-/* What an instruction says of the CFA. */
-static void
-refmap_apply_cfa(const refmap_entry_t *entry, const refmap_instruction_t *i,
-                 refmap_row_t *row)
-{
-    switch (i->op) {
-    case 0x0c: case 0x12:       // def_cfa, def_cfa_sf
-        row->cfa_register = i->operand[0];
-        row->cfa_offset = (int64_t)i->operand[1]
-                          * (i->op == 0x12 ? entry->data_align : 1);
-        row->is_at = 0;
-        break;
-    case 0x0d:                  // def_cfa_register
-        row->cfa_register = i->operand[0];
-        break;
-    case 0x0e: case 0x13:       // def_cfa_offset, def_cfa_offset_sf
-        row->cfa_offset = (int64_t)i->operand[0]
-                          * (i->op == 0x13 ? entry->data_align : 1);
-        break;
-    case 0x0f:                  // def_cfa_expression; DW_OP_deref
-        row->is_at = refmap_is_at_bp(i->block, 0x06, &row->cfa_offset);
-        row->cfa_register = row->is_at ? BP : RETURN;   // unknown
-        break;
-    }
-}
-
-/* What an instruction says of other registers. `initial`: what holds at the start of the
+/* Take in what an instruction says of the CFA, of the frame pointer and of the return
+   address; return -1 if that is not understood. `initial`: what holds at the start of the
    function. */
-static void
-refmap_apply_register(const refmap_entry_t *entry,
-                      const refmap_instruction_t *i,
-                      const refmap_row_t *initial, refmap_row_t *row)
+static int
+refmap_apply(const refmap_entry_t *entry, const refmap_instruction_t *i,
+             const refmap_row_t *initial, refmap_row_t *row)
 {
-    uintptr_t number = i->operand[0];
+    uint64_t number = i->operand[0];
+    refmap_rule_t *rule = &row->rule;
     switch (i->op) {
-    case 0x05: case 0x11:       // offset_extended, offset_extended_sf
-        refmap_set_register(row, number, 1,
-                            (int64_t)i->operand[1] * entry->data_align);
-        break;
-    case 0x06:                  // restore_extended
-        if (number == BP) {
-            refmap_set_register(row, BP, initial->bp_is_saved,
-                                initial->bp_offset);
-        }
-        break;
-    case 0x07:                  // undefined
-        row->has_no_caller |= number == RETURN;
-        break;
-    case 0x08:                  // same_value
-        refmap_set_register(row, number, 0, 0);
-        break;
-    case 0x10:                  // expression
-        if (number == BP) {
-            row->bp_is_at = refmap_is_at_bp(i->block, -1, &row->bp_offset);
-        }
-        row->is_unknown |= number == RETURN || (number == BP && !row->bp_is_at);
-        break;
-    case 0x09: case 0x14: case 0x15: case 0x16: // register, val_*
-        row->is_unknown |= number == BP || number == RETURN;
-        break;
+    case 0x0c:                  // def_cfa
+        rule->cfa_offset = (int32_t)i->operand[1];
+        // Fall through
+    case 0x0d:                  // def_cfa_register
+        rule->cfa = number == BP ? REFMAP_FROM_BP
+                    : number == SP ? REFMAP_FROM_SP : REFMAP_NONE;
+        return 0;
+    case 0x0e:                  // def_cfa_offset
+        rule->cfa_offset = (int32_t)number;
+        return 0;
+    case 0x0f:                  // def_cfa_expression
+        rule->cfa = REFMAP_WORD_AT_BP;
+        return refmap_is_at_bp(i->block, 0x06, &rule->cfa_offset) ? 0 : -1;
     }
+    if (number == RETURN) {
+        row->has_no_caller |= i->op == 0x07;        // undefined
+        // Otherwise it is right below the CFA.
+        return i->op == 0x05 || i->op == 0x07 ? 0 : -1;
+    }
+    if (number != BP) {
+        return 0;
+    }
+    switch (i->op) {
+    case 0x05:                  // offset
+        rule->bp = REFMAP_WORD_AT_CFA;
+        rule->bp_offset = (int32_t)((int64_t)i->operand[1] * entry->data_align);
+        return 0;
+    case 0x06:                  // restore
+        rule->bp = initial->rule.bp;
+        rule->bp_offset = initial->rule.bp_offset;
+        return 0;
+    case 0x08:                  // same_value
+        rule->bp = REFMAP_SAME;
+        return 0;
+    case 0x10:                  // expression
+        rule->bp = REFMAP_WORD_AT_BP;
+        return refmap_is_at_bp(i->block, 0, &rule->bp_offset) ? 0 : -1;
+    }
+    return -1;
 }
 
-/* Interpret the instructions up to the one for code at `pc`. `initial` may be NULL. Return
-   -1 if they are not understood. */
+/* Interpret instructions, up to those that are for code beyond `pc`. Return -1 if they are
+   not understood. */
 static int
 refmap_interpret(const refmap_entry_t *entry, refmap_bytes_t bytes,
                  uintptr_t pc, const refmap_row_t *initial, refmap_row_t *row)
 {
-    refmap_row_t states[STATES], first = *row;
+    refmap_row_t states[STATES];
+    refmap_instruction_t i;
     uintptr_t location = entry->start;
-    int n = 0;
-    while (bytes.at < bytes.end) {
-        refmap_instruction_t i;
+    for (int n = 0; bytes.at < bytes.end;) {
         if (refmap_read_instruction(&bytes, &i) < 0) {
             return -1;
         }
-        if (i.op >= 0x02 && i.op <= 0x04) {     // advance_loc
+        switch (i.op) {
+        case 0x00: case 0x2e:                       // nop, GNU_args_size
+            break;
+        case 0x02: case 0x03: case 0x04:            // advance_loc
             location += i.operand[0] * entry->code_align;
             if (location > pc) {
-                break;
+                return 0;
             }
-        }
-        else if (i.op == 0x0a) {                // remember_state
+            break;
+        case 0x0a:                                  // remember_state
             if (n == STATES) {
                 return -1;
             }
             states[n++] = *row;
-        }
-        else if (i.op == 0x0b) {                // restore_state
+            break;
+        case 0x0b:                                  // restore_state
             if (n == 0) {
                 return -1;
             }
             *row = states[--n];
-        }
-        else {
-            refmap_apply_cfa(entry, &i, row);
-            refmap_apply_register(entry, &i, initial ? initial : &first, row);
+            break;
+        default:
+            if (refmap_apply(entry, &i, initial, row) < 0) {
+                return -1;
+            }
         }
     }
     return 0;
 }
 
-/* Read a CIE. Return -1 if it is not understood. */
+/* Read a CIE. Return -1 if it is not one as assemblers write them. */
 static int
 refmap_read_cie(refmap_bytes_t bytes, refmap_entry_t *entry)
 {
-    uintptr_t length = refmap_fixed(&bytes, 4), address;
-    bytes = refmap_sub(&bytes, length);
-    if (refmap_fixed(&bytes, 4) != 0) {         // its id
-        return -1;
+    bytes = refmap_sub(&bytes, refmap_fixed(&bytes, 4));
+    uint64_t id = refmap_fixed(&bytes, 4), version = refmap_fixed(&bytes, 1);
+    unsigned char first = 0, letter, last = 0;
+    while ((letter = (unsigned char)refmap_fixed(&bytes, 1)) != '\0') {
+        if (letter == 'S') {
+            return -1;          // of signals: nothing is called there
+        }
+        first = first == 0 ? letter : first;
+        last = letter;
     }
-    unsigned version = (unsigned)refmap_fixed(&bytes, 1);
-    const char *augmentation = (const char *)bytes.at;
-    while (refmap_fixed(&bytes, 1) != 0) {
-    }
-    if ((version != 1 && version != 3) || bytes.at == bytes.end) {
-        return -1;
-    }
-    entry->code_align = refmap_uleb(&bytes);
+    entry->code_align = (uint64_t)refmap_leb(&bytes, 0);
     entry->data_align = refmap_leb(&bytes, 1);
-    uintptr_t number = version == 1 ? refmap_fixed(&bytes, 1)
-                                    : refmap_uleb(&bytes);
-    entry->has_augmentation = augmentation[0] == 'z';
-    entry->encoding = 0;
-    if (number != RETURN || (augmentation[0] && !entry->has_augmentation)) {
-        return -1;
-    }
-    refmap_bytes_t data = {NULL, NULL};
-    if (entry->has_augmentation) {
-        data = refmap_sub(&bytes, refmap_uleb(&bytes));
-    }
+    uint64_t number = refmap_fixed(&bytes, 1);
+    // Its last byte is the encoding of addresses: differences of 4 bytes.
+    refmap_bytes_t augmentation = refmap_sub(&bytes,
+                                             (uint64_t)refmap_leb(&bytes, 0));
     entry->initial = bytes;
-    for (const char *p = augmentation + entry->has_augmentation; *p; p++) {
-        unsigned encoding = *p == 'S' ? 0 : (unsigned)refmap_fixed(&data, 1);
-        if (*p == 'R') {
-            entry->encoding = encoding;
-        }
-        // Of a signal frame the next one is another function's from the middle of an
-        // instruction: nobody calls it.
-        else if (*p == 'S' || (*p == 'P'
-                 && refmap_encoded(&data, encoding & 0x1f, &address) < 0)
-                 || (*p != 'P' && *p != 'L'))
-        {
-            return -1;
-        }
-    }
-    return 0;
+    return id == 0 && version == 1 && number == RETURN && first == 'z'
+           && last == 'R' && augmentation.at < augmentation.end
+           && augmentation.end[-1] == 0x1b ? 0 : -1;
 }
 
 /* Read an FDE and its CIE. Return -1 if it is not one of the code, or not understood. */
@@ -459,48 +382,20 @@ static int
 refmap_read_fde(const refmap_module_t *module, refmap_bytes_t bytes,
                 refmap_entry_t *entry)
 {
-    uintptr_t length = refmap_fixed(&bytes, 4), size;
-    bytes = refmap_sub(&bytes, length);         // of 64 bits: until the end
-    uintptr_t here = (uintptr_t)bytes.at, back = refmap_fixed(&bytes, 4);
+    bytes = refmap_sub(&bytes, refmap_fixed(&bytes, 4));
+    uintptr_t here = (uintptr_t)bytes.at;
     refmap_bytes_t cie;
-    if (length == 0 || length == 0xffffffff || back == 0
-        || refmap_seek(module, here - back, &cie) < 0
-        || refmap_read_cie(cie, entry) < 0
-        || refmap_encoded(&bytes, entry->encoding, &entry->start) < 0
-        || refmap_encoded(&bytes, entry->encoding & 0x0f, &size) < 0
-        || module->pc - entry->start >= size)
+    if (refmap_seek(module, here - refmap_fixed(&bytes, 4), &cie) < 0
+        || refmap_read_cie(cie, entry) < 0)
     {
         return -1;
     }
-    if (entry->has_augmentation) {
-        (void)refmap_sub(&bytes, refmap_uleb(&bytes));
-    }
+    here = (uintptr_t)bytes.at;
+    entry->start = here + refmap_signed(&bytes);
+    uint64_t size = refmap_fixed(&bytes, 4);
+    (void)refmap_sub(&bytes, (uint64_t)refmap_leb(&bytes, 0));
     entry->rest = bytes;
-    return 0;
-}
-
-/* Turn a row into a rule. Return -1 if it is not understood. */
-static int
-refmap_rule_of(const refmap_row_t *row, refmap_rule_t *rule)
-{
-    if (row->has_no_caller) {
-        *rule = (refmap_rule_t){REFMAP_NONE, REFMAP_SAME, 0, 0};
-        return 0;
-    }
-    if (row->is_unknown
-        || (row->cfa_register != SP && row->cfa_register != BP)
-        || row->cfa_offset != (int32_t)row->cfa_offset
-        || row->bp_offset != (int32_t)row->bp_offset)
-    {
-        return -1;
-    }
-    rule->cfa = row->is_at ? REFMAP_WORD_AT_BP
-                : row->cfa_register == BP ? REFMAP_FROM_BP : REFMAP_FROM_SP;
-    rule->cfa_offset = (int32_t)row->cfa_offset;
-    rule->bp = row->bp_is_at ? REFMAP_WORD_AT_BP
-               : row->bp_is_saved ? REFMAP_WORD_AT_CFA : REFMAP_SAME;
-    rule->bp_offset = (int32_t)row->bp_offset;
-    return 0;
+    return module->pc - entry->start < size ? 0 : -1;
 }
 
 int
@@ -518,20 +413,23 @@ _PyRefMap_FindCaller(uintptr_t pc, refmap_rule_t *rule)
     }
     refmap_bytes_t bytes;
     refmap_entry_t entry;
+    refmap_row_t initial = {.rule.bp = REFMAP_SAME}, row;
     if (refmap_find_entry(&module, &bytes) < 0
-        || refmap_read_fde(&module, bytes, &entry) < 0)
+        || refmap_read_fde(&module, bytes, &entry) < 0
+        || refmap_interpret(&entry, entry.initial, UINTPTR_MAX, &initial,
+                            &initial) < 0)
     {
-        return -1;
-    }
-    refmap_row_t initial = {0}, row;
-    if (refmap_interpret(&entry, entry.initial, UINTPTR_MAX, NULL, &initial) < 0) {
         return -1;
     }
     row = initial;
     if (refmap_interpret(&entry, entry.rest, module.pc, &initial, &row) < 0) {
         return -1;
     }
-    return refmap_rule_of(&row, rule);
+    *rule = row.rule;
+    if (row.has_no_caller) {
+        rule->cfa = REFMAP_NONE;
+    }
+    return row.has_no_caller || rule->cfa != REFMAP_NONE ? 0 : -1;
 }
 
 #endif  // REFMAP_RECORDS
