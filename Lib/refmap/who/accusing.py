@@ -48,7 +48,8 @@ CONTAINERS = frozenset('''
 PROGRAM = re.compile(r'_?PyEval_(Eval|Vector|FrameClear)|_?PyFrame_Clear'
                      r'|clear_\w+_frame$|run_mod$'
                      r'|run_eval_code_obj$|pyrun_|_?PyRun_|pymain_|Py_RunMain$'
-                     r'|Py_BytesMain$|main$|_start$|__libc_|wrap_\w+$|\?\?$')
+                     r'|Py_BytesMain$|main$|_start$|__libc_|wrap_\w+$|\?\?$'
+                     r'|start_thread$|(__)?clone3?$')
 # Beside those that symbols knows.
 ALLOCATOR = re.compile(r'type_call$|_?Py(Mem|Object)_\w*(Free|Del)$|free$')
 # Slots of classes of Python code: they do more than to pass a call on.
