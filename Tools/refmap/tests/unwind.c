@@ -124,6 +124,12 @@ damage(unsigned seed, int times)
                 elf.copy[at] = (unsigned char)rand();
             }
         }
+        // The same instruction, again and again.
+        for (int k = 0; k < 100; k++) {
+            size_t at = (size_t)rand() % elf.segment->p_memsz;
+            memset(elf.copy + at, rand() % 0x30,
+                   Py_MIN((size_t)16, elf.segment->p_memsz - at));
+        }
         if (i % 2 && elf.segment->p_memsz == whole) {
             // The table is whole, so that the entries are reached.
             for (int k = 0; k < elf.n; k++) {
