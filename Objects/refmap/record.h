@@ -109,12 +109,12 @@ extern void _PyRefMap_ForgetReturn(uintptr_t slot);
 /* --- record_unwind.c: how a function's caller is found -------------------------------- */
 
 /* Where a value is found: nowhere; the stack pointer plus the offset; the frame pointer
-   plus the offset; the word there; the word at the CFA plus the offset; the frame pointer as
-   it is. */
+   plus the offset; the word there; the word at the CFA plus the offset; the frame
+   pointer as it is. */
 enum { REFMAP_NONE, REFMAP_FROM_SP, REFMAP_FROM_BP, REFMAP_WORD_AT_BP,
        REFMAP_WORD_AT_CFA, REFMAP_SAME };
-/* Of a function at a call: where its frame ends (the CFA, right above its return address), and
-   where its caller's frame pointer is. `cfa` is REFMAP_NONE where nobody called it. */
+/* Of a function at a call: where its frame ends (the CFA, right above its return address),
+   and where its caller's frame pointer is. `cfa` is REFMAP_NONE where nobody called it. */
 typedef struct {
     uint8_t cfa, bp;
     int32_t cfa_offset, bp_offset;

@@ -6,14 +6,15 @@
    there in stripped files, too.  It is interpreted once for each return address; who walks
    stacks keeps the outcome.
 
-   Why not libgcc's _Unwind_Backtrace()?  Each hook walks the stack, in about a microsecond
-   all in all; libgcc takes five for 32 frames, and a run that is recorded may take 30 times
-   as long as another one, not 75.  And it reads the stack as the description says: where that
-   is wrong, as of assembler code that uses the frame pointer, or where the stack was moved,
-   it reads any address.  Here each step is checked; see record_stack.c.
+   Why not libgcc's _Unwind_Backtrace()?  Each hook walks the stack, in about a
+   microsecond all in all; libgcc takes five for 32 frames, and a run that is recorded
+   may take 30 times as long as another one, not 75.  And libgcc reads the stack as the
+   description says: where that is wrong, as of assembler code that uses the frame
+   pointer, or where the stack was moved, it reads any address.  Here each step is
+   checked; see record_stack.c.
 
-   Only what compilers and linkers emit is understood.  Of all else there is no rule, and the
-   stack ends.  Nothing outside the segment with the description is read.
+   Only what compilers and linkers emit is understood.  Of all else there is no rule, and
+   the stack ends.  Nothing outside the segment with the description is read.
 
    The formats: DWARF 5, section 6.4; Linux Standard Base, "Exception Frames"; x86-64 psABI,
    section 3.6. */
@@ -28,7 +29,7 @@
 
 #include <link.h>                 // dl_iterate_phdr()
 
-/* Numbers of registers; see the psABI, figure 3.36. */
+/* Numbers of registers; see the psABI, section 3.6.2. */
 enum { BP = 6, SP = 7, RETURN = 16 };
 
 /* DW_CFA_remember_state within itself: compilers use one. */

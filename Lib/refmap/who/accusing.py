@@ -140,8 +140,8 @@ def in_one(token, calls):
     """Return the functions of the activation that had a token last.
 
     Those that were inlined share it, and are not seen to return. One that can
-    hand an object to the function which it is part of, and that was left before
-    the end, has done so, perhaps: it comes last.
+    hand an object to the function which it is part of, and that was left
+    before the end, has done so, perhaps: it comes last.
     """
     slot = token.last_slot()
     inside = token.at(slot)

@@ -1,9 +1,9 @@
 """Where what is known of a stack ends.
 
 A stack goes through functions without frame pointers by call frame
-information. Code that has none of it ends the stack: its frame is the last one,
-and has the slot 0. What that function and its callers did is not known, so
-nobody is accused of a reference that went there.
+information. Code that has none of it ends the stack: its frame is the last
+one, and has the slot 0. What that function and its callers did is not known,
+so nobody is accused of a reference that went there.
 """
 
 
