@@ -34,7 +34,8 @@ extern "C" {
 
    A frame is two words: a return address in a function, and the slot of the
    function's activation, that is the address of the word that holds the function's own
-   return address. The innermost is the first.  `line` stands for
+   return address. The innermost is the first. The last one has the slot 0 where the
+   function's caller could not be found.  `line` stands for
    (index of the Python code << 32) | line number, 0 if there is none.
    A death is four words: address, type and birth of an object whose _Py_Dealloc()
    runs, and the slot of that call. */

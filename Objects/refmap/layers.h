@@ -190,6 +190,7 @@ extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
    other, and pycore_refmap_record.h for the rest. */
 /* --- record_table.c: a table of addresses ---------------------------------------- */
 /* --- record_mirror.c: the trampoline --------------------------------------------- */
+/* --- record_unwind.c: how a function's caller is found ------------------------------ */
 /* --- record_stack.c: C stacks ------------------------------------------------------ */
 /* --- record_return.c: what functions return ------------------------------------------ */
 /* --- record_tape.c: the records -------------------------------------------------------- */

@@ -24,7 +24,7 @@
 #define REFMAP_DEATHS 64
 typedef struct {
     uintptr_t pc;               // a return address in the function
-    uintptr_t slot;             // of the function's activation
+    uintptr_t slot;             // of the function's activation; 0: not known
 } refmap_frame_t;
 
 /* An object whose _Py_Dealloc() runs. */
@@ -106,6 +106,23 @@ extern uintptr_t _PyRefMap_TakeReturn(uintptr_t slot);
 /* The slot was left in another way. */
 extern void _PyRefMap_ForgetReturn(uintptr_t slot);
 
+/* --- record_unwind.c: how a function's caller is found -------------------------------- */
+
+/* Where a value is found: nowhere; the stack pointer plus the offset; the frame pointer
+   plus the offset; the word there; the word at the CFA plus the offset; the frame
+   pointer as it is. */
+enum { REFMAP_NONE, REFMAP_FROM_SP, REFMAP_FROM_BP, REFMAP_WORD_AT_BP,
+       REFMAP_WORD_AT_CFA, REFMAP_SAME };
+/* Of a function at a call: where its frame ends (the CFA, right above its return address),
+   and where its caller's frame pointer is. `cfa` is REFMAP_NONE where nobody called it. */
+typedef struct {
+    uint8_t cfa, bp;
+    int32_t cfa_offset, bp_offset;
+} refmap_rule_t;
+/* Find the rule for the function that the return address `pc` is in. It takes some
+   microseconds. Return -1 if that is not known. */
+extern int _PyRefMap_FindCaller(uintptr_t pc, refmap_rule_t *rule);
+
 /* --- record_stack.c: C stacks ---------------------------------------------------- */
 
 /* Call `see` for each mapping of this process, by address, until it does not return
@@ -124,8 +141,9 @@ extern int _PyRefMap_StartStacks(const uintptr_t (*transparent)[2], size_t n);
 extern int _PyRefMap_IsReturnAddress(uintptr_t pc);
 /* Is it in a function that never holds a reference of its own? */
 extern int _PyRefMap_IsTransparent(uintptr_t pc);
-/* Walk the frame pointers from the frame at `fp`, whose function is left out. Return how
-   many frames were found, at most `max`. */
+/* Walk the stack from the frame at `fp`, whose function is left out. Return how many frames
+   were found, at most `max`. Where a function's caller can't be found the slot of the last
+   one is 0. */
 extern int _PyRefMap_Walk(const refmap_thread_t *thread, uintptr_t fp,
                           refmap_frame_t *frames, int max);
 /* Fill the bounds of the calling thread's stack. Return -1 if they are unknown. */

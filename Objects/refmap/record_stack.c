@@ -1,6 +1,7 @@
-/* The C stack, walked by frame pointers.  Libraries may have been compiled without them,
-   so every step is checked: a frame lies in the thread's stack above the one before, and
-   its return address comes after a call instruction in mapped code. */
+/* The C stack, walked from return address to return address: each has a rule that leads to
+   the next one, found once, with frame pointers or without (see record_unwind.c).  The
+   rules may be wrong, so every step is checked: a frame lies in the thread's stack above
+   the one before, and its return address comes after a call instruction in mapped code. */
 
 #include "Python.h"
 
@@ -82,17 +83,23 @@ _PyRefMap_EachMapping(int (*see)(const refmap_mapping_t *, void *), void *arg)
 /* --- code ------------------------------------------------------------------------ */
 
 #define MAX_TEXTS 1024
-/* Return addresses that were looked at before, direct-mapped. */
+/* Return addresses that were looked at before: each is in one of WAYS places. */
 #define KNOWN 16384
+#define WAYS 4
 /* How often an unknown address may lead to a look at the mappings. */
 #define MAX_REREADS 200
 
-enum { IS_RETURN = 1, IS_TRANSPARENT = 2 };
+enum { IS_RETURN = 1, IS_TRANSPARENT = 2, HAS_RULE = 4 };
 
 static struct { uintptr_t start, end; } texts[MAX_TEXTS];
 static size_t ntexts;
 static int nrereads;
-static struct { uintptr_t pc; int what; } known[KNOWN];
+typedef struct {
+    uintptr_t pc;
+    int what;
+    refmap_rule_t rule;
+} refmap_known_t;
+static refmap_known_t known[KNOWN + WAYS];
 static uintptr_t (*transparent)[2];     // sorted
 static size_t ntransparent;
 
@@ -169,42 +176,72 @@ refmap_in_transparent(uintptr_t pc)
     return low < ntransparent && transparent[low][0] <= address;
 }
 
+/* Is `pc` in mapped code? It may be of a library that was loaded meanwhile. */
 static int
+refmap_is_code(uintptr_t pc)
+{
+    if (refmap_in_text(pc)) {
+        return 1;
+    }
+    if (pc >> REFMAP_ADDRESS_BITS != 0 || pc < REFMAP_PAGE_SIZE
+        || nrereads >= MAX_REREADS)
+    {
+        return 0;
+    }
+    nrereads++;
+    refmap_read_texts();
+    return refmap_in_text(pc);
+}
+
+static const refmap_known_t *
+refmap_learn(uintptr_t pc, refmap_known_t *at)
+{
+    refmap_known_t *place = at;
+    for (int i = WAYS - 1; i >= 0; i--) {
+        if (at[i].pc == pc) {
+            return &at[i];
+        }
+        place = at[i].pc == 0 ? &at[i] : place;
+    }
+    if (!refmap_is_code(pc)) {
+        return NULL;
+    }
+    *place = (refmap_known_t){.pc = pc};
+    place->what = (refmap_after_call(pc) ? IS_RETURN : 0)
+                  | (refmap_in_transparent(pc) ? IS_TRANSPARENT : 0);
+    if ((place->what & IS_RETURN)
+        && _PyRefMap_FindCaller(pc, &place->rule) == 0)
+    {
+        place->what |= HAS_RULE;
+    }
+    return place;
+}
+
+/* What is known of a return address; NULL if it is not in mapped code. */
+static inline const refmap_known_t *
 refmap_know(uintptr_t pc)
 {
-    size_t i = (pc ^ pc >> 14) % KNOWN;
-    if (known[i].pc == pc) {
-        return known[i].what;
-    }
-    if (!refmap_in_text(pc)) {
-        // Of a library that was loaded meanwhile?
-        if (pc >> REFMAP_ADDRESS_BITS != 0 || pc < REFMAP_PAGE_SIZE
-            || nrereads >= MAX_REREADS)
-        {
-            return 0;
-        }
-        nrereads++;
-        refmap_read_texts();
-        if (!refmap_in_text(pc)) {
-            return 0;
-        }
-    }
-    known[i].what = (refmap_after_call(pc) ? IS_RETURN : 0)
-                    | (refmap_in_transparent(pc) ? IS_TRANSPARENT : 0);
-    known[i].pc = pc;
-    return known[i].what;
+    refmap_known_t *at = &known[(pc ^ pc >> 14) % KNOWN];
+    return at->pc == pc ? at : refmap_learn(pc, at);
+}
+
+static int
+refmap_is(uintptr_t pc, int what)
+{
+    const refmap_known_t *it = refmap_know(pc);
+    return it != NULL && (it->what & what) != 0;
 }
 
 int
 _PyRefMap_IsReturnAddress(uintptr_t pc)
 {
-    return refmap_know(pc) & IS_RETURN;
+    return refmap_is(pc, IS_RETURN);
 }
 
 int
 _PyRefMap_IsTransparent(uintptr_t pc)
 {
-    return (refmap_know(pc) & IS_TRANSPARENT) != 0;
+    return refmap_is(pc, IS_TRANSPARENT);
 }
 
 static int
@@ -238,27 +275,82 @@ _PyRefMap_StartStacks(const uintptr_t (*ranges)[2], size_t n)
 
 /* --- frames ------------------------------------------------------------------------ */
 
+/* A function at a call. */
+typedef struct {
+    const refmap_thread_t *thread;
+    uintptr_t pc;               // where the call returns to
+    uintptr_t sp;               // its stack pointer after that
+    uintptr_t bp;               // what its frame pointer is, or whatever is in there
+} refmap_cursor_t;
+
+/* Is there a word of the stack, not below the frame? */
+static int
+refmap_is_above(const refmap_cursor_t *cursor, uintptr_t address)
+{
+    return (address & 7) == 0 && address >= cursor->sp
+           && address < cursor->thread->high - 2 * sizeof(uintptr_t);
+}
+
+/* Go on to the caller by a rule. Return the slot of the activation that was left, or 0 if
+   that leads nowhere. */
+static uintptr_t
+refmap_step(refmap_cursor_t *cursor, const refmap_rule_t *rule)
+{
+    uintptr_t cfa = (rule->cfa == REFMAP_FROM_SP ? cursor->sp : cursor->bp)
+                    + (uintptr_t)(intptr_t)rule->cfa_offset;
+    if (rule->cfa == REFMAP_WORD_AT_BP) {
+        if (!refmap_is_above(cursor, cfa)) {
+            return 0;
+        }
+        cfa = *(const uintptr_t *)cfa;
+    }
+    uintptr_t slot = cfa - sizeof(uintptr_t);
+    uintptr_t saved = (rule->bp == REFMAP_WORD_AT_CFA ? cfa : cursor->bp)
+                      + (uintptr_t)(intptr_t)rule->bp_offset;
+    if (!refmap_is_above(cursor, slot)
+        || (rule->bp != REFMAP_SAME && !refmap_is_above(cursor, saved)))
+    {
+        return 0;
+    }
+    if (rule->bp != REFMAP_SAME) {
+        cursor->bp = *(const uintptr_t *)saved;
+    }
+    cursor->pc = *(const uintptr_t *)slot;
+    if (cursor->pc == _PyRefMap_TrampolineAddress()) {
+        cursor->pc = _PyRefMap_RealReturn(slot);
+    }
+    cursor->sp = cfa;
+    return slot;
+}
+
 int
 _PyRefMap_Walk(const refmap_thread_t *thread, uintptr_t fp,
                refmap_frame_t *frames, int max)
 {
+    // Of the hook itself, which has a frame pointer.
+    static const refmap_rule_t hook = {REFMAP_FROM_BP, REFMAP_WORD_AT_CFA, 16, -16};
+    refmap_cursor_t cursor = {thread, 0, fp, fp};
     int n = 0;
-    while (n < max) {
-        if ((fp & 7) != 0 || fp < thread->low || fp >= thread->high - 32) {
+    if (fp < thread->low || refmap_step(&cursor, &hook) == 0) {
+        return 0;
+    }
+    while (n < max && cursor.pc != 0) {
+        const refmap_known_t *it = refmap_know(cursor.pc);
+        if (it == NULL || !(it->what & IS_RETURN)) {
+            // The step before led astray.
+            if (n > 0) {
+                frames[n - 1].slot = 0;
+            }
             break;
         }
-        uintptr_t next = ((const uintptr_t *)fp)[0];
-        uintptr_t pc = ((const uintptr_t *)fp)[1];
-        if (pc == _PyRefMap_TrampolineAddress()) {
-            pc = _PyRefMap_RealReturn(fp + sizeof(uintptr_t));
-        }
-        if (next <= fp || next >= thread->high - 32
-            || !_PyRefMap_IsReturnAddress(pc))
-        {
+        if ((it->what & HAS_RULE) && it->rule.cfa == REFMAP_NONE) {
             break;
         }
-        frames[n++] = (refmap_frame_t){pc, next + sizeof(uintptr_t)};
-        fp = next;
+        frames[n].pc = cursor.pc;
+        frames[n].slot = it->what & HAS_RULE ? refmap_step(&cursor, &it->rule) : 0;
+        if (frames[n++].slot == 0) {
+            break;
+        }
     }
     return n;
 }

@@ -8,7 +8,7 @@ why, is written beside each rule.
 import re
 from collections import namedtuple
 
-from . import tokens
+from . import cuts, tokens
 from .contracts import IN_OUT, KEPT
 from .recording import is_burial
 from .symbols import ALLOCATORS, CALLS, is_transparent
@@ -48,7 +48,8 @@ CONTAINERS = frozenset('''
 PROGRAM = re.compile(r'_?PyEval_(Eval|Vector|FrameClear)|_?PyFrame_Clear'
                      r'|clear_\w+_frame$|run_mod$'
                      r'|run_eval_code_obj$|pyrun_|_?PyRun_|pymain_|Py_RunMain$'
-                     r'|Py_BytesMain$|main$|_start$|__libc_|wrap_\w+$|\?\?$')
+                     r'|Py_BytesMain$|main$|_start$|__libc_|wrap_\w+$|\?\?$'
+                     r'|start_thread$|(__)?clone3?$')
 # What a function calls that gives up references.
 RELEASES = frozenset('''
     Py_DECREF Py_XDECREF Py_DecRef _Py_DecRef _Py_Dealloc Py_CLEAR Py_SETREF
@@ -134,7 +135,7 @@ def holders(token, calls):
     counts hides whose the reference is.
     """
     slot = token.last_slot()
-    inside = [call for call in token.calls if call.slot == slot]
+    inside = in_one(token, calls)
     outwards = [call for call in token.calls if call.slot > slot]
     inwards = [call for call in token.calls if call.slot < slot][::-1]
     if last_holder(token) is None and all(map(is_machinery, inside)):
@@ -143,6 +144,23 @@ def holders(token, calls):
         # part in that.
         return inwards + inside
     return inside + last_callee(token, calls) + alternate(outwards, inwards)
+
+
+def in_one(token, calls):
+    """Return the functions of the activation that had a token last.
+
+    Those that were inlined share it, and are not seen to return. One that can
+    hand an object to the function which it is part of, and that was left
+    before the end, has done so, perhaps: it comes last.
+    """
+    slot = token.last_slot()
+    inside = token.at(slot)
+    end = calls.of(token.ended.frames) if token.ended is not None else ()
+    still = {call.function for call in end if call.slot == slot}
+    if not inside or inside[-1].function not in still:
+        return inside
+    return sorted(inside, key=lambda call: call.function not in still
+                  and bool(calls.hands_out(call.function)))
 
 
 def last_holder(token):
@@ -249,6 +267,7 @@ class Judge:
         self.calls = flow.calls
         self.symbols = symbols
         self.contracts = contracts
+        self.ways_out = set()   # return addresses, see cuts.py
         self._givers = None
 
     # Types
@@ -342,6 +361,20 @@ class Judge:
 
     # Accusations
 
+    def leads_away(self, token):
+        """Does the way of a token lead out of what is known? Then nobody can
+        be accused, and it is noted."""
+        return self.note_way_out(cuts.way_out_of(token.life))
+
+    def is_cut(self, frames):
+        """Does a stack end early? Then it is noted."""
+        return self.note_way_out(cuts.end_of(frames))
+
+    def note_way_out(self, pc):
+        if pc is not None:
+            self.ways_out.add(pc)
+        return pc is not None
+
     def fate(self, token):
         """Return how a token was lost; see fate()."""
         how = fate(token)
@@ -365,10 +398,14 @@ class Judge:
     def storing(self, token):
         """Return who stored a reference: those who do it for others, by
         contract, come last."""
+        if self.leads_away(token):
+            return []
         return sorted(holders(token, self.calls), key=self.keeps)
 
     def accuse(self, token):
         """Return the accusations of one token that was left."""
+        if self.leads_away(token):
+            return []
         how = self.fate(token)
         if (token.life.address in self.recording.types and token.calls
                 and is_allocator(token.calls[0])):

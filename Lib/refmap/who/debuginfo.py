@@ -1,4 +1,4 @@
-"""Structures and results of functions, from debug information.
+"""Structures, and types of functions, from debug information.
 
 gdb reads it, as a child process that runs in_gdb.py: it knows every version of
 DWARF, and debug information that was moved to a file of its own. What it says

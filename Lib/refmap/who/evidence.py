@@ -159,12 +159,24 @@ def shortened(steps):
             *steps[-LAST_STEPS:]]
 
 
+def inlining(one, other, token):
+    """Return a step that says which of two functions of one activation is part
+    of the other, in a list."""
+    inside = [call.function for call in token.at(one.slot)] if token else []
+    if one.function not in inside or other.function not in inside:
+        return []               # another activation was at the slot then
+    inner, outer = sorted((one.function, other.function), key=inside.index)
+    return [at(f'{inner}() was inlined into {outer}()', one)]
+
+
 def nearness(call, accusations):
     """Return a step that says why a function is suspected that is not the
     first one of its token, in a list."""
     first = accusations[0].call
     if call == first or not call.slot or not first.slot:
         return []
+    if call.slot == first.slot:
+        return inlining(call, first, accusations[0].token)
     if call.slot > first.slot:
         return [at(f'{call.function}() called {first.function}()', call)]
     return [at(f'{call.function}() was called by {first.function}()', call)]

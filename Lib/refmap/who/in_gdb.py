@@ -6,8 +6,8 @@ A question is one line of JSON on standard input, an object:
               functions, size and items: the structures that may be that of a
               type with these functions, this tp_basicsize and this
               tp_itemsize, in the compilation units of the functions
-    results   link addresses in functions: can these functions, and those that
-              are inlined there, return an object?
+    hands_out link addresses in functions: can these functions, and those that
+              are inlined there, hand an object to their caller?
 
 See debuginfo.py for the answer.
 """
@@ -26,6 +26,10 @@ MAX_MEMBERS = 500
 # Functions of many types have variables of these.
 NOT_THEIR_OWN = ('PyObject', '_object', 'PyVarObject', 'PyTypeObject',
                  '_typeobject', 'PyModuleDef', 'PyModuleDef_Base')
+
+# Structures that the interpreter hands on from function to function: they are
+# nobody's variables.
+HANDED_ON = ('_ts', '_is', '_PyInterpreterFrame', 'pyruntimestate')
 
 AGGREGATES = (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION)
 
@@ -185,11 +189,35 @@ def of_size(question):
     return candidates
 
 
-def result_at(address):
-    """Return {function: can it return an object?} of those at an address."""
-    functions = [block.function for block in blocks_at(address)]
-    return {function.name: can_refer(function.type.target())
-            for function in functions if function is not None}
+def may_hold(ctype, depth=0):
+    """Can a variable of the type hold a reference, in a member perhaps?"""
+    ctype = ctype.strip_typedefs()
+    if ctype.code == gdb.TYPE_CODE_PTR:
+        return can_refer(ctype) is not False
+    return (ctype.code in AGGREGATES and depth < MAX_DEPTH
+            and any(may_hold(field.type, depth + 1)
+                    for field in ctype.fields()[:MAX_MEMBERS]))
+
+
+def is_variable(ctype):
+    """Does a parameter point to a variable that may hold a reference? An
+    object is none: what is stored there is in memory."""
+    ctype = ctype.strip_typedefs()
+    if ctype.code not in (gdb.TYPE_CODE_PTR, gdb.TYPE_CODE_REF):
+        return False
+    target = ctype.target().strip_typedefs()
+    return (target.tag not in HANDED_ON and not starts_with_head(target)
+            and may_hold(target))
+
+
+def ways_out_at(address):
+    """Return {function: can it hand an object to its caller?} of those at an
+    address."""
+    types = {block.function.name: block.function.type
+             for block in blocks_at(address) if block.function is not None}
+    return {name: can_refer(ctype.target()) is not False
+            or any(is_variable(field.type) for field in ctype.fields())
+            for name, ctype in types.items()}
 
 
 def or_nothing(function, argument, nothing):
@@ -203,12 +231,12 @@ def or_nothing(function, argument, nothing):
 
 def answer(question):
     known = {}
-    for address in question.get('results', ()):
-        for name, can in or_nothing(result_at, address, {}).items():
+    for address in question.get('hands_out', ()):
+        for name, can in or_nothing(ways_out_at, address, {}).items():
             known[name] = known.get(name) or can
     return {'types': [or_nothing(structures, one, [])
                       for one in question.get('types', ())],
-            'results': known}
+            'hands_out': known}
 
 
 print('\n' + MARK + json.dumps(answer(json.loads(sys.stdin.readline()))))

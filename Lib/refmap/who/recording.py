@@ -8,7 +8,8 @@ Addresses, counts and lines are ints. `frames` are tuples of Frame, innermost
 first. A frame's `pc` is a return address: it belongs to the call before it.
 Its `slot`, the address of the word with the function's own return address, is
 the identity of an activation: functions that were inlined share it, and a
-callee has a smaller one than its caller.
+callee has a smaller one than its caller. The last frame of a stack has the slot
+0 where nothing more could be found out.
 """
 
 from collections import namedtuple

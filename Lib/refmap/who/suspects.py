@@ -14,7 +14,7 @@ A low score is a hint where to look, and no more.
 
 from collections import namedtuple
 
-from . import evidence, tokens
+from . import cuts, evidence, tokens
 from .accusing import DIRECTNESS, Judge, is_allocator, is_machinery
 from .owners import HELD, HIDDEN, LOST, OVER, RAW, UNTRACKED
 from .recording import Alloc, Free
@@ -148,6 +148,8 @@ class Case:
         found = []
         for release in life.unmatched if life else ():
             calls = release.calls
+            if self.judge.is_cut(release.event.frames):
+                continue
             if release.event.deaths:
                 # The object that gave it up should not have had it: whoever
                 # made that object put a reference in it that it did not own.
@@ -184,6 +186,8 @@ class Case:
                      if is_allocator(call)
                      or self.judge.contracts.returns_new(call.function)),
                     default=0)
+        if not calls[start:]:
+            self.judge.is_cut(frames)
         return calls[start:]
 
     def accuse_hiding(self, item):
@@ -245,6 +249,7 @@ class Case:
             if not ballot.accused:
                 self.notes.append(f'{kind}: nothing that was recorded tells '
                                   f'who, of {ballot.types()}')
+        self.notes += cuts.sentences(self.symbols, self.judge.ways_out)
         return found[:MAX_SUSPECTS], roots
 
 
@@ -313,7 +318,8 @@ def key_of(accusation):
 # --- raw memory --------------------------------------------------------------
 
 def raw_memory(recording, symbols, runs):
-    """Return the suspects of blocks that were allocated and not given back."""
+    """Return the suspects of blocks that were allocated and not given back,
+    and notes."""
     blocks = {}
     for event in recording.events:
         if isinstance(event, Alloc):
@@ -321,13 +327,15 @@ def raw_memory(recording, symbols, runs):
         elif isinstance(event, Free):
             blocks.pop(event.address, None)
     calls = tokens.Calls(symbols)
-    by_function = {}
+    by_function, ways_out = {}, set()
     for event in blocks.values():
         stack = [call for call in calls.of(event.frames)
                  if not is_allocator(call)]
         if stack:
             key = stack[0].function, stack[0].file
             by_function.setdefault(key, []).append((stack, event))
+        else:
+            ways_out.add(cuts.end_of(event.frames))
     found = []
     for group in by_function.values():
         if len(group) < runs:
@@ -338,7 +346,8 @@ def raw_memory(recording, symbols, runs):
             stack[0], RAW, 'raw-memory', '', len(group) / runs,
             round(DIRECTNESS['raw-memory'] * share, 3),
             evidence.block_steps(recording, stack, event, len(group))))
-    return sorted(found, key=lambda suspect: suspect.score, reverse=True)
+    found.sort(key=lambda suspect: suspect.score, reverse=True)
+    return found, cuts.sentences(symbols, ways_out)
 
 
 # --- all of it ---------------------------------------------------------------
@@ -357,9 +366,10 @@ def analyse(recording, leaked, ownership, symbols, contracts, runs):
     """
     if not leaked:
         symbols.resolve(recording.pcs())
-        suspects = raw_memory(recording, symbols, runs)[:MAX_SUSPECTS]
-        notes = [] if suspects else ['no object leaked while it was recorded']
-        return Analysis(suspects, [], [], notes)
+        suspects, notes = raw_memory(recording, symbols, runs)
+        if not suspects:
+            notes.append('no object leaked while it was recorded')
+        return Analysis(suspects[:MAX_SUSPECTS], [], [], notes)
     case = Case(recording, leaked, ownership, symbols, contracts, runs)
     suspects, roots = case.suspects()
     notes = case.notes

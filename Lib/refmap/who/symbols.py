@@ -169,7 +169,7 @@ class Symbols:
         self._asked_at = {}     # function -> return addresses in it
         self._roots = None
         self._structures = {}
-        self._returns = {}      # function -> True, False or None
+        self._hands_out = {}      # function -> True, False or None
 
     def note(self, text):
         """Add a sentence to the notes, once."""
@@ -374,7 +374,7 @@ class Symbols:
         try:
             return debuginfo.ask(binary.path, question)
         except ToolError as exc:
-            self.note(f'{exc}: names of fields and types of results are '
+            self.note(f'{exc}: names of fields and types of functions are '
                       f'unknown.')
             return {}
 
@@ -472,35 +472,36 @@ class Symbols:
         self.learn_fields([type])
         return self._structures[self._key(type)]
 
-    def returns_object(self, function):
-        """Can a function return an object, by the type of its result?
+    def hands_out(self, function):
+        """Can a function hand an object to its caller, by the types of its
+        result and of its parameters?
 
         function -- its name, as in a Site. None: not known. Where several
         functions have the name, one is enough.
         """
-        if function not in self._returns and function != '??':
-            self._learn_results(function)
-        return self._returns.setdefault(function, None)
+        if function not in self._hands_out and function != '??':
+            self._learn_ways_out(function)
+        return self._hands_out.setdefault(function, None)
 
-    def _learn_results(self, function):
+    def _learn_ways_out(self, function):
         # One call of gdb for every function that was seen so far costs little
         # more than one for this function.
         if function not in self._asked_at:
             self._find_entry(function)
         binaries = {}
         for name, pcs in self._asked_at.items():
-            if name in self._returns:
+            if name in self._hands_out:
                 continue
-            self._returns[name] = None
+            self._hands_out[name] = None
             for pc in sorted(pcs)[:2]:
                 binary, address = self._locate(pc - 1)
                 if address is not None:
                     binaries.setdefault(binary, []).append(address)
         for binary, addresses in binaries.items():
-            answer = self._ask(binary, {'results': addresses})
-            for name, known in answer.get('results', {}).items():
+            answer = self._ask(binary, {'hands_out': addresses})
+            for name, known in answer.get('hands_out', {}).items():
                 name = binutils.base_name(name)
-                self._returns[name] = self._returns.get(name) or known
+                self._hands_out[name] = self._hands_out.get(name) or known
 
     def _find_entry(self, function):
         """Look up a function that no address was seen of."""

@@ -14,6 +14,7 @@ and accuses nobody.
 import re
 from collections import namedtuple
 
+from . import fields
 from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
                         STACK, Change, Death, Gone, Move, Return, Shifted,
                         Stored, is_burial)
@@ -72,6 +73,10 @@ class Calls:
         """Return all functions of a stack, innermost first, as list of
         Call."""
         return list(self._expand(frames))
+
+    def hands_out(self, function):
+        """Can a function hand an object to its caller? See Symbols."""
+        return self._symbols.hands_out(function)
 
     def _expand(self, frames):
         outer = 0
@@ -419,6 +424,7 @@ class Flow:
         keeping = keeping_functions(self.lives)
         for life in self.lives:
             settle(life, keeping)
+        fields.adopt(recording.events, self.lives)
 
     def life(self, address, birth=0):
         """Return the Life of the object that is at an address at the end."""

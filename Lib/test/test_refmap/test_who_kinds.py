@@ -42,7 +42,9 @@ KINDS = {
     'over_decref': ('over_decref', 'over-decref', 'over-decref'),
     'forgets_memory': ('forgets_memory', 'raw memory', 'raw-memory'),
 }
-WITHOUT_STACK = ('no_visit',)
+
+# Without call frame information a stack ends at such a function.
+END_OF_STACK = 'which has neither frame pointers nor call frame information'
 
 
 class Scenes:
@@ -188,15 +190,21 @@ class KindsTest(unittest.TestCase):
     def test_cpp(self):
         self.check('C++', KINDS)
 
-    # Functions without frame pointers are not on the stack, so who lost a
-    # reference can't be told (Doc/limitations.md); that is survived. What
-    # needs no stack is told as ever.
-
     def test_c_without_frame_pointers(self):
-        self.check('C without frame pointers', WITHOUT_STACK)
+        self.check('C without frame pointers', KINDS)
 
     def test_cpp_without_frame_pointers(self):
-        self.check('C++ without frame pointers', WITHOUT_STACK)
+        self.check('C++ without frame pointers', KINDS)
+
+    def test_c_without_frame_information(self):
+        # The right function, or none and the reason.
+        for name, (report, suspects) in self.found(
+                'C without frame information').items():
+            with self.subTest(name):
+                if suspects:
+                    self.assertEqual(tuple(suspects[0][:3]), KINDS[name], report)
+                else:
+                    self.assertIn(END_OF_STACK, report)
 
 
 if __name__ == '__main__':

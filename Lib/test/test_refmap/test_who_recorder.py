@@ -105,6 +105,26 @@ for depth in 0, 1, 5, 40:
     assert len(returns) > depth, (depth, len(returns))
 ''')
 
+    def test_stack(self):
+        # Each function once, in its own activation, and who called them.
+        self.leave('''
+_, found = record(ext.plunge, 5, None)
+names = symbols.Symbols(found.modules)
+names.resolve(found.pcs())
+stacks = []
+for event in of_kind(found, 'Change'):
+    calls = [names.at(frame.pc)[-1].function for frame in event.frames]
+    slots = [frame.slot for frame in event.frames]
+    assert slots == sorted(set(slots)), slots
+    assert slots[0] > 0, calls
+    calls = [call.rpartition('::')[2] for call in calls]
+    if event.kind == 'birth' and 'dive' in calls:
+        stacks.append(' '.join(calls[calls.index('dive'):]))
+deepest = max(stacks, key=len)
+assert deepest.startswith(6 * 'dive ' + 'plunge cfunction_call '), stacks
+assert ' pymain_' in deepest, stacks
+''')
+
     def test_exception(self):
         self.leave('''
 for depth in 0, 1, 5, 40, 200:
@@ -167,6 +187,11 @@ class PointersTest(Extension, RecorderTestCase):
 @unittest.skipUnless(RECORDS, 'needs an interpreter that records')
 class NoPointersTest(Extension, RecorderTestCase):
     way = 'C++ without frame pointers'
+
+
+@unittest.skipUnless(RECORDS, 'needs an interpreter that records')
+class AlignedTest(Extension, RecorderTestCase):
+    way = 'C++ that aligns its stack'
 
     def test_return(self):
         # Where the stack can't be followed, less is seen; nothing is wrong.

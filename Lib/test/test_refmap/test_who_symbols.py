@@ -76,6 +76,12 @@ shown(struct object *op)
     return hidden(op) + 5;    /* line 26 */
 }
 
+long
+number(const char *text, long *count)
+{
+    return *count += *text;
+}
+
 void *
 entry_of_hidden(void)
 {
@@ -214,7 +220,7 @@ class MapsTests(unittest.TestCase):
         self.assertEqual(s.at(0), symbols.UNKNOWN)
         self.assertEqual(s.function(0), Site('??', '??', 0))
         self.assertEqual(s.ranges(['main']), [])
-        self.assertIsNone(s.returns_object('main'))
+        self.assertIsNone(s.hands_out('main'))
         self.assertEqual(s.notes, [])
 
     def test_no_file(self):
@@ -387,18 +393,22 @@ class FieldTests(unittest.TestCase):
             self.assertEqual(s.field(wanted[1], 32), 'ma_keys')
             self.assertEqual(s.field(wanted[3], 40), 'table')
 
-    def test_returns_object(self):
+    def test_hands_out(self):
         pcs = [address_of(function) + 1 for function in (
             'PyObject_Repr', 'PyList_New', 'PyFrame_GetCode', 'PyList_Append',
-            'PyUnicode_AsUTF8', 'PyErr_Clear')]
+            'PyUnicode_AsUTF8', 'PyErr_Clear', 'PyErr_Fetch',
+            'PyObject_GetBuffer', 'PyThreadState_Clear')]
         self.symbols.resolve(pcs)
-        for function in 'PyObject_Repr', 'PyList_New', 'PyFrame_GetCode':
-            self.assertIs(self.symbols.returns_object(function), True,
+        # By their results; through pointers to a variable, or to a structure.
+        for function in ('PyObject_Repr', 'PyList_New', 'PyFrame_GetCode',
+                         'PyErr_Fetch', 'PyObject_GetBuffer'):
+            self.assertIs(self.symbols.hands_out(function), True,
                           function)
-        for function in 'PyList_Append', 'PyUnicode_AsUTF8', 'PyErr_Clear':
-            self.assertIs(self.symbols.returns_object(function), False,
+        for function in ('PyList_Append', 'PyUnicode_AsUTF8', 'PyErr_Clear',
+                         'PyThreadState_Clear'):
+            self.assertIs(self.symbols.hands_out(function), False,
                           function)
-        self.assertIsNone(self.symbols.returns_object('no_such_function'))
+        self.assertIsNone(self.symbols.hands_out('no_such_function'))
 
 
 def leaf(name, offset, pointer=True, size=8):
@@ -647,14 +657,16 @@ class CompiledTests(unittest.TestCase):
         self.assertIsNone(s.field(record, 16))
 
     @needs_gdb
-    def test_results(self):
+    def test_hands_out(self):
         s, library = self.load('-g')
         s.resolve([self.hidden(library) + 1])
-        self.assertIs(s.returns_object('hidden'), False)
-        self.assertIs(s.returns_object('entry_of_hidden'), True)
+        # Its structure is no object, so it may be a variable of the caller.
+        self.assertIs(s.hands_out('hidden'), True)
+        self.assertIs(s.hands_out('entry_of_hidden'), True)
+        self.assertIs(s.hands_out('number'), False)
         # It was inlined: there is no code of this name.
         self.calls(s, 'hidden')
-        self.assertIs(s.returns_object('innermost'), False)
+        self.assertIs(s.hands_out('innermost'), True)
 
 
 class ContractTests(unittest.TestCase):

@@ -320,6 +320,214 @@ class FlowTests(TokenTestCase):
         self.assertEqual(self.life().tokens[1].last_gone().location, C + 8)
 
 
+class CutTests(TokenTestCase):
+    """A stack ends at a function that tells nothing of its caller: its slot is
+    0. Nobody is accused of what went there, and that is said."""
+
+    NOTE = ('the stack ends at g() (a.c), which has neither frame pointers nor '
+            'call frame information: what it and its callers did is not known')
+
+    def nobody(self, *ownership, **more):
+        found = self.analyse(*ownership, **more)
+        self.assertEqual(found.suspects, [])
+        self.assertIn(self.NOTE, found.notes)
+
+    def test_taken_by_it(self):
+        self.tape.birth(A, '_Py_NewReference:1 g:0', 1)
+        self.nobody(own(A, unowned=1))
+
+    def test_returned_to_it(self):
+        # The recorder knows an outer activation, h(), from another stack.
+        self.tape.birth(A, 'make:1 g:0', 1)
+        self.tape.ret(1, 'make:1 g:0', [(1, RETURNED, 3)])
+        self.nobody(own(A, unowned=1))
+        self.tape.ret(3, 'h:3 i:4', [(1, NOWHERE, 0)])
+        self.nobody(own(A, unowned=1))
+
+    def test_returned_to_nobody_known(self):
+        self.tape.birth(A, 'make:1 g:0', 1)
+        self.tape.ret(1, 'make:1 g:0', [(1, RETURNED, 0)])
+        self.nobody(own(A, unowned=1))
+
+    def test_left_in_a_variable(self):
+        self.tape.birth(A, 'convert:1 g:0', 1)
+        self.tape.ret(1, 'convert:1 g:0', [(1, STACK, 3)])
+        self.nobody(own(A, unowned=1))
+
+    def test_lost_before(self):
+        # make() is seen to end with it, whoever called it.
+        self.tape.birth(A, 'PyList_New:1 make:2 g:0', 1)
+        self.tape.ret(1, 'PyList_New:1 make:2 g:0', [(1, RETURNED, 2)])
+        self.tape.ret(2, 'h:1 make:2 g:0', [(1, NOWHERE, 0)])
+        self.assertEqual(self.first(own(A, unowned=1)), ('make', 'missing-decref'))
+        self.assertEqual(self.analyse(own(A, unowned=1)).notes, [])
+
+    def test_overwritten_by_it(self):
+        self.tape.birth(A, 'f:2 i:3', 1)
+        self.tape.ret(2, 'f:2 i:3', [(1, MEMORY, 0)], [(1, B + 16, B, 1)])
+        self.tape.gone(1, A, B + 16, B, 'k:1 g:0', 'f:2 i:3')
+        self.nobody(own(A, unowned=1))
+
+    def test_stored_by_it(self):
+        self.tape.birth(A, 'PyList_New:1 g:0', 1)
+        self.tape.ret(1, 'PyList_New:1 g:0', [(1, RETURNED, 3)])
+        self.tape.stored(1, A, B + 16, B)
+        self.nobody(own(A, hidden=[holder(B, gc=False)], kind=suspects.HIDDEN))
+        self.nobody(own(A, visited=[holder(B)], kind=suspects.HELD))
+
+    def test_released_by_it(self):
+        self.tape.change(A, -1, 'Py_DecRef:1 g:0', birth=0)
+        self.nobody(own(A), leaked=[Leaked(A, 'T', 9, 8, 0)])
+
+    def test_stolen_from_it(self):
+        self.tape.change(A, -1, 'PyList_SetItem:1 g:0', birth=0)
+        self.nobody(own(A), leaked=[Leaked(A, 'T', 9, 8, 0)])
+
+    def test_another_reference_went_there(self):
+        # Which one was lost can't be told.
+        self.tape.birth(A, 'f:3 h:4', 1)
+        self.tape.change(A, 1, 'fill:1 g:0', 2)
+        self.tape.ret(1, 'fill:1 g:0', [(2, STACK, 3)])
+        self.tape.change(A, -1, 'f:3 h:4')
+        self.nobody(own(A, unowned=1))
+
+    def test_untracked(self):
+        self.tape.birth(A, '_PyObject_GC_New:1 g:0', 1)
+        self.nobody(own(A, kind=suspects.UNTRACKED))
+
+    def test_made_by_it(self):
+        # A container that gives up what it did not own.
+        self.tape.birth(B, 'PyTuple_New:1 g:0', 1, birth=2, name='tuple')
+        self.tape.change(A, -1, 'tupledealloc:2 f:3', birth=0,
+                         deaths=[(B, self.tape.type('tuple'), 2, 0x200)])
+        self.nobody(own(A), leaked=[Leaked(A, 'T', 9, 8, 0)],
+                    contracts=Contracts({'PyTuple_New': Contract('new', ())}))
+
+    def test_memory(self):
+        self.tape.alloc(A, 100, 'PyMem_Malloc:1 g:0')
+        self.nobody(leaked=[])
+
+    def test_once(self):
+        for address in A, B:
+            self.tape.birth(address, 'make:1 g:0', address, birth=address)
+            self.tape.ret(1, 'make:1 g:0', [(address, RETURNED, 0)])
+        self.nobody(own(A, unowned=1), own(B, unowned=1), leaked=[
+            Leaked(address, 'T', 0, 1, address) for address in (A, B)])
+        self.assertEqual(len(self.analyse(own(A, unowned=1)).notes), 2)
+
+
+class FieldTests(TokenTestCase):
+    """A field that is set first, while the reference is taken afterwards."""
+
+    def setUp(self):
+        super().setUp()
+        self.tape.place('t_init', 'types.c', 10)
+        self.tape.place('t_dealloc', 'types.c', 20)
+        self.base = self.tape.type('C', dealloc='t_dealloc')
+
+    def set(self, outcome=NOWHERE, places=(), stack='t_init:2 g:3'):
+        """An argument is stored in a field, and its reference taken."""
+        self.tape.birth(A, 'f:3', 1)
+        self.tape.stored(0, A, B + 16, B, self.base, stack)
+        self.tape.change(A, 1, 't_init:2 g:3', 2)
+        self.tape.ret(2, 't_init:2 g:3', [(2, outcome, 0)], places)
+
+    def overwrite(self, now=C, **more):
+        self.tape.gone(0, A, B + 16, B, 'h:1 t_init:2 g:3', 'g:3', now=now,
+                       **more)
+
+    def rules(self):
+        """Return the rules of the suspects once the argument was released."""
+        self.tape.change(A, -1, 'f:3')
+        return [(s.function, s.rule)
+                for s in self.analyse(own(A, unowned=1)).suspects]
+
+    def test_overwritten(self):
+        for outcome, places in ((NOWHERE, ()), (UNKNOWN, ()),
+                                (MEMORY, [(2, C + 48, C, 1)])):
+            with self.subTest(outcome):
+                self.setUp()
+                self.set(outcome, places)
+                self.tape.change(A, -1, 'f:3')
+                self.overwrite()
+                found = self.analyse(own(A, unowned=1)).suspects[0]
+                self.assertEqual((found.function, found.rule),
+                                 ('t_init', 'overwritten-field'))
+                self.assertEqual([step.text for step in found.evidence][1:3], [
+                    'stored in a C object, at offset 16',
+                    'what held it was overwritten, and the reference not '
+                    'released'])
+
+    def test_older_object(self):
+        self.tape.stored(0, A, B + 16, B, self.base, 't_init:2 g:3')
+        self.tape.change(A, 1, 't_init:2 g:3', 2)
+        self.tape.ret(2, 't_init:2 g:3', [(2, NOWHERE, 0)])
+        self.overwrite()
+        self.assertEqual(
+            self.first(own(A, unowned=1), leaked=[Leaked(A, 'T', 5, 6, 0)]),
+            ('t_init', 'overwritten-field'))
+
+    def test_run_by_run(self):
+        # The same in each run, at the same addresses.
+        for number in 2, 3:
+            self.tape.stored(0, A, B + 16, B, self.base, 't_init:2 g:3')
+            self.tape.change(A, 1, 't_init:2 g:3', number)
+            self.tape.ret(2, 't_init:2 g:3', [(number, NOWHERE, 0)])
+            self.overwrite()
+        self.assertEqual([[step.what for step in token.steps]
+                          for token in self.life().left()],
+                         2 * [['stored', 'gone']])
+
+    def test_released_then(self):
+        # As by Py_SETREF(): what was lost is another reference.
+        self.set()
+        self.overwrite()
+        self.assertEqual(self.rules()[0], ('t_init', 'missing-decref'))
+
+    def test_not_overwritten(self):
+        self.set()
+        self.assertEqual(self.rules()[0], ('t_init', 'missing-decref'))
+
+    def test_taken_out(self):
+        # Moved, to wherever.
+        for now, flags in (0, 0), (FREED, 0), (C, BASE_DIED):
+            with self.subTest(now=now, flags=flags):
+                self.setUp()
+                self.set()
+                self.tape.change(A, 1, 'f:3', 3)
+                self.overwrite(now, flags=flags)
+                self.tape.change(A, -1, 'f:3')
+                self.assertEqual(self.rules()[0], ('t_init', 'missing-decref'))
+
+    def test_found_by_another_hook(self):
+        self.set(stack='k:1 t_init:2 g:3')
+        self.tape.change(A, -1, 'f:3')
+        self.overwrite()
+        self.assertEqual(self.first(own(A, unowned=1)),
+                         ('t_init', 'missing-decref'))
+
+    def test_no_field(self):
+        # Items of a list move when the list changes.
+        self.base = 0
+        self.set()
+        self.tape.change(A, -1, 'f:3')
+        self.overwrite()
+        self.assertEqual(self.first(own(A, unowned=1)),
+                         ('t_init', 'missing-decref'))
+
+    def test_field_of_another_token(self):
+        # That one is lost, too, and was seen to be in the field.
+        self.tape.birth(A, 't_new:2 g:3', 1)
+        self.tape.ret(2, 't_new:2 g:3', [(1, MEMORY, 0)],
+                      [(1, B + 16, B, self.base)])
+        self.tape.stored(1, A, B + 16, B, self.base, 'f:2 g:3')
+        self.tape.change(A, 1, 'f:2 g:3', 2)
+        self.tape.ret(2, 'f:2 g:3', [(2, NOWHERE, 0)])
+        self.tape.gone(1, A, B + 16, B, 't_init:2 g:3', 'g:3', now=C)
+        first, second = self.life().left()
+        self.assertEqual([len(token.gone) for token in (first, second)], [1, 0])
+
+
 class DecrefTests(TokenTestCase):
     """A reference that is lost in C."""
 
@@ -329,6 +537,30 @@ class DecrefTests(TokenTestCase):
         self.tape.ret(2, 'h:1 f:2 g:3', [(1, NOWHERE, 0)])
         self.assertEqual(self.names(own(A, unowned=1))[:4],
                          ['f', 'h', 'g', 'make'])
+
+    def test_inlined(self):
+        # They share the activation. Who is there last has it, and who can't
+        # hand it out.
+        for stack, out, names in (('h:1 f:2 g:3', 'make', ['f', 'make']),
+                                  ('h:1 make,f:2 g:3', 'make', ['make', 'f']),
+                                  ('h:1 f:2 g:3', 'other', ['make', 'f']),
+                                  ('g:3', 'make', ['make', 'f'])):
+            with self.subTest(stack, out=out):
+                self.setUp()
+                self.tape.symbols.handing_out = {out}
+                self.tape.birth(A, 'PyList_New:1 make,f:2 g:3', 1)
+                self.tape.ret(1, 'PyList_New:1 make,f:2 g:3', [(1, RETURNED, 2)])
+                self.tape.ret(2, stack, [(1, NOWHERE, 0)])
+                self.assertEqual(self.names(own(A, unowned=1))[:2], names)
+
+    def test_inlined_is_said(self):
+        self.tape.birth(A, 'PyList_New:1 make,f:2 g:3', 1)
+        self.tape.ret(1, 'PyList_New:1 make,f:2 g:3', [(1, RETURNED, 2)])
+        self.tape.ret(2, 'h:1 f:2 g:3', [(1, NOWHERE, 0)])
+        suspect = self.analyse(own(A, unowned=1)).suspects[1]
+        self.assertEqual(suspect.function, 'f')
+        self.assertIn('make() was inlined into f()',
+                      [step.text for step in suspect.evidence])
 
     def test_left_by_a_jump(self):
         self.tape.birth(A, 'f:2 g:3', 1)

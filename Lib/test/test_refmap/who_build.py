@@ -10,18 +10,24 @@ import sysconfig
 
 SOURCES = os.path.join(os.path.dirname(__file__), 'misbehaving')
 
-# Without frame pointers the stack cannot be followed through a function, only
-# its own call be seen.
+# Without frame pointers the stack is followed by call frame information, in the
+# section .eh_frame; without that it ends there.
 POINTERS = '-fno-omit-frame-pointer'
 NO_POINTERS = '-fomit-frame-pointer'
+NO_TABLES = '-fno-asynchronous-unwind-tables'
 
 # How extensions are built: the compiler's language and what is added to the
 # interpreter's own flags.
 WAYS = {
     'C': ('c', [POINTERS]),
     'C without frame pointers': ('c', ['-O2', NO_POINTERS]),
+    'C without frame information': ('c', ['-O2', NO_POINTERS, NO_TABLES]),
     'C++': ('c++', [POINTERS]),
     'C++ without frame pointers': ('c++', ['-O2', NO_POINTERS]),
+    # As code for processors whose vectors are longer than 16 bytes.
+    'C++ that aligns its stack': ('c++', ['-O2', NO_POINTERS, '-mstackrealign',
+                                          '-mincoming-stack-boundary=3',
+                                          '-mforce-drap']),
 }
 
 

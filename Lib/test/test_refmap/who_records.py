@@ -21,6 +21,7 @@ class Symbols:
     def __init__(self):
         self.sites = {}             # pc -> tuple of Site
         self.functions = {}         # address -> Site
+        self.handing_out = set()    # functions that can hand out objects
 
     def resolve(self, pcs):
         pass
@@ -45,6 +46,9 @@ class Symbols:
 
     def returns_object(self, function):
         return None
+
+    def hands_out(self, function):
+        return function in self.handing_out
 
 
 class Tape:

@@ -658,5 +658,6 @@ check "an edit of the overlay touches one file" overlay_edit_touches_one_file
 check "an edit of a patch touches one file" patch_edit_touches_one_file
 check "removed files and hooks vanish from the tree" removed_files_vanish
 check "the numbers of bench and hunt-suite" python3 "$scripts/tests/test_bench.py"
+check "call frame information" python3 "$scripts/tests/test_unwind.py"
 check "what judge-hooks takes for a hook" python3 "$scripts/tests/test_judge.py"
 summary
