@@ -5,6 +5,7 @@ of how probable it is that they forgot the reference; what that order is, and
 why, is written beside each rule.
 """
 
+import itertools
 import re
 from collections import namedtuple
 
@@ -136,14 +137,16 @@ def holders(token, calls):
     """
     slot = token.last_slot()
     inside = in_one(token, calls)
-    outwards = [call for call in token.calls if call.slot > slot]
+    # What Python code does with its values tells nothing to who runs it.
+    outwards = itertools.takewhile(lambda call: call.function != tokens.EVAL, (
+        call for call in token.calls if call.slot > slot))
     inwards = [call for call in token.calls if call.slot < slot][::-1]
     if last_holder(token) is None and all(map(is_machinery, inside)):
         # The evaluation loop got it from a function that returned it, and
         # gives back one reference for each value. Who called the loop has no
         # part in that.
         return inwards + inside
-    return inside + last_callee(token, calls) + alternate(outwards, inwards)
+    return inside + last_callee(token, calls) + alternate(list(outwards), inwards)
 
 
 def in_one(token, calls):

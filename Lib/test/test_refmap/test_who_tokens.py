@@ -320,6 +320,16 @@ class FlowTests(TokenTestCase):
         self.assertEqual(self.life().tokens[1].last_gone().location, C + 8)
 
 
+class LoopTests(TokenTestCase):
+
+    def test_who_runs_python_code(self):
+        # What keeps its argument was called by Python code, which m() runs.
+        self.tape.change(A, 1, f'keep:1 {tokens.EVAL}:2 m:3', 1)
+        self.tape.ret(1, f'keep:1 {tokens.EVAL}:2 m:3', [(1, NOWHERE, 0)])
+        found = self.analyse(own(A, unowned=1), leaked=[Leaked(A, 'T', 5, 6, 0)])
+        self.assertEqual([s.function for s in found.suspects], ['keep'])
+
+
 class CutTests(TokenTestCase):
     """A stack ends at a function that tells nothing of its caller: its slot is
     0. Nobody is accused of what went there, and that is said."""
