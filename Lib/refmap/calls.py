@@ -1,7 +1,8 @@
 """The ledger of a call: what it does to the counts of its arguments and result.
 
 The callable is called again and again with the same arguments. After each call,
-while its result is still alive, the arguments and the result are looked at: how
+while its result is still alive, the arguments, what they hold and the result are
+looked at: how
 many references they have, by ob_refcnt, and how many of these visible owners
 have, living objects whose tp_traverse reports them, and running frames. The
 difference is *unowned*: C code has these references, or they were lost.
@@ -15,6 +16,7 @@ All other objects are judged as in a hunt.
 """
 
 import array
+import gc
 import sys
 import time
 import types
@@ -28,6 +30,8 @@ SPARE = 1000
 # References to a result that the ledger has at a look: a local of __call__(), and the
 # tuple of look(). All but one of them are left out when it speaks of owners.
 OWN = 2
+# So many objects that an argument holds are looked at, too.
+MAX_ITEMS = 50
 # How many owners that came are named.
 MAX_OWNERS = 3
 
@@ -52,12 +56,16 @@ def _attribute(op, name):
 
 
 class _Target:
-    """An object that is looked at at each call."""
+    """An object that is looked at at each call.
 
-    def __init__(self, name, op):
+    is_item -- it is not an argument, but held by one
+    """
+
+    def __init__(self, name, op, is_item=False):
         self.names = [name]
         self.op = op
         self.address = id(op)
+        self.is_item = is_item
 
 
 def _targets(callable, args, kwargs):
@@ -74,7 +82,18 @@ def _targets(callable, args, kwargs):
             targets[id(op)].names.append(name)
         else:
             targets[id(op)] = _Target(name, op)
+    for target in list(targets.values()):
+        if target.op is not callable:
+            _add_items(targets, target)
     return list(targets.values())
+
+
+def _add_items(targets, holder):
+    """Add what a target holds, but what is everybody's."""
+    for op in gc.get_referents(holder.op)[:MAX_ITEMS]:
+        if (id(op) not in targets and sys.getrefcount(op) < COUNT_LIMIT
+                and not isinstance(op, (type, types.ModuleType))):
+            targets[id(op)] = _Target(f'what {holder.names[0]} holds', op, True)
 
 
 def _type_name(found, op):
@@ -426,6 +445,7 @@ class Ledger:
 
     verdict   -- 'error', 'leak', 'suspicious' or 'clean'
     arguments -- a list of Entry: the callable, self, and the arguments
+    items     -- a list of Entry: what arguments hold, if its count changed
     result    -- an Entry, or None if no call returned
     raised    -- {name of an exception: how many calls raised it}
     types     -- {type name: references per call, as a list} that each call leaked
@@ -441,13 +461,17 @@ class Ledger:
         self.hunt = hunt
         self.warmups = warmups
         self.calls = calls.number[0] - warmups
-        self.arguments = [_target_entry(calls, k, warmups)
-                          for k in range(len(calls.targets))]
         self.result = _result_entry(calls, warmups)
         self.raised = _count_raised(calls, warmups)
+        entries = [_target_entry(calls, k, warmups)
+                   for k in range(len(calls.targets))]
+        self.arguments = [entry for entry, target in zip(entries, calls.targets)
+                          if not target.is_item]
+        self.items = [entry for entry, target in zip(entries, calls.targets)
+                      if target.is_item and entry.text]
         self._addresses = {target.address for target in calls.targets}
         self.types = self._types({target.address: entry for target, entry
-                                  in zip(calls.targets, self.arguments)})
+                                  in zip(calls.targets, entries)})
         self.notes = self._notes(calls)
         verdicts = [entry.verdict for entry in self._entries()]
         self.verdict = min([*verdicts, hunt.verdict], key=_VERDICTS.index)
@@ -457,7 +481,8 @@ class Ledger:
         return f'<refmap ledger of {self.name}: {self.verdict}>'
 
     def _entries(self):
-        return self.arguments + ([self.result] if self.result else [])
+        return (self.arguments + self.items
+                + ([self.result] if self.result else []))
 
     def _types(self, entries):
         """What leaked besides the references to arguments."""
@@ -484,7 +509,8 @@ class Ledger:
             notes.append(f'the result is a {self.result.type}: none of its code has '
                          f'run; call it in a function that runs it')
         for target in calls.targets:
-            if (type(target.op) is str and sys._is_interned(target.op)
+            if (type(target.op) is str and not target.is_item
+                    and sys._is_interned(target.op)
                     and sys.getrefcount(target.op) < COUNT_LIMIT):
                 notes.append(f'{target.names[0]} is an interned string: other code '
                              f'may take references to it, too')
@@ -528,6 +554,7 @@ class Ledger:
             'name': self.name, 'verdict': self.verdict, 'calls': self.calls,
             'warmups': self.warmups, 'seconds': self.seconds,
             'arguments': [entry.to_json() for entry in self.arguments],
+            'items': [entry.to_json() for entry in self.items],
             'result': self.result.to_json() if self.result else None,
             'raised': self.raised, 'types': self.types, 'notes': self.notes,
             'hunt': self.hunt.findings,

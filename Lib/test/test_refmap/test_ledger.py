@@ -144,6 +144,17 @@ print('alive')
         entry = self.entry(ledger, 'argument 1')
         self.assertEqual((ledger['verdict'], entry['changes']), ('error', [-1] * 3))
 
+    def test_what_arguments_hold(self):
+        # As PyTuple_SET_ITEM() of a borrowed item, and as its decref.
+        [pair, decref] = ledgers(
+            'refmap.ledger(lambda x: [over(x[0]), (x[0],)][1], nodes)',
+            'refmap.ledger(lambda x: over(x[0]), nodes)',
+            setup='nodes = [Node()] * 3\n')
+        for ledger in pair, decref:
+            [entry] = ledger['items']
+            self.assertEqual((ledger['verdict'], entry['name'], entry['lost']),
+                             ('error', 'what argument 1 holds', [1] * 3))
+
     def test_unowned_before(self):
         # Given back is what C code had: nobody can tell whose that was.
         [ledger] = ledgers('refmap.ledger(over, victim)',
