@@ -203,8 +203,10 @@ class _Calls:
         for op in result:
             self.note_kind(i, _type_name(found, op))
             missing = self.result_looks.take(i, found, op)
-            # A target has got them already.
-            if not any(op is target.op for target in self.targets):
+            if any(op is target.op for target in self.targets):
+                # It has got them already, and of these one at the most is the result.
+                self.result_looks.given[i] = min(1, missing)
+            else:
                 sys._refmap_give(op, missing)
         if i == 0 or i > self.number[0]:
             self.note_owners(found)

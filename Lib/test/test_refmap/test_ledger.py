@@ -226,15 +226,18 @@ def borrow(items):
                       'have', ledger['text'])
 
     def test_borrowed_argument(self):
-        [ledger] = ledgers('refmap.ledger(same, victim)',
-                           'refmap.ledger(victim.me)', setup='''
-def same(op):
-    over(op)
+        found = ledgers('refmap.ledger(same, victim, 1)',
+                        'refmap.ledger(same, victim, 3)', setup='''
+def same(op, n):
+    for _ in range(n):
+        over(op)
     return op
-''')[:1]
-        self.assertEqual(ledger['result']['lost'], [1, 1, 1])
-        entry = ledger['arguments'][1]
-        self.assertEqual((entry['changes'], entry['lost']), ([0] * 3, [0] * 3))
+''')
+        for ledger, more in zip(found, (0, 2), strict=True):
+            self.assertEqual(ledger['result']['lost'], [1, 1, 1])
+            entry = ledger['arguments'][1]
+            self.assertEqual((entry['changes'], entry['lost']),
+                             ([-more] * 3, [more] * 3))
 
     def test_cached(self):
         [ledger] = ledgers('refmap.ledger(lambda: keep[0])', setup='keep.append(Node())\n')
