@@ -14,7 +14,7 @@ __all__ = ['available', 'diagnose', 'Diagnosis', 'hunt', 'ledger', 'Ledger']
 # Loaded when somebody asks for them: they need much more than a hunt does.
 # {name: its module}
 _LAZY = {'diagnose': 'who.diagnosis', 'Diagnosis': 'who.diagnosis',
-         'ledger': 'calls', 'Ledger': 'calls'}
+         'ledger': 'ledgers', 'Ledger': 'ledgers'}
 
 
 def available():

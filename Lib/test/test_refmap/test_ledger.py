@@ -5,7 +5,7 @@ import sys
 import unittest
 
 import refmap
-from refmap import calls
+from refmap import ledgers as module
 
 from .helpers import MapTestCase, run_script
 
@@ -329,12 +329,12 @@ class LedgerTest(MapTestCase):
         del result
 
     def test_lazy(self):
-        self.assertIs(refmap.ledger, calls.ledger)
-        self.assertIs(refmap.Ledger, calls.Ledger)
+        self.assertIs(refmap.ledger, module.ledger)
+        self.assertIs(refmap.Ledger, module.Ledger)
         self.assertIn('ledger', dir(refmap))
         out, _ = run_script('''
             import refmap
-            print('refmap.calls' in sys.modules)
+            print('refmap.ledgers' in sys.modules)
             ''')
         self.assertEqual(out, 'False\n')
 
