@@ -308,7 +308,11 @@ class Diagnose(Hunt):
         found = ['type'] if re.search(rf'\b{kind}\b', output) else []
         found += ['object'] if re.search(r'0x\w{8,}', output) else []
         first = re.search(r'^ +1\. (\w+)\(\), \S*leaky\.c:\d+', output, re.M)
-        return found + (['line (C)'] if first and first[1] == case else [])
+        if first and first[1] == case:
+            found.append('line (C)')
+        elif re.search(r'^ +1\. \w+\(\)', output, re.M):
+            found.append('ANOTHER FUNCTION')
+        return found
 
 
 TOOLS = [Total, Rss, Tracemalloc, Memray, Psleak, Valgrind, Hunt, LedgerTool, Diagnose]
