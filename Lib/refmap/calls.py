@@ -94,26 +94,35 @@ class _Looks:
     counts  -- ob_refcnt
     visible -- references that visible owners have
     given   -- references that the ledger gave it anew
+    late    -- the same, when the result was gone
     """
 
     def __init__(self, n):
         self.counts = array.array('q', [0] * n)
         self.visible = array.array('q', [0] * n)
         self.given = array.array('q', [0] * n)
+        self.late = array.array('q', [0] * n)
 
-    def take(self, i, found, op, floor=0):
-        """Note what sys.refmap_owners() found at look `i`; return how many
-        references are missing."""
+    @staticmethod
+    def missing(found, op, floor=0):
+        """Return how many references are missing, the count, and how many references
+        visible owners have, as sys.refmap_owners() found it."""
         # The map knows no static object that is immortal.
         _, _, count, _, visible, _, _ = found[0].get(
             id(op), (0, 0, sys.getrefcount(op), 0, 0, 0, 0))
-        self.counts[i] = count
-        self.visible[i] = visible
         if count >= COUNT_LIMIT:
-            return 0                # immortal
-        missing = max(0, visible - count + floor)
+            return 0, count, visible
+        return max(0, visible - count + floor), count, visible
+
+    def take(self, i, found, op, floor=0):
+        """Note what was found at look `i`; return how many references are missing."""
+        missing, self.counts[i], self.visible[i] = self.missing(found, op, floor)
         self.given[i] = missing
         return missing
+
+    def lost(self, i):
+        """How many references were missing in call i?"""
+        return self.given[i] + self.late[i]
 
     def unowned(self, i):
         """How many references had nobody visible?"""
@@ -163,6 +172,8 @@ class Calls:
             self.look(i, result)
             if type(result) is types.CoroutineType:
                 result.close()      # or it warns that nobody awaited it
+            del result
+            self.look_late(i)
             return
         self.look(i)
 
@@ -197,6 +208,21 @@ class Calls:
                 sys._refmap_give(op, missing)
         if i == 0 or i > self.number[0]:
             self.note_owners(found)
+
+    def look_late(self, i):
+        """Look once more if the death of the result took references.
+
+        Not later: the garbage collector of a debug build aborts when references are
+        missing.
+        """
+        if all(sys.getrefcount(target.op) >= rest[i - 1]
+               for target, rest in zip(self.targets, self.rest)):
+            return
+        found = sys.refmap_owners([target.address for target in self.targets])
+        for looks, target, floor in zip(self.looks, self.targets, self.floors):
+            missing = looks.missing(found, target.op, floor)[0]
+            looks.late[i] = missing
+            sys._refmap_give(target.op, missing)
 
     def note_owners(self, found):
         """Remember who owns the targets, and who came since the last time."""

@@ -110,21 +110,19 @@ def _target_entry(calls, k, warmups):
                      '' if target.op is calls.callable else text)
     numbers = calls.measured(warmups)
     borrowed = [calls.borrowed(i, target.address) for i in numbers]
-    given = [looks.given[i] for i in numbers]
-    # What happens while the last result dies is seen at the last look.
-    late = looks.given[numbers[-1] + 1]
-    lost = [n - b for n, b in zip(given, borrowed)]
-    lost[-1] += late if not lost[-1] else 0
-    changes = [rest[i] - rest[i - 1] - n + b
-               for i, n, b in zip(numbers, given, borrowed)]
+    lost = [looks.lost(i) - b for i, b in zip(numbers, borrowed)]
+    # What was missing at the last look the last cleanup took.
+    lost[-1] += looks.given[numbers[-1] + 1]
+    changes = [rest[i] - rest[i - 1] - looks.lost(i) + b
+               for i, b in zip(numbers, borrowed)]
     unowned = [looks.unowned(i) - looks.unowned(i - 1) - looks.given[i - 1]
                for i in numbers]
     verdict, text = _judge_losses(lost), ''
     if verdict != judge.CLEAN:
-        proof = [i for i, n in zip(numbers, lost) if n and looks.given[i]]
-        i = proof[0] if proof else numbers[-1] + 1
-        text = (f'loses {_per_call([-n for n in lost])} on {whose}, an over-decref: '
-                f'{_proof(looks, i, SPARE)}')
+        text = f'loses {_per_call([-n for n in lost])} on {whose}, an over-decref'
+        seen = [i for i, n in zip(numbers, lost) if n and looks.given[i]]
+        text += (f': {_proof(looks, seen[0], SPARE)}' if seen else
+                 ': owners lack them when the result is gone')
     elif any(changes):
         verdict, text = _judge_changes(changes, unowned, whose,
                                        _who_came(calls, target.address))

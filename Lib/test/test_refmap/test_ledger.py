@@ -142,7 +142,9 @@ print('alive')
     def test_over_decref_when_the_result_dies(self):
         [ledger] = ledgers('refmap.ledger(LosesItem, victim)')
         entry = self.entry(ledger, 'argument 1')
-        self.assertEqual((ledger['verdict'], entry['changes']), ('error', [-1] * 3))
+        self.assertEqual((ledger['verdict'], entry['changes'], entry['lost']),
+                         ('error', [-1] * 3, [1] * 3))
+        self.assertIn('when the result is gone', entry['text'])
 
     def test_what_arguments_hold(self):
         # As PyTuple_SET_ITEM() of a borrowed item, and as its decref.
