@@ -256,7 +256,7 @@ static PyObject *
 living_line(const refmap_record_t *r)
 {
     return PyUnicode_FromFormat(
-        "ref change of living %p (%s): %zd,  %zd -> %zd\n",
+        REFMAP_LIVING_LINE,
         (void *)r->address, r->type, r->after - r->before,
         r->before, r->after);
 }
@@ -264,14 +264,14 @@ living_line(const refmap_record_t *r)
 static PyObject *
 died_line(const refmap_record_t *r)
 {
-    return PyUnicode_FromFormat("ref change of died   %p (%s): %zd\n",
+    return PyUnicode_FromFormat(REFMAP_DIED_LINE,
                                 (void *)r->address, r->type, -r->before);
 }
 
 static PyObject *
 freed_line(const refmap_record_t *r)
 {
-    return PyUnicode_FromFormat("freed with %zd reference%s %p (%s)\n",
+    return PyUnicode_FromFormat(REFMAP_FREED_LINE,
                                 r->before, r->before == 1 ? "" : "s",
                                 (void *)r->address, r->type);
 }
@@ -300,13 +300,13 @@ append_notes(PyObject *lines, DiffObject *self)
     const refmap_diff_t *diff = &self->diff;
     if (diff->unattributed != 0
         && append_line(lines, PyUnicode_FromFormat(
-            "ref change of unattributed: %zd\n", diff->unattributed)) < 0)
+            REFMAP_UNATTRIBUTED_LINE, diff->unattributed)) < 0)
     {
         return -1;
     }
     if (diff->lost != 0
         && append_line(lines, PyUnicode_FromFormat(
-            "not exact: memory was short, %zu pages are not compared\n",
+            REFMAP_LOST_LINE,
             diff->lost)) < 0)
     {
         return -1;
@@ -325,7 +325,7 @@ diff_str(DiffObject *self)
         && append_notes(lines, self) == 0
         && append_types(lines, self) == 0
         && append_line(lines, PyUnicode_FromFormat(
-               "total ref change %zd", self->diff.total)) == 0)
+               REFMAP_TOTAL_LINE, self->diff.total)) == 0)
     {
         PyObject *empty = Py_GetConstant(Py_CONSTANT_EMPTY_STR);
         text = PyUnicode_Join(empty, lines);
@@ -759,8 +759,36 @@ sys_refmap_owners(PyObject *Py_UNUSED(module), PyObject *addresses)
     return _PyRefMap_OwnersAsTuple(addresses);
 }
 
+PyDoc_STRVAR(refmap_give_doc,
+"_refmap_give($module, object, n, /)\n--\n\n"
+"Take n references to the object, which nobody releases.\n\n"
+"They take the place of references that were released by somebody who did not\n"
+"own them. Raise ValueError if n is negative.");
+
+static PyObject *
+sys_refmap_give(PyObject *Py_UNUSED(module), PyObject *const *args,
+                Py_ssize_t nargs)
+{
+    if (!_PyArg_CheckPositional("_refmap_give", nargs, 2, 2)) {
+        return NULL;
+    }
+    Py_ssize_t n = PyLong_AsSsize_t(args[1]);
+    if (n < 0) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "n must not be negative");
+        }
+        return NULL;
+    }
+    for (; n > 0; n--) {
+        Py_INCREF(args[0]);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef refmap_methods[] = {
     {"_refmap_object", sys_refmap_object, METH_O, refmap_object_doc},
+    {"_refmap_give", _PyCFunction_CAST(sys_refmap_give), METH_FASTCALL,
+     refmap_give_doc},
     {"_refmap_birth", sys_refmap_birth, METH_O, refmap_birth_doc},
     {"refmap_info", _PyCFunction_CAST(sys_refmap_info), METH_FASTCALL,
      refmap_info_doc},

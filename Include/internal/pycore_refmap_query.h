@@ -70,6 +70,11 @@ typedef struct {
 } refmap_records_t;
 
 extern void _PyRefMap_ClearRecords(refmap_records_t *records);
+/* Return -1, and change nothing, on out of memory. */
+extern int _PyRefMap_AppendRecord(refmap_records_t *records,
+                                  refmap_record_t record);
+/* By size of the change, type and address. */
+extern void _PyRefMap_SortRecords(refmap_records_t *records);
 
 /* --- snapshots ------------------------------------------------------------------- */
 
@@ -107,6 +112,15 @@ extern int _PyRefMap_Diff(refmap_snapshot_t *before, refmap_snapshot_t *after,
                           refmap_diff_t *diff);
 extern void _PyRefMap_ClearDiff(refmap_diff_t *diff);
 
+/* The lines of a report, for PyUnicode_FromFormat() and fprintf() alike. */
+#define REFMAP_LIVING_LINE "ref change of living %p (%s): %zd,  %zd -> %zd\n"
+#define REFMAP_DIED_LINE "ref change of died   %p (%s): %zd\n"
+#define REFMAP_FREED_LINE "freed with %zd reference%s %p (%s)\n"
+#define REFMAP_UNATTRIBUTED_LINE "ref change of unattributed: %zd\n"
+#define REFMAP_LOST_LINE \
+    "not exact: memory was short, %zu pages are not compared\n"
+#define REFMAP_TOTAL_LINE "total ref change %zd"
+
 /* --- the whole map --------------------------------------------------------------------- */
 
 /* Append the live mortal objects whose count differs from their ob_refcnt.
@@ -117,6 +131,10 @@ extern int _PyRefMap_List(refmap_state_t *map, refmap_records_t *records);
 /* The living object at `address`, borrowed; NULL unless the map and the memory
    agree that there is one. */
 extern PyObject *_PyRefMap_ObjectAt(uintptr_t address);
+/* Fill `record` with what is at `address`, which may be any number: the count in
+   `before`, ob_refcnt in `after`. Return 0 if it is no living object that the map knows,
+   nor an immortal one. */
+extern int _PyRefMap_LookAt(uintptr_t address, refmap_record_t *record);
 /* Read the names of the types of all objects, and believe them from now on: at
    exit, the strings go before the types that leaked. */
 extern void _PyRefMap_KeepTypes(refmap_state_t *map);

@@ -9,10 +9,12 @@ import sys
 
 from .hunting import hunt
 
-__all__ = ['available', 'diagnose', 'Diagnosis', 'hunt']
+__all__ = ['available', 'diagnose', 'Diagnosis', 'hunt', 'ledger', 'Ledger']
 
 # Loaded when somebody asks for them: they need much more than a hunt does.
-_LAZY = ('diagnose', 'Diagnosis')
+# {name: its module}
+_LAZY = {'diagnose': 'who.diagnosis', 'Diagnosis': 'who.diagnosis',
+         'ledger': 'ledgers', 'Ledger': 'ledgers'}
 
 
 def available():
@@ -23,8 +25,8 @@ def available():
 def __getattr__(name):
     if name not in _LAZY:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from .who import diagnosis
-    return getattr(diagnosis, name)
+    import importlib
+    return getattr(importlib.import_module(f'.{_LAZY[name]}', __name__), name)
 
 
 def __dir__():

@@ -138,6 +138,8 @@ typedef struct {
 extern void _PyRefMap_ReadSlot(refmap_state_t *map, const refmap_block_t *block,
         size_t i, refmap_slot_t slot, const refmap_copy_t *copy,
         refmap_object_t *object);
+/* The type at an address, which may be garbage: then REFMAP_TYPE_UNKNOWN. */
+extern refmap_type_t _PyRefMap_TypeAt(refmap_state_t *map, uintptr_t address);
 /* Read the names of types anew: one may have been renamed. */
 extern void _PyRefMap_ForgetTypes(refmap_state_t *map);
 extern void _PyRefMap_FreeNames(refmap_state_t *map);
@@ -205,11 +207,6 @@ extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
 extern void _PyRefMap_BypassAll(int on);
 
 /* --- records.c: what is told of objects --------------------------------------------- */
-
-extern int _PyRefMap_AppendRecord(refmap_records_t *records,
-                                  refmap_record_t record);
-/* By size of the change, type and address. */
-extern void _PyRefMap_SortRecords(refmap_records_t *records);
 
 /* --- diff.c: what changed between two snapshots --------------------------------------- */
 

@@ -160,8 +160,8 @@ _PyRefMap_ForgetTypes(refmap_state_t *map)
     map->ntypes = 0;
 }
 
-static refmap_type_t
-refmap_type_at(refmap_state_t *map, uintptr_t address)
+refmap_type_t
+_PyRefMap_TypeAt(refmap_state_t *map, uintptr_t address)
 {
     refmap_known_type_t *known = NULL;
     refmap_known_type_t wanted;
@@ -218,7 +218,7 @@ _PyRefMap_ReadSlot(refmap_state_t *map, const refmap_block_t *block, size_t i,
     object->refcnt = (Py_ssize_t)_PyRefMap_CopiedWord(copy, block,
                                                       object->address);
     if (object->type != REFMAP_TYPE_KEYS) {
-        object->type = refmap_type_at(map, _PyRefMap_CopiedWord(
+        object->type = _PyRefMap_TypeAt(map, _PyRefMap_CopiedWord(
             copy, block, object->address + offsetof(PyObject, ob_type)));
     }
 }

@@ -87,6 +87,31 @@ _PyRefMap_ObjectAt(uintptr_t address)
 }
 
 int
+_PyRefMap_LookAt(uintptr_t address, refmap_record_t *record)
+{
+    refmap_state_t *map = refmap_of(_PyInterpreterState_GET());
+    PyObject head;
+    if (address % sizeof(void *) != 0
+        || _PyRefMap_Read(address, &head, sizeof(head)) < 0)
+    {
+        return 0;
+    }
+    // Immortal objects of static data have no slot.
+    refmap_slot_t slot = refmap_look(map, address);
+    int immortal = (uint64_t)head.ob_refcnt >> 31 == 1;
+    if ((slot.birth & (REFMAP_BIRTH_KEYS | REFMAP_BIRTH_OWN))
+        || (!refmap_is_living(slot) && !immortal))
+    {
+        return 0;
+    }
+    _PyRefMap_ForgetTypes(map);
+    refmap_type_t type = _PyRefMap_TypeAt(map, (uintptr_t)head.ob_type);
+    *record = (refmap_record_t){
+        address, _PyRefMap_TypeName(map, type), slot.count, head.ob_refcnt};
+    return type != REFMAP_TYPE_UNKNOWN;
+}
+
+int
 _PyRefMap_Verify(refmap_state_t *map, refmap_records_t *records)
 {
     return list_map(map, DIFFERING, records);
