@@ -278,17 +278,20 @@ diff_blocks(const pair_t *pair, moved_t *gone, moved_t *come, refmap_diff_t *dif
 }
 
 static int
-diff_findings(refmap_state_t *map, uint64_t from, uint64_t to,
-              refmap_diff_t *diff)
+diff_findings(const pair_t *pair, refmap_diff_t *diff)
 {
+    refmap_state_t *map = pair->before->map;
+    uint64_t from = Py_MIN(pair->before->findings, pair->after->findings);
+    uint64_t to = Py_MAX(pair->before->findings, pair->after->findings);
     if (map->nfindings - from > REFMAP_FINDINGS) {
         from = map->nfindings - REFMAP_FINDINGS;
     }
     for (; from < to; from++) {
         const refmap_finding_t *f = &map->findings[from % REFMAP_FINDINGS];
         refmap_record_t freed = {
-            f->address, _PyRefMap_TypeName(map, f->type), f->count, 0};
-        if (_PyRefMap_AppendRecord(&diff->freed, freed) < 0) {
+            f->address, _PyRefMap_TypeName(map, f->type),
+            pair->actual ? f->actual : f->count, 0};
+        if (freed.before != 0 && _PyRefMap_AppendRecord(&diff->freed, freed) < 0) {
             return -1;
         }
     }
@@ -336,8 +339,7 @@ diff_pair(const pair_t *pair, refmap_diff_t *diff)
     moved_t come = {_PyRefMap_Malloc(nb + 1), 0};
     if (gone.items != NULL && come.items != NULL
         && diff_blocks(pair, &gone, &come, diff) == 0
-        && diff_findings(map, Py_MIN(before->findings, after->findings),
-                         Py_MAX(before->findings, after->findings), diff) == 0)
+        && diff_findings(pair, diff) == 0)
     {
         _PyRefMap_SortRecords(&diff->living);
         _PyRefMap_SortRecords(&diff->died);

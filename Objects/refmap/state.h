@@ -188,6 +188,7 @@ typedef struct {
     uintptr_t address;
     refmap_type_t type;
     Py_ssize_t count;
+    Py_ssize_t actual;          // its true count, as far as it is known; 0: none
 } refmap_finding_t;
 
 #define REFMAP_FINDINGS 256
