@@ -127,9 +127,6 @@ read_slot(reader_t *r, size_t i, refmap_words_t words)
 {
     // No binary but the interpreter's own counts these.
     const uint32_t not_read = REFMAP_BIRTH_KEYS | REFMAP_BIRTH_OWN;
-    if ((words.even | words.odd) == 0) {
-        return;
-    }
     refmap_slot_t slot = refmap_decode(words);
     if (!refmap_is_living(slot) || (slot.birth & not_read)) {
         return;
@@ -144,25 +141,41 @@ read_slot(reader_t *r, size_t i, refmap_words_t words)
         (int32_t)Py_MAX(Py_MIN(by, INT32_MAX), -INT32_MAX)};
 }
 
+/* Which slots of a block that is not packed are in use? Without a branch for each, as
+   that could not be predicted. */
+static void
+note_used(const refmap_block_t *block, uint64_t used[REFMAP_SLOTS / 64])
+{
+    for (size_t k = 0; k < REFMAP_SLOTS / 64; k++) {
+        const uint32_t *words = refmap_loose_words(block, k * 64);
+        uint64_t bits = 0;
+        for (size_t i = 0; i < 64; i++, words += 2 * REFMAP_LANES) {
+            bits |= (uint64_t)((words[0] | words[REFMAP_LANES]) != 0) << i;
+        }
+        used[k] = bits;
+    }
+}
+
 static void
 read_block(reader_t *r, const refmap_block_t *block)
 {
+    uint64_t loose[REFMAP_SLOTS / 64];
+    const uint64_t *used = loose;
+    const refmap_words_t *packed = NULL;
     if (!open_page(r, block)) {
         return;
     }
-    if (block->packed == NULL) {
-        for (size_t i = 0; i < REFMAP_SLOTS; i++) {
-            const uint32_t *words = refmap_loose_words(block, i);
-            read_slot(r, i, (refmap_words_t){words[0], words[REFMAP_LANES]});
-        }
-        return;
+    if (block->packed != NULL) {
+        used = block->packed->used;
+        packed = block->packed->slots;
     }
-    const uint64_t *used = block->packed->used;
-    const refmap_words_t *words = block->packed->slots;
+    else {
+        note_used(block, loose);
+    }
     for (size_t i = refmap_next_used(used, 0); i < REFMAP_SLOTS;
          i = refmap_next_used(used, i + 1))
     {
-        read_slot(r, i, *words++);
+        read_slot(r, i, packed != NULL ? *packed++ : refmap_get_words(block, i));
     }
 }
 
