@@ -285,14 +285,19 @@ class TrueTest(unittest.TestCase):
         run_script('''
             x = object()
             a = sys.refmap_snapshot(actual=True)
-            for n in 1000, 2**30, 2**40, 2**62:
-                _testrefmap.write_refcnt(x, -n)
-                b = sys.refmap_snapshot(actual=True)
-                _testrefmap.write_refcnt(x, n)
+            def take():
+                return sys.refmap_snapshot(actual=True)
+
+            for n in -1, -1000, -2**31, -2**40, -2**63:
+                b = _testrefmap.call_with_refcnt(x, n, take)
                 diff = sys.refmap_diff(a, b, file=None)
                 [(_, _, before, after)] = [r for r in diff.living if r[0] == id(x)]
-                # Such a count is immortal to what has it in use meanwhile.
-                assert before == 1 and after < -min(n, 2**31) + 5, diff
+                assert before == 1 and after < 0, diff
+                assert after == n or n < -2**30, diff
+            for n in 0, 2**31 - 1:
+                b = _testrefmap.call_with_refcnt(x, n, take)
+                diff = sys.refmap_diff(a, b, file=None)
+                assert id(x) in [r[0] for r in diff.died + diff.living], diff
             ''')
 
     def test_freed_behind_our_back(self):

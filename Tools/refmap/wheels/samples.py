@@ -5,9 +5,8 @@ usage: samples.py NAME REPEATS      NAME is one of SAMPLES or PLANTED below
 Prints a line for each thing that is wrong, and exits with 1 if there is one.
 """
 
+import os
 import sys
-
-import refmap
 
 
 class Item:
@@ -184,8 +183,10 @@ def is_exact():
 
 def hunt_clean(function, repeats):
     """Generate what is wrong."""
+    import refmap
     for i in range(repeats):
-        result = refmap.hunt(function)
+        # The first one fills the caches.
+        result = refmap.hunt(function, warmups=1 if i else 3)
         if result.verdict != 'clean':
             yield f'hunt {i + 1} of {repeats}: {result}'
         if not result.findings['unhooked']:
@@ -196,6 +197,7 @@ def hunt_clean(function, repeats):
 
 def hunt_planted(function, verdict, expected):
     """Generate what is wrong. What it finds is exactly what is leaked."""
+    import refmap
     if verdict == 'error':
         # Enough references for the runs that take them away.
         ITEM.kept = [ITEM] * 1000
@@ -220,7 +222,6 @@ def main(argv):
     print('\n'.join(problems), end='')
     # An object with too few references may not be destroyed.
     sys.stdout.flush()
-    import os
     os._exit(bool(problems))
 
 
