@@ -152,14 +152,20 @@ def name_of(path):
     return f'{directory}/{stem}' if directory else stem
 
 
-def sentence(paths):
-    """Return one sentence that says whose counts were read, and why."""
-    tops = {}
+def names(paths):
+    """Return the names of binaries, as one string; a package with several has one."""
+    packages = {}
     for path in paths:
-        tops.setdefault(name_of(path).lstrip('/').partition('/')[0], []).append(path)
-    names = [top if len(found) > 1 else name_of(found[0]).lstrip('/')
-             for top, found in sorted(tops.items())]
-    if len(names) > MAX_NAMED:
-        names[MAX_NAMED:] = [f'{len(names) - MAX_NAMED} more']
-    return (f'true counts, read from the objects: built without the hooks: '
-            f'{", ".join(names)}')
+        name = name_of(path).lstrip('/')
+        packages.setdefault(name.partition('/')[0], []).append(name)
+    found = [package if len(names) > 1 else names[0]
+             for package, names in sorted(packages.items())]
+    if len(found) > MAX_NAMED:
+        found[MAX_NAMED:] = [f'{len(found) - MAX_NAMED} more']
+    return ', '.join(found)
+
+
+def sentence(paths):
+    """Return one sentence that says that the counts are true ones, and why."""
+    return ('true counts, read from the objects, as these were built without the '
+            f'hooks: {names(paths)}')

@@ -119,7 +119,8 @@ true_count(refmap_slot_t slot, Py_ssize_t refcnt)
     if (refcnt >= IMMORTAL) {
         return is_born;
     }
-    return is_born ? refcnt : refcnt - 1;
+    // No object has a negative one: by how much tells nothing.
+    return Py_MAX(refcnt, -IMMORTAL) - !is_born;
 }
 
 static void

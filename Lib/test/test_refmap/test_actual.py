@@ -293,7 +293,7 @@ class TrueTest(unittest.TestCase):
                 diff = sys.refmap_diff(a, b, file=None)
                 [(_, _, before, after)] = [r for r in diff.living if r[0] == id(x)]
                 assert before == 1 and after < 0, diff
-                assert after == n or n < -2**30, diff
+                assert after == n or n <= -2**31, diff
             for n in 0, 2**31 - 1:
                 b = _testrefmap.call_with_refcnt(x, n, take)
                 diff = sys.refmap_diff(a, b, file=None)
