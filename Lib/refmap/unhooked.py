@@ -169,3 +169,49 @@ def sentence(paths):
     """Return one sentence that says that the counts are true ones, and why."""
     return ('true counts, read from the objects, as these were built without the '
             f'hooks: {names(paths)}')
+
+
+# --- whose work it is ----------------------------------------------------------
+
+# How a group was made. Nothing tells who changed an ob_refcnt: these are
+# inferences, but for the last, which says that there is none.
+BY_TYPE = 'the type is of this package'
+BY_EXCLUSION = 'no other package has binaries without hooks'
+UNKNOWN = 'not known'
+
+
+def _package_of(address):
+    """Return the top-level package of the type of the object that lives at an
+    address, or None."""
+    try:
+        cls = type(sys._refmap_object(address))
+        module = type.__dict__['__module__'].__get__(cls)
+    except (LookupError, AttributeError):
+        return None
+    return module.partition('.')[0] if type(module) is str else None
+
+
+def group(records, paths=None):
+    """Group what sys.refmap_verify() returned by the package that may have done it.
+
+    records -- [(address, type name, count in the map, ob_refcnt)]
+    paths -- of binaries without hooks; by default those that are loaded
+    Return [(package or None, BY_TYPE, BY_EXCLUSION or UNKNOWN, records)], the
+    largest group first. The first kind is the surest: a package that counts in
+    line does so for its own objects. Of an int or a str nobody can tell.
+    """
+    packages = {name_of(path).lstrip('/').partition('/')[0]
+                for path in (modules() if paths is None else paths)}
+    only = packages.copy().pop() if len(packages) == 1 else None
+    groups = {}
+    for record in records:
+        package = _package_of(record[0])
+        if package in packages:
+            key = package, BY_TYPE
+        elif only:
+            key = only, BY_EXCLUSION
+        else:
+            key = None, UNKNOWN
+        groups.setdefault(key, []).append(record)
+    return sorted(((*key, found) for key, found in groups.items()),
+                  key=lambda item: (-len(item[2]), str(item[0]), item[1]))

@@ -148,10 +148,10 @@ static void
 note_used(const refmap_block_t *block, uint64_t used[REFMAP_SLOTS / 64])
 {
     for (size_t k = 0; k < REFMAP_SLOTS / 64; k++) {
-        const uint32_t *words = refmap_loose_words(block, k * 64);
+        const uint32_t *words = refmap_loose_words(block, k * 64 + 63);
         uint64_t bits = 0;
-        for (size_t i = 0; i < 64; i++, words += 2 * REFMAP_LANES) {
-            bits |= (uint64_t)((words[0] | words[REFMAP_LANES]) != 0) << i;
+        for (size_t i = 0; i < 64; i++, words -= 2 * REFMAP_LANES) {
+            bits = 2 * bits + ((words[0] | words[REFMAP_LANES]) != 0);
         }
         used[k] = bits;
     }

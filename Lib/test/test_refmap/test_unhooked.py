@@ -183,6 +183,33 @@ class HuntTest(unittest.TestCase):
             assert not hunt(drop, 'clean').findings['freed']
             ''')
 
+    def test_groups(self):
+        # What verification finds, by the package that may have done it.
+        self.run_script('''
+            Thing.__module__ = 'stock.things'
+            text = 'abc' * 5
+            number = 10**30
+            for op in THING, text, number:
+                _testrefmap.foreign_incref(op, 1)
+            records = sys.refmap_verify()
+
+            def groups(*paths):
+                return [(package, how, sorted(r[0] for r in found)) for
+                        package, how, found in unhooked.group(records, paths)]
+
+            both = sorted([id(text), id(number)])
+            assert groups('/stock/_x.so', '/other.so') == [
+                (None, unhooked.UNKNOWN, both),
+                ('stock', unhooked.BY_TYPE, [id(THING)])], groups()
+            assert groups('/stock/_x.so', '/stock/_y.so') == [
+                ('stock', unhooked.BY_EXCLUSION, both),
+                ('stock', unhooked.BY_TYPE, [id(THING)])]
+            assert groups() == [
+                (None, unhooked.UNKNOWN, sorted([*both, id(THING)]))]
+            assert unhooked.group([(8, '?', 1, -1)], []) == [
+                (None, unhooked.UNKNOWN, [(8, '?', 1, -1)])]
+            ''')
+
     def test_nobody_is_accused(self):
         # The recorder does not see what is counted in line.
         self.run_script('''
