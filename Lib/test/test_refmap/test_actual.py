@@ -148,13 +148,17 @@ class TrueTest(unittest.TestCase):
             _testrefmap.foreign_incref(y, 1)
             b = sys.refmap_snapshot(actual=True)
             diff = sys.refmap_diff(a, b, file=None)
-            assert diff.living == [(id(x), 'list', 1, 6),
-                                   (id(y), 'object', 1, 2)], diff
-            assert diff.types == {'list': 5, 'object': 1}
-            assert (diff.total, diff.unattributed) == (6, 0)
-            assert sys.refmap_diff(a, b, file=None, actual=False).total == 0
-            assert str(sys.refmap_diff(b, a, file=None)).endswith(
-                'total ref change -6')
+            # Names that are looked up may take the place of others in a cache.
+            assert diff.living[0] == (id(x), 'list', 1, 6), diff
+            assert (id(y), 'object', 1, 2) in diff.living, diff
+            assert diff.types['list'] == 5 and diff.types['object'] == 1, diff
+            check_diff(diff)
+            assert diff.unattributed == 0
+            mapped = sys.refmap_diff(a, b, file=None, actual=False)
+            assert {id(x), id(y)}.isdisjoint(r[0] for r in mapped.living), mapped
+            back = sys.refmap_diff(b, a, file=None)
+            assert back.total == -diff.total and back.living[0] == (
+                id(x), 'list', 6, 1), back
             for _ in range(5):
                 _testrefmap.foreign_decref(x)
             _testrefmap.foreign_decref(y)
@@ -233,8 +237,8 @@ class TrueTest(unittest.TestCase):
             a = sys.refmap_snapshot(actual=True)
             x.clear()
             b = sys.refmap_snapshot(actual=True)
-            assert sys.refmap_diff(a, b, file=None).living == [
-                (address, 'list', 3, 2)], sys.refmap_diff(a, b, file=None)
+            diff = sys.refmap_diff(a, b, file=None)
+            assert (address, 'list', 3, 2) in diff.living, diff
             y = sys._refmap_object(address)
             assert type(y) is list
             _testrefmap.foreign_decref(y)
@@ -245,8 +249,8 @@ class TrueTest(unittest.TestCase):
             _testrefmap.foreign_pop(z)
             d = sys.refmap_snapshot(actual=True)
             diff = sys.refmap_diff(c, d, file=None)
-            assert diff.died == [(address, 'list', 1)], diff
-            assert sys.refmap_diff(a, d, file=None).died[0] == (address, 'list', 3)
+            assert (address, 'list', 1) in diff.died, diff
+            assert (address, 'list', 3) in sys.refmap_diff(a, d, file=None).died
             check_exact()
             ''')
 
