@@ -77,8 +77,8 @@ def conclude(recorder, name, rules=(), pooled=(), raw=False, describe=True):
     pooled -- integers that the measuring loop still holds
     raw -- add the raw report of the last run
     describe -- look at the objects: repr, size, who holds them
-    Once a binary without hooks is loaded the counts are true ones, read from the
-    objects; the result's key 'unhooked' lists the paths of these binaries.
+    Once a binary without hooks is loaded the counts are true ones, read from
+    the objects; the result's key 'unhooked' lists the paths of these binaries.
     """
     stock = unhooked.modules()
     result = measure.examine(recorder, pooled, raw, actual=bool(stock))

@@ -2,11 +2,11 @@
 
 A binary that was built for a stock interpreter increments and decrements
 ob_refcnt in line, and calls only _Py_Dealloc(). One that was built with the
-hooks calls _Py_IncRef() and _Py_DecRef(), as the limited API does since 3.10 and
-Py_IncRef() always did. So what a binary imports tells: also of libraries that an
-extension loads, and of code that was linked in statically. An extension that
-imports none of them may increment in line; it counts as unhooked unless it came
-with the interpreter.
+hooks calls _Py_IncRef() and _Py_DecRef(), as the limited API does since 3.10,
+and Py_IncRef() always did. So what a binary imports tells: also of libraries
+that an extension loads, and of code that was linked in statically. An
+extension that imports none of them may increment in line; it counts as
+unhooked unless it came with the interpreter.
 """
 
 import importlib.machinery
@@ -25,7 +25,7 @@ MAX_NAMED = 4
 _known = {}
 
 
-# --- what a file imports -------------------------------------------------------
+# --- what a file imports -----------------------------------------------------
 
 class _NoELF(Exception):
     """The file can't be read, or is none of ours."""
@@ -59,8 +59,10 @@ def _sections(file):
 
 
 def _dynamic_symbols(file):
-    """Return (names imported, names exported) of an ELF file; those that do not
-    begin as names of Python's do are left out."""
+    """Return (names imported, names exported) of an ELF file.
+
+    Those that do not begin as names of Python's do are left out.
+    """
     imported, exported = set(), set()
     sections = _sections(file)
     for kind, offset, size, link in sections:
@@ -102,7 +104,7 @@ def is_unhooked(imported, exported, is_own=False):
             and any(name.startswith('PyInit_') for name in exported))
 
 
-# --- what is loaded ------------------------------------------------------------
+# --- what is loaded ----------------------------------------------------------
 
 def _loaded():
     """Return the paths of the binaries that are loaded, in no order."""
@@ -122,13 +124,13 @@ def _loaded():
 
 
 def _own_directory():
-    """Return the directory of the extensions that came with the interpreter."""
+    """Return the directory of the interpreter's own extensions."""
     spec = importlib.machinery.PathFinder.find_spec('_testrefmap')
     return os.path.dirname(os.path.realpath(spec.origin)) if spec else None
 
 
 def modules():
-    """Return the paths of the loaded binaries without hooks, as a sorted list."""
+    """Return the paths of the loaded binaries without hooks, sorted."""
     loaded = _loaded()
     new = [path for path in loaded if path not in _known]
     own = _own_directory() if new else None
@@ -153,7 +155,10 @@ def name_of(path):
 
 
 def names(paths):
-    """Return the names of binaries, as one string; a package with several has one."""
+    """Return the names of binaries, as one string.
+
+    A package with several of them is named, not each of them.
+    """
     packages = {}
     for path in paths:
         name = name_of(path).lstrip('/')
@@ -167,11 +172,11 @@ def names(paths):
 
 def sentence(paths):
     """Return one sentence that says that the counts are true ones, and why."""
-    return ('true counts, read from the objects, as these were built without the '
-            f'hooks: {names(paths)}')
+    return ('true counts, read from the objects, as these were built without '
+            f'the hooks: {names(paths)}')
 
 
-# --- whose work it is ----------------------------------------------------------
+# --- whose work it is --------------------------------------------------------
 
 # How a group was made. Nothing tells who changed an ob_refcnt: these are
 # inferences, but for the last, which says that there is none.
@@ -192,7 +197,7 @@ def _package_of(address):
 
 
 def group(records, paths=None):
-    """Group what sys.refmap_verify() returned by the package that may have done it.
+    """Group what sys.refmap_verify() returned by who may have done it.
 
     records -- [(address, type name, count in the map, ob_refcnt)]
     paths -- of binaries without hooks; by default those that are loaded
