@@ -81,12 +81,12 @@ def _dynamic_symbols(file):
 
 
 def _symbols_of(path):
-    """Return _dynamic_symbols() of a file; empty sets if it can't be read."""
+    """Return _dynamic_symbols() of a file, or None if it can't be read."""
     try:
         with open(path, 'rb') as file:
             return _dynamic_symbols(file)
     except (OSError, _NoELF, struct.error, IndexError, ValueError):
-        return frozenset(), frozenset()
+        return None
 
 
 def is_unhooked(imported, exported, is_own=False):
@@ -129,14 +129,28 @@ def _own_directory():
     return os.path.dirname(os.path.realpath(spec.origin)) if spec else None
 
 
+def _may_be_unhooked(path, own):
+    """Look at a binary; what can't be read is unhooked if it is an extension.
+
+    path -- as /proc/self/maps has it: of a deleted file with ' (deleted)'
+    own -- the directory of the interpreter's own extensions
+    """
+    is_own = os.path.dirname(path) == own
+    symbols = _symbols_of(path)
+    if symbols is not None:
+        return is_unhooked(*symbols, is_own)
+    name = path.removesuffix(' (deleted)')
+    return not is_own and any(getattr(module, '__file__', None) == name
+                              for module in list(sys.modules.values()))
+
+
 def modules():
     """Return the paths of the loaded binaries without hooks, sorted."""
     loaded = _loaded()
     new = [path for path in loaded if path not in _known]
     own = _own_directory() if new else None
     for path in new:
-        _known[path] = is_unhooked(*_symbols_of(path),
-                                   os.path.dirname(path) == own)
+        _known[path] = _may_be_unhooked(path, own)
     return sorted(path for path in loaded if _known[path])
 
 

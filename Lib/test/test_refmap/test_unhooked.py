@@ -5,11 +5,13 @@ import struct
 import sys
 import tempfile
 import textwrap
+import types
 import unittest
 
 import _testrefmap
 from refmap import unhooked
-from test.support import swap_attr
+from test.libregrtest import refmap_hunt
+from test.support import swap_attr, swap_item
 
 from .helpers import run_script
 
@@ -71,9 +73,19 @@ class FileTest(unittest.TestCase):
                             data[:58] + b'\x01\x00' + data[60:]):
                 with open(path, 'wb') as file:
                     file.write(damaged)
-                imported, exported = unhooked._symbols_of(path)
-                self.assertFalse(imported)
-        self.assertEqual(unhooked._symbols_of('/nonexistent'), (set(), set()))
+                self.assertIn(unhooked._symbols_of(path), (None, (set(), set())))
+        self.assertIsNone(unhooked._symbols_of('/nonexistent'))
+
+    def test_deleted_file(self):
+        # Nothing tells what an extension imported: it may do anything.
+        own = os.path.dirname(os.path.realpath(_testrefmap.__file__))
+        with swap_item(sys.modules, 'gone', types.SimpleNamespace(
+                __file__='/site/gone.so')):
+            for path, expected in (('/site/gone.so (deleted)', True),
+                                   ('/site/libother.so (deleted)', False),
+                                   (own + '/gone.so (deleted)', False)):
+                with self.subTest(path):
+                    self.assertIs(unhooked._may_be_unhooked(path, own), expected)
 
     def test_none_here(self):
         # All that the test suite loads was built with the hooks, or is no Python.
@@ -90,6 +102,38 @@ class FileTest(unittest.TestCase):
             self.assertEqual(unhooked.names(paths), '_z, a, usr/lib/libw')
             many = [f'/usr/site/m{i}.so' for i in range(9)]
             self.assertEqual(unhooked.names(many), 'm0, m1, m2, m3, 5 more')
+
+
+class RegrtestTest(unittest.TestCase):
+    """-R: the sums of references decide nothing any more."""
+
+    def test_other_sums(self):
+        for sums, expected in (
+                ({'references': [9, 9, 9]}, False),
+                ({'memory blocks': [1, 1, 2]}, True),
+                ({'memory blocks': [1, 0, 2]}, False),
+                ({'memory blocks': [0], 'file descriptors': [0, 1]}, True)):
+            with self.subTest(sums):
+                self.assertIs(refmap_hunt.fails_without_references(sums),
+                              expected)
+
+    def test_state(self):
+        for unhooked_, sums_failed, verdict, strict, before, after in (
+                (True, True, 'clean', False, 'REFLEAK', 'PASSED'),
+                (True, True, 'suspicious', False, 'REFLEAK', 'PASSED'),
+                (True, True, 'suspicious', True, 'REFLEAK', 'REFLEAK'),
+                (True, False, 'leak', False, 'PASSED', 'REFLEAK'),
+                (True, False, 'error', False, 'PASSED', 'REFLEAK'),
+                (True, False, 'leak', False, 'FAILED', 'FAILED'),
+                (False, True, 'clean', False, 'REFLEAK', 'PASSED'),
+                (False, True, 'leak', False, 'REFLEAK', 'REFLEAK'),
+                (False, False, 'suspicious', False, 'PASSED', 'PASSED')):
+            with self.subTest((unhooked_, sums_failed, verdict, strict)):
+                result = types.SimpleNamespace(state=before)
+                findings = {'verdict': verdict, 'sums_failed': sums_failed,
+                            'unhooked': ['/x.so'] if unhooked_ else []}
+                refmap_hunt.settle_state(result, findings, {'strict': strict})
+                self.assertEqual(result.state, after)
 
 
 # As if the process had loaded a binary without hooks. Its counts are wrong after that.
