@@ -117,6 +117,25 @@ write_refcnt(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(call_with_refcnt_doc,
+"call_with_refcnt(object, n, callable, /)\n--\n\n"
+"Call something while ob_refcnt is n, whatever that is, and return the result.");
+
+static PyObject *
+call_with_refcnt(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *op, *callable;
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "OnO:call_with_refcnt", &op, &n, &callable)) {
+        return NULL;
+    }
+    Py_ssize_t refcnt = op->ob_refcnt;
+    op->ob_refcnt = n;
+    PyObject *result = PyObject_CallNoArgs(callable);
+    op->ob_refcnt = refcnt;
+    return result;
+}
+
 PyDoc_STRVAR(immortalise_doc,
 "immortalise(object, /)\n--\n\n"
 "Make the object immortal as extensions do: by writing ob_refcnt.\n"
@@ -1490,6 +1509,7 @@ static PyMethodDef methods[] = {
     {"leak_object", leak_object, METH_NOARGS, leak_object_doc},
     {"release", release, METH_O, release_doc},
     {"write_refcnt", write_refcnt, METH_VARARGS, write_refcnt_doc},
+    {"call_with_refcnt", call_with_refcnt, METH_VARARGS, call_with_refcnt_doc},
     {"immortalise", immortalise, METH_O, immortalise_doc},
     {"make_mortal", make_mortal, METH_VARARGS, make_mortal_doc},
     {"foreign_incref", foreign_incref, METH_VARARGS, foreign_incref_doc},

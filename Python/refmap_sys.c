@@ -23,6 +23,7 @@ typedef struct {
     PyObject_HEAD
     refmap_snapshot_t *snapshot;
     Py_ssize_t total;
+    char actual;
 } SnapshotObject;
 
 static void
@@ -36,13 +37,16 @@ snapshot_dealloc(SnapshotObject *self)
 static PyObject *
 snapshot_repr(SnapshotObject *self)
 {
-    return PyUnicode_FromFormat("<refmap snapshot at %p: total %zd>",
+    return PyUnicode_FromFormat("<refmap snapshot%s at %p: total %zd>",
+                                self->actual ? " of true counts" : "",
                                 self, self->total);
 }
 
 static PyMemberDef snapshot_members[] = {
     {"total", Py_T_PYSSIZET, offsetof(SnapshotObject, total), Py_READONLY,
      PyDoc_STR("sys.gettotalrefcount() at the instant of the snapshot")},
+    {"actual", Py_T_BOOL, offsetof(SnapshotObject, actual), Py_READONLY,
+     PyDoc_STR("has it true counts, read from the objects?")},
     {NULL}
 };
 
@@ -345,7 +349,10 @@ diff_repr(DiffObject *self)
 
 static PyMemberDef diff_members[] = {
     {"total", Py_T_PYSSIZET, offsetof(DiffObject, diff.total), Py_READONLY,
-     PyDoc_STR("change of sys.gettotalrefcount()")},
+     PyDoc_STR("change of sys.gettotalrefcount(); by true counts: the sum of what\n"
+               "changed")},
+    {"actual", Py_T_BOOL, offsetof(DiffObject, diff.actual), Py_READONLY,
+     PyDoc_STR("is it by true counts, read from the objects?")},
     {"unattributed", Py_T_PYSSIZET, offsetof(DiffObject, diff.unattributed),
      Py_READONLY,
      PyDoc_STR("change of the references that no object is known for")},
@@ -495,29 +502,108 @@ sys_refmap_verify(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return list;
 }
 
+/* Sort keyword arguments into `values`, by the names in `names`. `n`: how many there
+   are; `given`: how many of them were given by position. By hand, because the argument
+   parsers of CPython create objects, which would be in the diff. */
+static int
+keyword_arguments(const char *function, PyObject *const *args, PyObject *kwnames,
+                  const char *const *names, Py_ssize_t n, Py_ssize_t given,
+                  PyObject **values)
+{
+    Py_ssize_t nkeywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t i = 0; i < nkeywords; i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        Py_ssize_t k = 0;
+        while (k < n && !_PyUnicode_EqualToASCIIString(name, names[k])) {
+            k++;
+        }
+        if (k == n || k < given) {
+            PyErr_Format(PyExc_TypeError, k == n
+                ? "%s() got an unexpected keyword argument '%S'"
+                : "%s() got two values for argument '%S'", function, name);
+            return -1;
+        }
+        values[k] = args[i];
+    }
+    return 0;
+}
+
+/* Take the reference that the call itself holds out of the map and of the object, or
+   put it back. */
+static void
+count_call_reference(PyObject *op, int n)
+{
+    if (op != NULL && !_Py_IsImmortal(op)) {
+        _PyRefMap_Add(_PyThreadState_GET(), op, n);
+        // The object stays, even with none.
+        op->ob_refcnt += n;
+    }
+}
+
+/* A new snapshot, NULL with an exception. `held`: what the call has on the stack, each
+   may be NULL. */
+static refmap_snapshot_t *
+take_snapshot(int actual, PyObject *const held[], size_t nheld)
+{
+    for (size_t i = 0; i < nheld; i++) {
+        count_call_reference(held[i], -1);
+    }
+    refmap_snapshot_t *now = actual ? _PyRefMap_ActualSnapshot()
+                                    : _PyRefMap_Snapshot();
+    for (size_t i = 0; i < nheld; i++) {
+        count_call_reference(held[i], 1);
+    }
+    if (now == NULL) {
+        PyErr_NoMemory();
+    }
+    return now;
+}
+
 PyDoc_STRVAR(refmap_snapshot_doc,
-"refmap_snapshot($module, /)\n--\n\n"
+"refmap_snapshot($module, /, *, actual=False)\n--\n\n"
 "Take a snapshot of all reference counts and keep it as the baseline.\n\n"
-"Return an object for sys.refmap_diff(). It takes a few microseconds for each\n"
-"thousand pages of 4 KiB: pages are copied when they are changed afterwards, and\n"
-"freed, once the last snapshot that has them is dropped, little by little.\n"
+"  actual  True: the count of each object is read from its ob_refcnt. Binaries that\n"
+"          were built for a stock interpreter change it behind the map's back\n"
+"Return an object for sys.refmap_diff(), with the attributes\n"
+"  total   sys.gettotalrefcount() at that instant\n"
+"  actual  has it true counts?\n"
+"It takes a few microseconds for each thousand pages of 4 KiB: pages are copied when\n"
+"they are changed afterwards, and freed, once the last snapshot that has them is\n"
+"dropped, little by little. True counts take some 10 ns for each object besides.\n"
 "Neither snapshots nor diffs themselves appear in a diff.\n"
 "Raise MemoryError if there is no memory for it.");
 
 static PyObject *
-sys_refmap_snapshot(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+sys_refmap_snapshot(PyObject *Py_UNUSED(module), PyObject *const *args,
+                    Py_ssize_t nargs, PyObject *kwnames)
 {
+    static const char *const names[] = {"actual"};
+    PyObject *actual_arg = NULL;
+    if (nargs > 0) {
+        return PyErr_Format(PyExc_TypeError, "refmap_snapshot() takes no "
+                            "positional arguments (%zd given)", nargs);
+    }
+    if (keyword_arguments("refmap_snapshot", args, kwnames, names, 1, 0,
+                          &actual_arg) < 0) {
+        return NULL;
+    }
+    int actual = actual_arg != NULL ? PyObject_IsTrue(actual_arg) : 0;
+    if (actual < 0) {
+        return NULL;
+    }
     // Before the snapshot, so that nothing is allocated after it.
     SnapshotObject *self = PyObject_New(SnapshotObject, &Snapshot_Type);
     if (self == NULL) {
         return NULL;
     }
     _PyRefMap_Own((PyObject *)self);
+    self->actual = (char)actual;
     self->total = _Py_GetGlobalRefTotal();
-    self->snapshot = _PyRefMap_Snapshot();
+    PyObject *const held[] = {kwnames, actual_arg};
+    self->snapshot = take_snapshot(actual, held, Py_ARRAY_LENGTH(held));
     if (self->snapshot == NULL) {
         Py_DECREF(self);
-        return PyErr_NoMemory();
+        return NULL;
     }
     _PyRefMap_SetBaseline(self->snapshot);
     return (PyObject *)self;
@@ -551,50 +637,37 @@ before_argument(PyObject *arg)
     return _PyRefMap_SnapshotIncref(baseline);
 }
 
-/* Take the reference that the call itself holds out of the map, or put it
-   back. */
-static void
-count_call_reference(PyObject *op, int n)
-{
-    if (op != NULL && !_Py_IsImmortal(op)) {
-        _PyRefMap_Add(_PyThreadState_GET(), op, n);
-    }
-}
+/* The arguments of sys.refmap_diff(). */
+typedef struct {
+    PyObject *before, *after;       // None: the baseline; now
+    PyObject *file, *actual;        // NULL: not given
+    PyObject *kwnames;
+} diff_call_t;
 
-/* `kwnames` and `file` are what the call has on the stack, or NULL. */
+/* `actual`: is a snapshot taken now to have true counts? */
 static refmap_snapshot_t *
-after_argument(PyObject *arg, PyObject *kwnames, PyObject *file)
+after_argument(const diff_call_t *call, int actual)
 {
-    if (arg != Py_None) {
-        return snapshot_argument("after", arg);
+    if (call->after != Py_None) {
+        return snapshot_argument("after", call->after);
     }
-    count_call_reference(kwnames, -1);
-    count_call_reference(file, -1);
-    refmap_snapshot_t *now = _PyRefMap_Snapshot();
-    count_call_reference(kwnames, 1);
-    count_call_reference(file, 1);
-    if (now == NULL) {
-        PyErr_NoMemory();
-    }
-    return now;
+    PyObject *const held[] = {call->kwnames, call->file, call->actual};
+    return take_snapshot(actual, held, Py_ARRAY_LENGTH(held));
 }
 
-static DiffObject *
-new_diff(PyObject *before_arg, PyObject *after_arg, PyObject *kwnames,
-         PyObject *file)
+/* Compare by true counts if `actual` is 1, by the map's if it is 0, and as the snapshots
+   are if it is -1. Return -1 with an exception. */
+static int
+compare(refmap_snapshot_t *before, refmap_snapshot_t *after, int actual,
+        refmap_diff_t *diff)
 {
-    refmap_snapshot_t *before = before_argument(before_arg);
-    if (before == NULL) {
-        return NULL;
+    int res = -3;
+    if (actual == 0) {
+        res = _PyRefMap_DiffMapped(before, after, diff);
     }
-    DiffObject *self = PyObject_New(DiffObject, &Diff_Type);
-    if (self != NULL) {
-        memset(&self->diff, 0, sizeof(self->diff));
-        _PyRefMap_Own((PyObject *)self);
+    else if (actual < 0 || _PyRefMap_IsActual(before)) {
+        res = _PyRefMap_Diff(before, after, diff);
     }
-    refmap_snapshot_t *after = self
-        ? after_argument(after_arg, kwnames, file) : NULL;
-    int res = after ? _PyRefMap_Diff(before, after, &self->diff) : 0;
     if (res == -1) {
         PyErr_NoMemory();
     }
@@ -603,6 +676,36 @@ new_diff(PyObject *before_arg, PyObject *after_arg, PyObject *kwnames,
                         "the snapshots are of interpreters with GILs of "
                         "their own, and can't be compared");
     }
+    else if (res == -3) {
+        PyErr_SetString(PyExc_ValueError, actual > 0
+                        ? "not both snapshots have true counts"
+                        : "one snapshot has true counts and the other one has not: "
+                          "with actual=False the counts of the map are compared");
+    }
+    return res;
+}
+
+static DiffObject *
+new_diff(const diff_call_t *call)
+{
+    int actual = call->actual != NULL && call->actual != Py_None
+                 ? PyObject_IsTrue(call->actual) : -1;
+    if (actual < 0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    refmap_snapshot_t *before = before_argument(call->before);
+    if (before == NULL) {
+        return NULL;
+    }
+    DiffObject *self = PyObject_New(DiffObject, &Diff_Type);
+    if (self != NULL) {
+        memset(&self->diff, 0, sizeof(self->diff));
+        _PyRefMap_Own((PyObject *)self);
+    }
+    refmap_snapshot_t *after = self != NULL
+        ? after_argument(call, actual < 0 ? _PyRefMap_IsActual(before) : actual)
+        : NULL;
+    int res = after != NULL ? compare(before, after, actual, &self->diff) : 0;
     _PyRefMap_SnapshotDecref(after);
     _PyRefMap_SnapshotDecref(before);
     if (after == NULL || res < 0) {
@@ -630,64 +733,46 @@ print_diff(DiffObject *diff, PyObject *file)
 }
 
 PyDoc_STRVAR(refmap_diff_doc,
-"refmap_diff($module, /, before=None, after=None, *, file=...)\n--\n\n"
+"refmap_diff($module, /, before=None, after=None, *, file=..., actual=None)\n--\n\n"
 "Print which reference counts changed between two snapshots.\n\n"
 "  before  a snapshot; None: the baseline, which is the last one taken\n"
 "  after   a snapshot; None: now\n"
 "  file    a text file, sys.stderr by default; None: print nothing\n"
+"  actual  True: by true counts; False: by the counts in the map, which all snapshots\n"
+"          have; None: as the snapshots are\n"
 "Return a diff object with the attributes\n"
 "  living  [(address, type name, count before, count after)]\n"
 "  died    [(address, type name, count before)]\n"
 "  freed   [(address, type name, count)] of memory freed while counted\n"
 "  types   {type name: change}\n"
-"  total   the change of sys.gettotalrefcount()\n"
+"  total   the change of sys.gettotalrefcount(); by true counts: the sum of what\n"
+"          changed\n"
+"  actual  is it by true counts?\n"
 "in the order of the size of the change, the type and the address; str() of it\n"
 "is the report. Addresses are integers as of id().\n"
-"Raise TypeError for anything but snapshots, ValueError without a baseline.");
-
-/* Sort the arguments of sys.refmap_diff() into `values`. By hand, because the
-   argument parsers of CPython create objects, which would be in the diff. */
-static int
-diff_arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-               PyObject *values[3])
-{
-    static const char *const names[] = {"before", "after", "file"};
-    if (nargs > 2) {
-        PyErr_Format(PyExc_TypeError, "refmap_diff() takes at most 2 "
-                     "positional arguments (%zd given)", nargs);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        values[i] = args[i];
-    }
-    Py_ssize_t n = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        Py_ssize_t k = 0;
-        while (k < 3 && !_PyUnicode_EqualToASCIIString(name, names[k])) {
-            k++;
-        }
-        if (k == 3 || k < nargs) {
-            PyErr_Format(PyExc_TypeError, k == 3
-                ? "refmap_diff() got an unexpected keyword argument '%S'"
-                : "refmap_diff() got two values for argument '%S'", name);
-            return -1;
-        }
-        values[k] = args[nargs + i];
-    }
-    return 0;
-}
+"Raise TypeError for anything but snapshots, ValueError without a baseline, or if one\n"
+"snapshot has true counts and the other one has not.");
 
 static PyObject *
 sys_refmap_diff(PyObject *Py_UNUSED(module), PyObject *const *args,
                 Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *values[3] = {Py_None, Py_None, NULL};
-    if (diff_arguments(args, nargs, kwnames, values) < 0) {
+    static const char *const names[] = {"before", "after", "file", "actual"};
+    PyObject *values[Py_ARRAY_LENGTH(names)] = {Py_None, Py_None, NULL, NULL};
+    if (nargs > 2) {
+        return PyErr_Format(PyExc_TypeError, "refmap_diff() takes at most 2 "
+                            "positional arguments (%zd given)", nargs);
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        values[i] = args[i];
+    }
+    if (keyword_arguments("refmap_diff", args + nargs, kwnames, names,
+                          Py_ARRAY_LENGTH(names), nargs, values) < 0) {
         return NULL;
     }
-    DiffObject *diff = new_diff(values[0], values[1], kwnames, values[2]);
-    if (diff != NULL && print_diff(diff, values[2]) < 0) {
+    const diff_call_t call = {values[0], values[1], values[2], values[3], kwnames};
+    DiffObject *diff = new_diff(&call);
+    if (diff != NULL && print_diff(diff, call.file) < 0) {
         Py_CLEAR(diff);
     }
     return (PyObject *)diff;
@@ -795,7 +880,8 @@ static PyMethodDef refmap_methods[] = {
     {"refmap_count", sys_refmap_count, METH_O, refmap_count_doc},
     {"refmap_owners", sys_refmap_owners, METH_O, refmap_owners_doc},
     {"refmap_verify", sys_refmap_verify, METH_NOARGS, refmap_verify_doc},
-    {"refmap_snapshot", sys_refmap_snapshot, METH_NOARGS, refmap_snapshot_doc},
+    {"refmap_snapshot", _PyCFunction_CAST(sys_refmap_snapshot),
+     METH_FASTCALL | METH_KEYWORDS, refmap_snapshot_doc},
     {"refmap_diff", _PyCFunction_CAST(sys_refmap_diff),
      METH_FASTCALL | METH_KEYWORDS, refmap_diff_doc},
     {NULL}

@@ -81,6 +81,11 @@ extern void _PyRefMap_SortRecords(refmap_records_t *records);
 /* Take a snapshot of the current interpreter's map.
    A new reference, or NULL on out of memory; no exception is set. */
 extern refmap_snapshot_t *_PyRefMap_Snapshot(void);
+/* The same with true counts: of each living object its ob_refcnt, as far as it is
+   known to live. An immortal object has 1. */
+extern refmap_snapshot_t *_PyRefMap_ActualSnapshot(void);
+/* Has it true counts? */
+extern int _PyRefMap_IsActual(const refmap_snapshot_t *);
 extern refmap_snapshot_t *_PyRefMap_SnapshotIncref(refmap_snapshot_t *);
 /* NULL is allowed. The last reference frees the snapshot; most of what only it
    had is freed later, a little whenever a page is touched. The caller runs in
@@ -102,14 +107,20 @@ typedef struct {
     Py_ssize_t own;             // change of the references to refmap's objects
     Py_ssize_t total;           // change of the total, `own` left aside
     Py_ssize_t lost;            // pages that an out of memory tore from a snapshot
+    char actual;                // by true counts: none is unattributed, and the total is
+                                // the sum of what changed
 } refmap_diff_t;
 
 /* Fill `diff` with what changed between two snapshots of one map, in either
    order; the records are sorted by size of the change, type and address.
-   Return -1 on out of memory, -2 if they are of different maps.
+   Return -1 on out of memory, -2 if they are of different maps, -3 if one has true
+   counts and the other one has not.
    Zero-initialise, then _PyRefMap_ClearDiff(). */
 extern int _PyRefMap_Diff(refmap_snapshot_t *before, refmap_snapshot_t *after,
                           refmap_diff_t *diff);
+/* The same by the counts in the map, which all snapshots have. Never -3. */
+extern int _PyRefMap_DiffMapped(refmap_snapshot_t *before, refmap_snapshot_t *after,
+                                refmap_diff_t *diff);
 extern void _PyRefMap_ClearDiff(refmap_diff_t *diff);
 
 /* The lines of a report, for PyUnicode_FromFormat() and fprintf() alike. */

@@ -4,7 +4,7 @@ import gc
 import sys
 import time
 
-from . import details, judge, measure, report, suppress
+from . import details, judge, measure, report, suppress, unhooked
 
 # Module, and what empties its caches. Only modules that are imported anyway.
 _CACHES = [
@@ -77,10 +77,14 @@ def conclude(recorder, name, rules=(), pooled=(), raw=False, describe=True):
     pooled -- integers that the measuring loop still holds
     raw -- add the raw report of the last run
     describe -- look at the objects: repr, size, who holds them
+    Once a binary without hooks is loaded the counts are true ones, read from
+    the objects; the result's key 'unhooked' lists the paths of these binaries.
     """
-    result = measure.examine(recorder, pooled, raw)
+    stock = unhooked.modules()
+    result = measure.examine(recorder, pooled, raw, actual=bool(stock))
     findings = result['types']
     result['test'] = name
+    result['unhooked'] = stock
     result['rules'] = suppress.apply(rules, findings, name)
     if describe:
         details.describe([f for f in findings if not f.get('suppressed')],

@@ -47,9 +47,10 @@ class Recorder:
         youngest = object()
         self._births[i + 1] = sys._refmap_birth(id(youngest))
         del youngest
-        # The last warm-up's is where the first run starts from.
+        # The last warm-up's is where the first run starts from. Whether true
+        # counts are needed is known when all runs are over.
         if i >= self.warmups - 1:
-            self._snapshots[i + 1] = sys.refmap_snapshot()
+            self._snapshots[i + 1] = sys.refmap_snapshot(actual=True)
 
     def own_addresses(self):
         """Return, per snapshot of the runs, the addresses of own integers."""
@@ -67,11 +68,14 @@ class Recorder:
         taken = self._births[self.warmups:]
         return [after - before for before, after in zip(taken, taken[1:])]
 
-    def diffs(self):
-        """Generate the diff of each run."""
+    def diffs(self, actual):
+        """Generate the diff of each run.
+
+        actual -- by true counts, or else by those in the map
+        """
         taken = self._snapshots[self.warmups:]
         for before, after in zip(taken, taken[1:]):
-            yield sys.refmap_diff(before, after, file=None)
+            yield sys.refmap_diff(before, after, file=None, actual=actual)
 
     def last(self):
         """Return the snapshot after the last run."""
@@ -100,18 +104,19 @@ def without_own(found, own, pooled):
     return [history for history in found if not is_own(history)]
 
 
-def examine(recorder, pooled=(), raw=False):
+def examine(recorder, pooled=(), raw=False, actual=False):
     """Judge what a Recorder recorded.
 
     pooled -- integers that the caller's loop created and still holds
     raw -- add the raw report of the last run
+    actual -- by true counts, or else by those in the map
     Return a dict as of judge.judge(), with the keys 'warmups' and 'raw'.
     """
     own = recorder.own_addresses()
     pooled = {id(number) for number in pooled}
     histories = Histories(pooled.union(*own))
     unattributed, freed, lost = [], [], 0
-    for diff in recorder.diffs():
+    for diff in recorder.diffs(actual):
         # A list is made anew each time that somebody looks.
         living, died = diff.living, diff.died
         histories.add_run(living, died)

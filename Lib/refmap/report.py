@@ -7,7 +7,7 @@ keeps them from making lines of their own.
 
 import re
 
-from . import judge
+from . import judge, unhooked
 
 # Types on the line that sums up what changed once.
 MAX_ONCE = 6
@@ -194,6 +194,8 @@ def raw_report(result):
              f'({plural(result["runs"], "run")} after '
              f'{plural(result["warmups"], "warm-up")})')
     text = [title, *('  ' + line for line in sums_lines(result))]
+    if result.get('unhooked'):
+        text.append('  ' + unhooked.sentence(result['unhooked']))
     if result['runs'] < 3:
         text.append('  less than three runs: what the last run still held '
                     'looks like a leak')

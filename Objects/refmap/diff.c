@@ -9,26 +9,96 @@
 
 #include <stdlib.h>               // qsort()
 
+/* --- corrections ---------------------------------------------------------------- */
+
+/* The corrections of one block. */
+typedef struct {
+    const refmap_correction_t *items;
+    size_t len;
+} slice_t;
+
+/* How many of these corrections are of slots before `slot`? */
+static size_t
+corrections_before(const refmap_corrections_t *kept, uint32_t slot)
+{
+    size_t low = 0, high = kept->len;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (kept->items[middle].slot < slot) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static const refmap_corrections_t *
+corrections_near(const refmap_snapshot_t *snapshot, size_t i)
+{
+    return snapshot->corrections != NULL && i < snapshot->nblocks
+           ? snapshot->corrections[i / REFMAP_TOGETHER] : NULL;
+}
+
+/* The corrections of block `i`; none if the snapshot has no true counts. */
+static slice_t
+corrections_of(const refmap_snapshot_t *snapshot, size_t i)
+{
+    const refmap_corrections_t *kept = corrections_near(snapshot, i);
+    if (kept == NULL) {
+        return (slice_t){NULL, 0};
+    }
+    uint32_t slot = (uint32_t)(i % REFMAP_TOGETHER) * REFMAP_SLOTS;
+    size_t first = corrections_before(kept, slot);
+    return (slice_t){kept->items + first,
+                     corrections_before(kept, slot + REFMAP_SLOTS) - first};
+}
+
+/* Has block `i`, which is the same in both, the same corrections? */
+static int
+is_corrected_alike(const refmap_snapshot_t *before, const refmap_snapshot_t *after,
+                   size_t i)
+{
+    if (corrections_near(before, i) == corrections_near(after, i)) {
+        return 1;
+    }
+    slice_t a = corrections_of(before, i), b = corrections_of(after, i);
+    return a.len == b.len
+           && (a.len == 0 || memcmp(a.items, b.items, a.len * sizeof(*a.items)) == 0);
+}
+
+
+/* --- one page -------------------------------------------------------------------- */
+
 /* A block as a snapshot sees it, with what it takes to name its types. */
 typedef struct {
     refmap_state_t *map;
     refmap_block_t *block;          // NULL: the page had no block
     refmap_words_t words[REFMAP_SLOTS];
+    int32_t corrections[REFMAP_SLOTS];
     int copied;
     refmap_copy_t copy;
 } side_t;
 
 static void
-side_init(side_t *side, refmap_state_t *map, refmap_block_t *block)
+side_init(side_t *side, const refmap_snapshot_t *snapshot, refmap_block_t *block,
+          int actual)
 {
-    side->map = map;
+    side->map = snapshot->map;
     side->block = block;
     side->copied = 0;
-    if (block != NULL) {
-        refmap_get_all(block, side->words);
-    }
-    else {
+    memset(side->corrections, 0, sizeof(side->corrections));
+    if (block == NULL) {
         memset(side->words, 0, sizeof(side->words));
+        return;
+    }
+    refmap_get_all(block, side->words);
+    if (actual) {
+        slice_t slice = corrections_of(snapshot, block->index);
+        for (size_t k = 0; k < slice.len; k++) {
+            side->corrections[slice.items[k].slot % REFMAP_SLOTS] = slice.items[k].by;
+        }
     }
 }
 
@@ -67,6 +137,7 @@ side_slot(const side_t *side, size_t i, Py_ssize_t *own)
         *own += slot.count;
         slot.count = 0;
     }
+    slot.count += side->corrections[i];
     return slot;
 }
 
@@ -103,15 +174,23 @@ diff_slot(side_t *before, side_t *after, size_t i, refmap_diff_t *diff)
     return 0;
 }
 
+/* Two snapshots that are compared. */
+typedef struct {
+    const refmap_snapshot_t *before, *after;
+    int actual;                     // with corrections
+} pair_t;
+
+/* `before` and `after` are blocks of one page; NULL: it had none. */
 static int
-diff_page(refmap_state_t *map, refmap_block_t *before, refmap_block_t *after,
+diff_page(const pair_t *pair, refmap_block_t *before, refmap_block_t *after,
           refmap_diff_t *diff)
 {
     side_t a, b;
-    side_init(&a, map, before);
-    side_init(&b, map, after);
+    side_init(&a, pair->before, before, pair->actual);
+    side_init(&b, pair->after, after, pair->actual);
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
-        if (memcmp(&a.words[i], &b.words[i], sizeof(a.words[i])) != 0
+        if ((memcmp(&a.words[i], &b.words[i], sizeof(a.words[i])) != 0
+             || a.corrections[i] != b.corrections[i])
             && diff_slot(&a, &b, i, diff) < 0)
         {
             return -1;
@@ -119,6 +198,9 @@ diff_page(refmap_state_t *map, refmap_block_t *before, refmap_block_t *after,
     }
     return 0;
 }
+
+
+/* --- all pages ------------------------------------------------------------------- */
 
 /* Blocks of one snapshot whose index holds another page in the other one. */
 typedef struct {
@@ -135,7 +217,7 @@ moved_compare(const void *left, const void *right)
 }
 
 static int
-diff_moved(refmap_state_t *map, moved_t *before, moved_t *after,
+diff_moved(const pair_t *pair, moved_t *before, moved_t *after,
            refmap_diff_t *diff)
 {
     qsort(before->items, before->len, sizeof(*before->items), moved_compare);
@@ -150,7 +232,7 @@ diff_moved(refmap_state_t *map, moved_t *before, moved_t *after,
         }
         i += a != NULL;
         k += b != NULL;
-        if (diff_page(map, a, b, diff) < 0) {
+        if (diff_page(pair, a, b, diff) < 0) {
             return -1;
         }
     }
@@ -164,9 +246,9 @@ snapshot_block(const refmap_snapshot_t *snapshot, size_t i)
 }
 
 static int
-diff_blocks(refmap_snapshot_t *before, refmap_snapshot_t *after,
-            moved_t *gone, moved_t *come, refmap_diff_t *diff)
+diff_blocks(const pair_t *pair, moved_t *gone, moved_t *come, refmap_diff_t *diff)
 {
+    const refmap_snapshot_t *before = pair->before, *after = pair->after;
     size_t n = Py_MAX(before->nblocks, after->nblocks);
     for (size_t i = 0; i < n; i++) {
         refmap_block_t *a = snapshot_block(before, i);
@@ -175,11 +257,11 @@ diff_blocks(refmap_snapshot_t *before, refmap_snapshot_t *after,
             // Torn from both: at different times, perhaps.
             diff->lost += before != after;
         }
-        else if (a == b) {
+        else if (a == b && (!pair->actual || is_corrected_alike(before, after, i))) {
             continue;
         }
         else if (a != NULL && b != NULL && a->page == b->page) {
-            if (diff_page(before->map, a, b, diff) < 0) {
+            if (diff_page(pair, a, b, diff) < 0) {
                 return -1;
             }
         }
@@ -192,35 +274,63 @@ diff_blocks(refmap_snapshot_t *before, refmap_snapshot_t *after,
             }
         }
     }
-    return diff_moved(before->map, gone, come, diff);
+    return diff_moved(pair, gone, come, diff);
 }
 
 static int
-diff_findings(refmap_state_t *map, uint64_t from, uint64_t to,
-              refmap_diff_t *diff)
+diff_findings(const pair_t *pair, refmap_diff_t *diff)
 {
+    refmap_state_t *map = pair->before->map;
+    uint64_t from = Py_MIN(pair->before->findings, pair->after->findings);
+    uint64_t to = Py_MAX(pair->before->findings, pair->after->findings);
     if (map->nfindings - from > REFMAP_FINDINGS) {
         from = map->nfindings - REFMAP_FINDINGS;
     }
     for (; from < to; from++) {
         const refmap_finding_t *f = &map->findings[from % REFMAP_FINDINGS];
         refmap_record_t freed = {
-            f->address, _PyRefMap_TypeName(map, f->type), f->count, 0};
-        if (_PyRefMap_AppendRecord(&diff->freed, freed) < 0) {
+            f->address, _PyRefMap_TypeName(map, f->type),
+            pair->actual ? f->actual : f->count, 0};
+        if (freed.before != 0 && _PyRefMap_AppendRecord(&diff->freed, freed) < 0) {
             return -1;
         }
     }
     return 0;
 }
 
-int
-_PyRefMap_Diff(refmap_snapshot_t *before, refmap_snapshot_t *after,
-               refmap_diff_t *diff)
+static Py_ssize_t
+sum_of(const refmap_records_t *records)
 {
-    refmap_state_t *map = before->map;
-    if (map == NULL || map != after->map) {
-        return -2;
+    Py_ssize_t sum = 0;
+    for (size_t i = 0; i < records->len; i++) {
+        sum += records->items[i].after - records->items[i].before;
     }
+    return sum;
+}
+
+static void
+diff_sums(const pair_t *pair, refmap_diff_t *diff)
+{
+    const refmap_snapshot_t *before = pair->before, *after = pair->after;
+    // The births of refmap's own objects are no part of the total, so only further
+    // references to them are left out.
+    diff->own -= after->own - before->own;
+    diff->actual = (char)pair->actual;
+    if (pair->actual) {
+        // The total, and what is unattributed, follow the hooks.
+        diff->total = sum_of(&diff->living) + sum_of(&diff->died);
+    }
+    else {
+        diff->unattributed = after->unattributed - before->unattributed;
+        diff->total = after->total - before->total - diff->own;
+    }
+}
+
+static int
+diff_pair(const pair_t *pair, refmap_diff_t *diff)
+{
+    const refmap_snapshot_t *before = pair->before, *after = pair->after;
+    refmap_state_t *map = before->map;
     int result = -1;
     _PyRefMap_ForgetTypes(map);
     size_t na = before->nblocks * sizeof(refmap_block_t *);
@@ -228,22 +338,43 @@ _PyRefMap_Diff(refmap_snapshot_t *before, refmap_snapshot_t *after,
     moved_t gone = {_PyRefMap_Malloc(na + 1), 0};
     moved_t come = {_PyRefMap_Malloc(nb + 1), 0};
     if (gone.items != NULL && come.items != NULL
-        && diff_blocks(before, after, &gone, &come, diff) == 0
-        && diff_findings(map, Py_MIN(before->findings, after->findings),
-                         Py_MAX(before->findings, after->findings), diff) == 0)
+        && diff_blocks(pair, &gone, &come, diff) == 0
+        && diff_findings(pair, diff) == 0)
     {
         _PyRefMap_SortRecords(&diff->living);
         _PyRefMap_SortRecords(&diff->died);
-        diff->unattributed = after->unattributed - before->unattributed;
-        // The births of refmap's own objects are no part of the total, so
-        // only further references to them are left out.
-        diff->own -= after->own - before->own;
-        diff->total = after->total - before->total - diff->own;
+        diff_sums(pair, diff);
         result = 0;
     }
     _PyRefMap_RawFree(gone.items, na + 1);
     _PyRefMap_RawFree(come.items, nb + 1);
     return result;
+}
+
+int
+_PyRefMap_DiffMapped(refmap_snapshot_t *before, refmap_snapshot_t *after,
+                     refmap_diff_t *diff)
+{
+    if (before->map == NULL || before->map != after->map) {
+        return -2;
+    }
+    pair_t pair = {before, after, 0};
+    return diff_pair(&pair, diff);
+}
+
+int
+_PyRefMap_Diff(refmap_snapshot_t *before, refmap_snapshot_t *after,
+               refmap_diff_t *diff)
+{
+    int actual = _PyRefMap_IsActual(before);
+    if (before->map == NULL || before->map != after->map) {
+        return -2;
+    }
+    if (_PyRefMap_IsActual(after) != actual) {
+        return -3;
+    }
+    pair_t pair = {before, after, actual};
+    return diff_pair(&pair, diff);
 }
 
 void

@@ -353,8 +353,8 @@ _PyRefMap_WritableMemory(refmap_segments_t *segments)
     return res;
 }
 
-int
-_PyRefMap_InSegment(const refmap_segments_t *segments, uintptr_t address)
+const refmap_segment_t *
+_PyRefMap_FindSegment(const refmap_segments_t *segments, uintptr_t address)
 {
     size_t low = 0, high = segments->len;
     while (low < high) {
@@ -366,7 +366,14 @@ _PyRefMap_InSegment(const refmap_segments_t *segments, uintptr_t address)
             high = middle;
         }
     }
-    return low > 0 && address < segments->items[low - 1].end;
+    return low > 0 && address < segments->items[low - 1].end
+           ? &segments->items[low - 1] : NULL;
+}
+
+int
+_PyRefMap_InSegment(const refmap_segments_t *segments, uintptr_t address)
+{
+    return _PyRefMap_FindSegment(segments, address) != NULL;
 }
 
 void

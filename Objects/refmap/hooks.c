@@ -69,10 +69,10 @@ refmap_has_slot(refmap_block_t *block, size_t i)
 /* Out of line: gdb's py-refmap-break-negative stops here. */
 static Py_NO_INLINE void
 refmap_finding(refmap_state_t *map, uintptr_t address, Py_ssize_t count,
-               refmap_type_t type)
+               refmap_type_t type, Py_ssize_t actual)
 {
     map->findings[map->nfindings++ % REFMAP_FINDINGS] =
-        (refmap_finding_t){address, type, count};
+        (refmap_finding_t){address, type, count, actual};
 }
 
 /* The object in a slot was freed behind our back, by free() perhaps, as another one
@@ -81,9 +81,11 @@ static void
 refmap_close_stale(refmap_state_t *map, refmap_place_t *place)
 {
     if (place->slot.count != 0) {
+        // Its true count is not known: its memory has become something else, or it
+        // was initialised twice, and is not gone.
         refmap_finding(map,
                        refmap_slot_address(place->block, place->i, place->slot),
-                       place->slot.count, REFMAP_TYPE_UNKNOWN);
+                       place->slot.count, REFMAP_TYPE_UNKNOWN, 0);
         map->unattributed += place->slot.count;
     }
     place->slot.count = 0;
@@ -355,7 +357,9 @@ refmap_free_counted(refmap_state_t *map, uintptr_t address)
     refmap_object_t object;
     _PyRefMap_ReadPage(block, &copy);
     _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
-    refmap_finding(map, object.address, slot.count, object.type);
+    int is_count = object.refcnt > 0 && object.refcnt <= REFMAP_COUNT_MAX;
+    refmap_finding(map, object.address, slot.count, object.type,
+                   is_count ? object.refcnt : 0);
     errno = saved_errno;
 }
 

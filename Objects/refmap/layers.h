@@ -144,6 +144,9 @@ extern refmap_type_t _PyRefMap_TypeAt(refmap_state_t *map, uintptr_t address);
 extern void _PyRefMap_ForgetTypes(refmap_state_t *map);
 extern void _PyRefMap_FreeNames(refmap_state_t *map);
 
+/* Is there a type at `address`, which may be any word? */
+extern int _PyRefMap_IsType(refmap_state_t *map, uintptr_t address);
+
 /* --- totals.c: sums of references ---------------------------------------------- */
 
 /* At one instant: the references of the interpreters that use `map`, and those that
@@ -174,6 +177,21 @@ extern void _PyRefMap_Retire_lock_held(refmap_state_t *map,
    tears the block out of them, and their diffs will say so. */
 extern refmap_block_t *_PyRefMap_Unshare_lock_held(refmap_state_t *map,
                                                    refmap_block_t *block);
+/* In bytes. */
+static inline size_t
+refmap_corrections_size(size_t len)
+{
+    return offsetof(refmap_corrections_t, items)
+           + len * sizeof(refmap_correction_t);
+}
+
+/* How many items the corrections of a snapshot of so many blocks have. */
+static inline size_t
+refmap_ncorrections(size_t nblocks)
+{
+    return nblocks / REFMAP_TOGETHER + 1;
+}
+
 /* Settle up to `n` orphans. */
 extern void _PyRefMap_SettleOrphans_lock_held(refmap_state_t *map, size_t n);
 /* The map is closed: its snapshots have no blocks any more. */
@@ -247,8 +265,13 @@ extern int _PyRefMap_Segments(refmap_segments_t *segments);
 /* All memory that may be written to; none where the system does not tell. Return -1 on
    out of memory. */
 extern int _PyRefMap_WritableMemory(refmap_segments_t *segments);
+/* The one that `address` lies in, or NULL. */
+extern const refmap_segment_t *_PyRefMap_FindSegment(const refmap_segments_t *segments,
+                                                     uintptr_t address);
 extern int _PyRefMap_InSegment(const refmap_segments_t *segments, uintptr_t address);
 extern void _PyRefMap_ClearSegments(refmap_segments_t *segments);
+
+/* --- actual.c: true counts ----------------------------------------------------------------- */
 
 /* --- sweep.c: where the addresses of some objects are -------------------------------------- */
 

@@ -99,6 +99,29 @@ _PyRefMap_Snapshot(void)
     return snapshot;
 }
 
+int
+_PyRefMap_IsActual(const refmap_snapshot_t *snapshot)
+{
+    return snapshot->corrections != NULL;
+}
+
+/* Snapshots of one map are used by threads that hold its GIL. */
+static void
+refmap_drop_corrections(refmap_snapshot_t *snapshot)
+{
+    size_t n = refmap_ncorrections(snapshot->nblocks);
+    if (snapshot->corrections == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        refmap_corrections_t *kept = snapshot->corrections[i];
+        if (kept != NULL && --kept->refs == 0) {
+            _PyRefMap_RawFree(kept, refmap_corrections_size(kept->len));
+        }
+    }
+    _PyRefMap_RawFree(snapshot->corrections, n * sizeof(*snapshot->corrections));
+}
+
 refmap_snapshot_t *
 _PyRefMap_SnapshotIncref(refmap_snapshot_t *snapshot)
 {
@@ -154,6 +177,7 @@ _PyRefMap_SnapshotDecref(refmap_snapshot_t *snapshot)
         _PyRefMap_SettleOrphans_lock_held(map, REFMAP_SETTLE_AT_DROP);
         refmap_unlock(map);
     }
+    refmap_drop_corrections(snapshot);
     _PyRefMap_RawFree(snapshot, refmap_snapshot_size(snapshot->nblocks));
 }
 
@@ -236,7 +260,8 @@ refmap_capture_types(refmap_state_t *map, refmap_block_t *block)
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
         refmap_object_t object = {.type = REFMAP_TYPE_UNKNOWN};
         refmap_slot_t slot = refmap_decode(words[i]);
-        if (slot.count != 0) {
+        // A living object may have references that the map has not.
+        if (refmap_is_living(slot)) {
             _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
         }
         block->types[i] = object.type;

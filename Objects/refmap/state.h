@@ -140,6 +140,21 @@ typedef struct {
     UT_hash_handle hh;
 } refmap_known_type_t;
 
+/* Where the count of an object is not what the map has: see actual.c. */
+typedef struct {
+    uint32_t slot;              // of the blocks that are kept together, from 0
+    int32_t by;                 // to be added to the count in the map
+} refmap_correction_t;
+
+/* The corrections of REFMAP_TOGETHER blocks in a row, in the order of the slots.
+   Snapshots share those that are alike. */
+#define REFMAP_TOGETHER 16
+typedef struct {
+    size_t refs;
+    size_t len;
+    refmap_correction_t items[];
+} refmap_corrections_t;
+
 /* A snapshot shares all blocks with the map until they are touched. A block
    that is replaced in the map is *retired* to the newest snapshot, which is the
    newest one that has it. When a snapshot is dropped its retired blocks become
@@ -157,6 +172,9 @@ struct _refmap_snapshot {
     Py_ssize_t own;
     uint64_t findings;
     size_t lost;                // blocks torn away by an out of memory
+    // Of true counts: of blocks 0 to REFMAP_TOGETHER - 1, and so on; an item is
+    // NULL where all agree. Otherwise NULL.
+    refmap_corrections_t **corrections;
     size_t nblocks;
     refmap_block_t *blocks[];   // as refmap_state_t.blocks was then
 };
@@ -170,6 +188,7 @@ typedef struct {
     uintptr_t address;
     refmap_type_t type;
     Py_ssize_t count;
+    Py_ssize_t actual;          // its true count, as far as it is known; 0: none
 } refmap_finding_t;
 
 #define REFMAP_FINDINGS 256

@@ -74,15 +74,18 @@ _PyRefMap_ObjectAt(uintptr_t address)
         return NULL;
     }
     refmap_slot_t slot = refmap_get(block, i);
-    if (slot.count <= 0 || (slot.birth & no_object)) {
+    if (!refmap_is_living(slot) || (slot.birth & no_object)) {
         return NULL;
     }
     refmap_copy_t copy;
     refmap_object_t object;
     _PyRefMap_ReadPage(block, &copy);
     _PyRefMap_ReadSlot(map, block, i, slot, &copy, &object);
-    return object.address == address && copy.readable
-           && refmap_refcnt_agrees(slot, object.refcnt)
+    // What a stock binary did to ob_refcnt makes a born object no less alive.
+    int is_alive = refmap_living_birth(slot) != 0
+                   ? object.refcnt > 0
+                   : slot.count > 0 && refmap_refcnt_agrees(slot, object.refcnt);
+    return object.address == address && copy.readable && is_alive
            && object.type != REFMAP_TYPE_UNKNOWN ? (PyObject *)address : NULL;
 }
 

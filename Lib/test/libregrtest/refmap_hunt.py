@@ -126,9 +126,14 @@ def examine(recorder, name, options):
                       for what, deltas in recorder.sums.items()}
     result['sums_failed'] = recorder.failed
     result['seconds'] = round(recorder.seconds, 3)
+    failed = recorder.failed
+    if result['unhooked']:
+        # sys.gettotalrefcount() does not know what these do.
+        failed = (result['verdict'] == judge.LEAK
+                  or fails_without_references(result['sums']))
     if result['verdict'] == judge.ERROR:
         pass                    # whatever the sums say
-    elif recorder.failed:
+    elif failed:
         result['verdict'] = judge.LEAK
     elif result['verdict'] == judge.LEAK:
         # The sums are libregrtest's verdict; they missed this.
@@ -136,6 +141,12 @@ def examine(recorder, name, options):
     if is_suppressed(result):
         result['verdict'] = judge.CLEAN
     return result
+
+
+def fails_without_references(sums):
+    """Do the other sums make a leak, as libregrtest judges them?"""
+    blocks = sums.get('memory blocks') or [0]
+    return min(blocks) >= 1 or any(sums.get('file descriptors', ()))
 
 
 def is_suppressed(result):
@@ -186,11 +197,16 @@ def report_test(recorder, result, runtests):
 def settle_state(result, findings, options):
     """Let the test file pass or fail: errors, --refmap-strict, suppressions."""
     verdict = findings['verdict']
-    if findings['sums_failed'] and verdict == judge.CLEAN:
+    fails = (verdict == judge.ERROR
+             or verdict == judge.SUSPICIOUS and options.get('strict'))
+    passes = findings['sums_failed'] and verdict == judge.CLEAN
+    if findings['unhooked']:
+        fails = fails or verdict == judge.LEAK
+        passes = not fails
+    if passes:
         if result.state == 'REFLEAK':
             result.state = 'PASSED'
-    elif (verdict == judge.ERROR
-          or verdict == judge.SUSPICIOUS and options.get('strict')):
+    elif fails:
         if result.state in ('PASSED', 'ENV_CHANGED'):
             result.state = 'REFLEAK'
 

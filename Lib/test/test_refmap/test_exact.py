@@ -565,7 +565,7 @@ class SignatureTest(MapTestCase):
         'refmap_info': '(own=False, /)',
         'refmap_count': '(object, /)',
         'refmap_verify': '()',
-        'refmap_snapshot': '()',
+        'refmap_snapshot': '(*, actual=False)',
     }
 
     @support.requires_docstrings
@@ -574,8 +574,10 @@ class SignatureTest(MapTestCase):
             self.assertEqual(str(inspect.signature(getattr(sys, name))),
                              signature)
         parameters = inspect.signature(sys.refmap_diff).parameters
-        self.assertEqual(list(parameters), ['before', 'after', 'file'])
-        self.assertEqual(parameters['file'].kind, inspect.Parameter.KEYWORD_ONLY)
+        self.assertEqual(list(parameters), ['before', 'after', 'file', 'actual'])
+        for name in 'file', 'actual':
+            self.assertEqual(parameters[name].kind,
+                             inspect.Parameter.KEYWORD_ONLY)
 
     @support.requires_docstrings
     def test_docstrings(self):

@@ -47,7 +47,8 @@ class MapState:
 
 
 class SnapshotState(MapState):
-    """A retained snapshot."""
+    """A retained snapshot. Its counts are those of the map, even where it has
+    true ones, too."""
 
     STRUCT = 'struct _refmap_snapshot'
 
@@ -57,7 +58,7 @@ class SnapshotState(MapState):
         self.map = refmap
         self.address = address
         for name in ('total', 'unattributed', 'own', 'findings', 'lost',
-                     'nblocks', 'refs', 'epoch'):
+                     'corrections', 'nblocks', 'refs', 'epoch'):
             setattr(self, name, form.get(data, name))
         if self.nblocks > MAX_BLOCKS:
             raise RefmapError(f'The snapshot at {address:#x} is damaged: '

@@ -198,6 +198,20 @@ def heaps(run):
                                       run.heap_passes, run.scratch, run.say)}
 
 
+def actual(run):
+    """{variant: {kind: {n: as of actual.py}}} of snapshots of true counts"""
+    plan = visiting.fitting(visiting.plan(visiting.KINDS, run.actual_sizes), run.skip)
+    result = {}
+    for variant in [v for v in ('release', 'debug') if v in run.variants]:
+        result[variant] = {}
+        for kind, n in plan:
+            usage = check([run.python(variant), '-B', os.path.join(HERE, 'actual.py'),
+                           kind, str(n), str(run.repeat)], run.scratch)
+            result[variant].setdefault(kind, {})[str(n)] = json.loads(usage.output)
+        run.say(f'true counts in {variant}')
+    return result
+
+
 def scale(run):
     """{'live': {objects: as of visits()}, 'retained': as of heap.py}"""
     live = {str(n): visits(run, n, optimised(run), 2, 3)
@@ -212,4 +226,4 @@ def scale(run):
 
 
 SECTIONS = {'a': test_suite, 'b': small_workloads, 'c': snapshots, 'd': memory,
-            'e': startup, 'f': heaps, 'scale': scale}
+            'e': startup, 'f': heaps, 'g': actual, 'scale': scale}

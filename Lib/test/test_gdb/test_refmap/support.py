@@ -25,7 +25,7 @@ class Inline: pass
 class Slots: __slots__ = ('first', 'second')
 class Subclass(tuple): pass
 
-oldest = sys.refmap_snapshot()
+oldest = sys.refmap_snapshot(actual=True)
 victim, old = Victim(), Victim()
 holders = {}
 def hold(where, holder):
@@ -82,7 +82,8 @@ facts = {
     'diff': str(diff).split('\\n'),
     'living': list(map(tuple, diff.living)),
     'died': [tuple(record)[:3] for record in diff.died],
-    'diff_oldest': str(sys.refmap_diff(oldest, after, file=None)).split('\\n'),
+    'diff_oldest': str(sys.refmap_diff(oldest, after, file=None,
+                                       actual=False)).split('\\n'),
     'count': sys.refmap_count(victim) - 1,
     'refcnt': sys.getrefcount(victim) - 1,
     'holders': holders,

@@ -109,6 +109,9 @@ class AllCommands(ProgramTests):
                          ['1', '2', '3'])
         self.assertEqual([line.endswith(', baseline') for line in lines],
                          [False, False, True])
+        # gdb compares by the map; see test_diff_in_the_words_of_sys().
+        self.assertEqual(['true counts' in line for line in lines],
+                         [True, False, False])
 
     def test_diff_in_the_words_of_sys(self):
         self.assertEqual(self.say('py-refmap-diff 2 3').lines,

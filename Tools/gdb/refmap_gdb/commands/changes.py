@@ -41,6 +41,8 @@ py-refmap-diff takes their numbers or addresses."""
                 f'{sum(p != 0 for p in snapshot.blocks)} blocks')
         if snapshot.lost:
             line += f', {snapshot.lost} lost'
+        if snapshot.corrections:
+            line += ', true counts'
         return line + (', baseline' if snapshot.is_baseline else '')
 
 
