@@ -27,6 +27,7 @@
 
 #ifdef REFMAP_RECORDS
 
+#include <dlfcn.h>                // _dl_find_object()
 #include <link.h>                 // dl_iterate_phdr()
 
 /* Numbers of registers; see the psABI, section 3.6.2. */
@@ -110,7 +111,7 @@ refmap_covers(const struct dl_phdr_info *info, const ElfW(Phdr) *segment,
     return address - info->dlpi_addr - segment->p_vaddr < segment->p_memsz;
 }
 
-/* For dl_iterate_phdr(): is it the module with the code? */
+/* As for dl_iterate_phdr(): is it the module with the code? */
 static int
 refmap_see_module(struct dl_phdr_info *info, size_t Py_UNUSED(size), void *arg)
 {
@@ -142,6 +143,44 @@ refmap_see_module(struct dl_phdr_info *info, size_t Py_UNUSED(size), void *arg)
     }
     return 1;
 }
+
+#if defined(DLFO_EH_SEGMENT_TYPE) && !defined(dl_iterate_phdr)
+
+/* Since glibc 2.35 a module is found without a lock, which in a forked child might be
+   that of a thread which is not there any more. */
+static void
+refmap_find_module(refmap_module_t *module)
+{
+    struct dl_find_object found;
+    if (_dl_find_object((void *)module->pc, &found) != 0) {
+        return;
+    }
+    // Linkers let the first segment begin with the header of the file.
+    const char *start = found.dlfo_map_start;
+    const ElfW(Ehdr) *header = (const ElfW(Ehdr) *)start;
+    size_t size = header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr));
+    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0
+        || size > REFMAP_PAGE_SIZE)
+    {
+        module->is_known = 1;
+        return;
+    }
+    struct dl_phdr_info info = {
+        .dlpi_addr = found.dlfo_link_map->l_addr,
+        .dlpi_phdr = (const ElfW(Phdr) *)(start + header->e_phoff),
+        .dlpi_phnum = header->e_phnum};
+    (void)refmap_see_module(&info, sizeof(info), module);
+}
+
+#else
+
+static void
+refmap_find_module(refmap_module_t *module)
+{
+    (void)dl_iterate_phdr(refmap_see_module, module);
+}
+
+#endif
 
 /* Set `entry` to the rest of the segment from `address` on. Return -1 if it is not in
    there. */
@@ -415,7 +454,7 @@ _PyRefMap_FindCaller(uintptr_t pc, refmap_rule_t *rule)
 {
     // The call before the return address may be the last instruction of a function.
     refmap_module_t module = {.pc = pc - 1};
-    (void)dl_iterate_phdr(refmap_see_module, &module);
+    refmap_find_module(&module);
     if (!module.is_known) {
         // CPython's trampoline for perf is copied to memory of its own. What stands there
         // is all of it: sub $8, %rsp; call *%rcx
