@@ -100,7 +100,10 @@ has_type(reader_t *r, uintptr_t address)
 {
     uintptr_t type = type_at(r, address);
     uintptr_t *known = &r->types[refmap_mix(type) % TYPES];
-    if (type == 0 || (*known != type && !_PyRefMap_IsType(r->map, type))) {
+    if (type == 0
+        || (*known != type
+            && _PyRefMap_TypeAt(r->map, type) == REFMAP_TYPE_UNKNOWN))
+    {
         return 0;
     }
     *known = type;

@@ -144,9 +144,6 @@ extern refmap_type_t _PyRefMap_TypeAt(refmap_state_t *map, uintptr_t address);
 extern void _PyRefMap_ForgetTypes(refmap_state_t *map);
 extern void _PyRefMap_FreeNames(refmap_state_t *map);
 
-/* Is there a type at `address`, which may be any word? */
-extern int _PyRefMap_IsType(refmap_state_t *map, uintptr_t address);
-
 /* --- totals.c: sums of references ---------------------------------------------- */
 
 /* At one instant: the references of the interpreters that use `map`, and those that

@@ -201,12 +201,6 @@ _PyRefMap_TypeAt(refmap_state_t *map, uintptr_t address)
     return id;
 }
 
-int
-_PyRefMap_IsType(refmap_state_t *map, uintptr_t address)
-{
-    return refmap_type_at(map, address) != REFMAP_TYPE_UNKNOWN;
-}
-
 void
 _PyRefMap_ReadSlot(refmap_state_t *map, const refmap_block_t *block, size_t i,
                    refmap_slot_t slot, const refmap_copy_t *copy,
