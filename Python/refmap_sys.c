@@ -68,6 +68,7 @@ static PyTypeObject Snapshot_Type = {
 typedef struct {
     PyObject_HEAD
     refmap_diff_t diff;
+    Py_ssize_t limit;               // of the report; -1: none
 } DiffObject;
 
 static void
@@ -137,30 +138,38 @@ diff_get_freed(DiffObject *self, void *Py_UNUSED(closure))
     return records_as_list(&self->diff.freed, build_with_before);
 }
 
+/* Add `n` to the number that a dict has for a name. Return the sum in `*sum`. */
+static int
+add_to_name(PyObject *numbers, PyObject *name, Py_ssize_t n, Py_ssize_t *sum)
+{
+    PyObject *old;
+    if (PyDict_GetItemRef(numbers, name, &old) < 0) {
+        return -1;
+    }
+    *sum = n + (old ? PyLong_AsSsize_t(old) : 0);
+    Py_XDECREF(old);
+    PyObject *value = PyLong_FromSsize_t(*sum);
+    int res = value ? PyDict_SetItem(numbers, name, value) : -1;
+    Py_XDECREF(value);
+    return res;
+}
+
+static Py_ssize_t
+change_of(const refmap_record_t *record)
+{
+    return record->after - record->before;
+}
+
 /* Add the changes of `records` to {type name: change}. */
 static int
 add_to_types(PyObject *types, const refmap_records_t *records)
 {
     for (size_t i = 0; i < records->len; i++) {
-        const refmap_record_t *record = &records->items[i];
-        Py_ssize_t change = record->after - record->before;
-        PyObject *name = name_as_str(record->type);
-        if (name == NULL) {
-            return -1;
-        }
-        PyObject *old;
-        if (PyDict_GetItemRef(types, name, &old) < 0) {
-            Py_DECREF(name);
-            return -1;
-        }
-        if (old != NULL) {
-            change += PyLong_AsSsize_t(old);
-            Py_DECREF(old);
-        }
-        PyObject *sum = PyLong_FromSsize_t(change);
-        int res = sum ? PyDict_SetItem(types, name, sum) : -1;
-        Py_XDECREF(sum);
-        Py_DECREF(name);
+        PyObject *name = name_as_str(records->items[i].type);
+        Py_ssize_t sum;
+        int res = name ? add_to_name(types, name, change_of(&records->items[i]),
+                                     &sum) : -1;
+        Py_XDECREF(name);
         if (res < 0) {
             return -1;
         }
@@ -256,6 +265,63 @@ append_records(PyObject *lines, const refmap_records_t *records,
     return 0;
 }
 
+/* Append a line for each type of which objects were left out: `left` is {type name:
+   change}, `seen` {type name: objects}, of which `limit` were shown. */
+static int
+append_left(PyObject *lines, PyObject *left, PyObject *seen, Py_ssize_t limit,
+            const char *what)
+{
+    PyObject *name, *change;
+    Py_ssize_t pos = 0;
+    while (PyDict_Next(left, &pos, &name, &change)) {
+        Py_ssize_t n = PyLong_AsSsize_t(PyDict_GetItem(seen, name)) - limit;
+        if (append_line(lines, PyUnicode_FromFormat(
+                "ref change of %zd more %s (%U): %S\n", n, what, name, change)) < 0)
+        {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* append_records(), but of each type only `limit`; then how many more. */
+static int
+append_some_records(PyObject *lines, const refmap_records_t *records,
+                    PyObject *(*line)(const refmap_record_t *), Py_ssize_t limit,
+                    const char *what)
+{
+    PyObject *seen = PyDict_New();
+    PyObject *left = seen ? PyDict_New() : NULL;
+    int res = left ? 0 : -1;
+    for (size_t i = 0; res == 0 && i < records->len; i++) {
+        const refmap_record_t *record = &records->items[i];
+        PyObject *name = name_as_str(record->type);
+        Py_ssize_t n, sum;
+        res = name ? add_to_name(seen, name, 1, &n) : -1;
+        if (res == 0) {
+            res = n <= limit ? append_line(lines, line(record))
+                             : add_to_name(left, name, change_of(record), &sum);
+        }
+        Py_XDECREF(name);
+    }
+    if (res == 0) {
+        res = append_left(lines, left, seen, limit, what);
+    }
+    Py_XDECREF(left);
+    Py_XDECREF(seen);
+    return res;
+}
+
+/* The lines about objects. */
+static int
+append_objects(PyObject *lines, const refmap_records_t *records,
+               PyObject *(*line)(const refmap_record_t *), Py_ssize_t limit,
+               const char *what)
+{
+    return limit < 0 ? append_records(lines, records, line)
+                     : append_some_records(lines, records, line, limit, what);
+}
+
 static PyObject *
 living_line(const refmap_record_t *r)
 {
@@ -324,8 +390,10 @@ diff_str(DiffObject *self)
     PyObject *lines = PyList_New(0);
     PyObject *text = NULL;
     if (lines != NULL
-        && append_records(lines, &self->diff.living, living_line) == 0
-        && append_records(lines, &self->diff.died, died_line) == 0
+        && append_objects(lines, &self->diff.living, living_line, self->limit,
+                          "living") == 0
+        && append_objects(lines, &self->diff.died, died_line, self->limit,
+                          "died") == 0
         && append_notes(lines, self) == 0
         && append_types(lines, self) == 0
         && append_line(lines, PyUnicode_FromFormat(
@@ -640,7 +708,7 @@ before_argument(PyObject *arg)
 /* The arguments of sys.refmap_diff(). */
 typedef struct {
     PyObject *before, *after;       // None: the baseline; now
-    PyObject *file, *actual;        // NULL: not given
+    PyObject *file, *actual, *limit;    // NULL: not given
     PyObject *kwnames;
 } diff_call_t;
 
@@ -651,7 +719,8 @@ after_argument(const diff_call_t *call, int actual)
     if (call->after != Py_None) {
         return snapshot_argument("after", call->after);
     }
-    PyObject *const held[] = {call->kwnames, call->file, call->actual};
+    PyObject *const held[] = {call->kwnames, call->file, call->actual,
+                              call->limit};
     return take_snapshot(actual, held, Py_ARRAY_LENGTH(held));
 }
 
@@ -685,9 +754,31 @@ compare(refmap_snapshot_t *before, refmap_snapshot_t *after, int actual,
     return res;
 }
 
+/* The limit of the report, -1 for none; -2 with an exception. */
+static Py_ssize_t
+limit_argument(PyObject *arg)
+{
+    if (arg == NULL || arg == Py_None) {
+        return -1;
+    }
+    Py_ssize_t limit = PyNumber_AsSsize_t(arg, NULL);
+    if (limit == -1 && PyErr_Occurred()) {
+        return -2;
+    }
+    if (limit < 0) {
+        PyErr_SetString(PyExc_ValueError, "limit must not be negative");
+        return -2;
+    }
+    return limit;
+}
+
 static DiffObject *
 new_diff(const diff_call_t *call)
 {
+    Py_ssize_t limit = limit_argument(call->limit);
+    if (limit == -2) {
+        return NULL;
+    }
     int actual = call->actual != NULL && call->actual != Py_None
                  ? PyObject_IsTrue(call->actual) : -1;
     if (actual < 0 && PyErr_Occurred()) {
@@ -700,6 +791,7 @@ new_diff(const diff_call_t *call)
     DiffObject *self = PyObject_New(DiffObject, &Diff_Type);
     if (self != NULL) {
         memset(&self->diff, 0, sizeof(self->diff));
+        self->limit = limit;
         _PyRefMap_Own((PyObject *)self);
     }
     refmap_snapshot_t *after = self != NULL
@@ -733,13 +825,16 @@ print_diff(DiffObject *diff, PyObject *file)
 }
 
 PyDoc_STRVAR(refmap_diff_doc,
-"refmap_diff($module, /, before=None, after=None, *, file=..., actual=None)\n--\n\n"
+"refmap_diff($module, /, before=None, after=None, *, file=..., actual=None,\n"
+"            limit=None)\n--\n\n"
 "Print which reference counts changed between two snapshots.\n\n"
 "  before  a snapshot; None: the baseline, which is the last one taken\n"
 "  after   a snapshot; None: now\n"
 "  file    a text file, sys.stderr by default; None: print nothing\n"
 "  actual  True: by true counts; False: by the counts in the map, which all snapshots\n"
 "          have; None: as the snapshots are\n"
+"  limit   print so many objects of each type, the largest changes first, and then\n"
+"          how many more there are; None: print all. The attributes have all\n"
 "Return a diff object with the attributes\n"
 "  living  [(address, type name, count before, count after)]\n"
 "  died    [(address, type name, count before)]\n"
@@ -750,15 +845,16 @@ PyDoc_STRVAR(refmap_diff_doc,
 "  actual  is it by true counts?\n"
 "in the order of the size of the change, the type and the address; str() of it\n"
 "is the report. Addresses are integers as of id().\n"
-"Raise TypeError for anything but snapshots, ValueError without a baseline, or if one\n"
-"snapshot has true counts and the other one has not.");
+"Raise TypeError for anything but snapshots, ValueError without a baseline, for a\n"
+"negative limit, or if one snapshot has true counts and the other one has not.");
 
 static PyObject *
 sys_refmap_diff(PyObject *Py_UNUSED(module), PyObject *const *args,
                 Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const char *const names[] = {"before", "after", "file", "actual"};
-    PyObject *values[Py_ARRAY_LENGTH(names)] = {Py_None, Py_None, NULL, NULL};
+    static const char *const names[] = {
+        "before", "after", "file", "actual", "limit"};
+    PyObject *values[Py_ARRAY_LENGTH(names)] = {Py_None, Py_None};
     if (nargs > 2) {
         return PyErr_Format(PyExc_TypeError, "refmap_diff() takes at most 2 "
                             "positional arguments (%zd given)", nargs);
@@ -770,7 +866,8 @@ sys_refmap_diff(PyObject *Py_UNUSED(module), PyObject *const *args,
                           Py_ARRAY_LENGTH(names), nargs, values) < 0) {
         return NULL;
     }
-    const diff_call_t call = {values[0], values[1], values[2], values[3], kwnames};
+    const diff_call_t call = {values[0], values[1], values[2], values[3],
+                              values[4], kwnames};
     DiffObject *diff = new_diff(&call);
     if (diff != NULL && print_diff(diff, call.file) < 0) {
         Py_CLEAR(diff);
@@ -797,6 +894,17 @@ sys_refmap_object(PyObject *Py_UNUSED(module), PyObject *arg)
     }
     return PyErr_Format(PyExc_LookupError, "no living object at %p",
                         (void *)address);
+}
+
+PyDoc_STRVAR(refmap_hide_doc,
+"_refmap_hide($module, object, /)\n--\n\n"
+"Let no diff show references to an object, as to those of refmap itself.");
+
+static PyObject *
+sys_refmap_hide(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    _PyRefMap_Hide(op);
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(refmap_birth_doc,
@@ -875,6 +983,7 @@ static PyMethodDef refmap_methods[] = {
     {"_refmap_give", _PyCFunction_CAST(sys_refmap_give), METH_FASTCALL,
      refmap_give_doc},
     {"_refmap_birth", sys_refmap_birth, METH_O, refmap_birth_doc},
+    {"_refmap_hide", sys_refmap_hide, METH_O, refmap_hide_doc},
     {"refmap_info", _PyCFunction_CAST(sys_refmap_info), METH_FASTCALL,
      refmap_info_doc},
     {"refmap_count", sys_refmap_count, METH_O, refmap_count_doc},
@@ -919,7 +1028,8 @@ _PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod)
         return -1;
     }
     return _PyRefMap_AddSysFunctions(sysmod, refmap_methods) < 0
-           || _PyRefMap_InitRecordSys(sysmod) < 0 ? -1 : 0;
+           || _PyRefMap_InitRecordSys(sysmod) < 0
+           || _PyRefMap_InitLastWords(sysmod) < 0 ? -1 : 0;
 }
 
 void

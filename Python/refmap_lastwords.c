@@ -1,0 +1,168 @@
+/* sys._refmap_last_words(): what is to be said when a fatal signal ends the process.
+
+   A hunt may crash what it hunts in: an over-decref is the reason for many crashes.
+   Python can't run any more then. So the text is made before, and the handler of the
+   signal writes it. */
+
+#include "Python.h"
+
+#ifdef Py_REFCOUNT_MAP
+
+#include "pycore_refmap.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    int fd;
+    pid_t pid;              // a child that crashes has nothing to say
+    size_t len;
+    char text[];
+} words_t;
+
+static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+#define NSIGNALS Py_ARRAY_LENGTH(signals)
+
+/* Changed with the GIL held. The handler only reads it. */
+static struct {
+    words_t *words;                         // NULL: the handlers are not installed
+    words_t *previous;                      // a handler may still read it
+    struct sigaction before[NSIGNALS];
+} last;
+
+static void
+write_all(const words_t *words)
+{
+    const char *text = words->text;
+    size_t left = words->len;
+    while (left > 0) {
+        ssize_t n = write(words->fd, text, left);
+        if (n < 0 && errno != EINTR) {
+            return;
+        }
+        text += n > 0 ? n : 0;
+        left -= n > 0 ? (size_t)n : 0;
+    }
+}
+
+static void
+restore_handlers(void)
+{
+    for (size_t i = 0; i < NSIGNALS; i++) {
+        sigaction(signals[i], &last.before[i], NULL);
+    }
+}
+
+/* Say the words, and let the signal do what it would have done. */
+static void
+last_words_handler(int signum)
+{
+    int saved = errno;
+    const words_t *words = __atomic_exchange_n(&last.words, NULL, __ATOMIC_ACQ_REL);
+    if (words == NULL) {
+        // Said already, and a handler that came before us called us again.
+        signal(signum, SIG_DFL);
+    }
+    else {
+        restore_handlers();
+        if (words->pid == getpid()) {
+            write_all(words);
+        }
+    }
+    errno = saved;
+    raise(signum);
+}
+
+static void
+install_handlers(void)
+{
+    struct sigaction action = {.sa_handler = last_words_handler};
+    // The stack may be what is used up. faulthandler has another one.
+    action.sa_flags = SA_NODEFER | SA_ONSTACK;
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < NSIGNALS; i++) {
+        sigaction(signals[i], &action, &last.before[i]);
+    }
+}
+
+/* Take back only what is still ours: others may have come after us. */
+static void
+remove_handlers(void)
+{
+    for (size_t i = 0; i < NSIGNALS; i++) {
+        struct sigaction now;
+        if (sigaction(signals[i], NULL, &now) == 0
+            && now.sa_handler == last_words_handler)
+        {
+            sigaction(signals[i], &last.before[i], NULL);
+        }
+    }
+}
+
+static void
+exchange_words(words_t *words)
+{
+    words_t *old = __atomic_exchange_n(&last.words, words, __ATOMIC_ACQ_REL);
+    if (old == NULL && words != NULL) {
+        install_handlers();
+    }
+    if (old != NULL && words == NULL) {
+        remove_handlers();
+    }
+    PyMem_RawFree(last.previous);
+    last.previous = old;
+}
+
+PyDoc_STRVAR(refmap_last_words_doc,
+"_refmap_last_words($module, text, fd=2, /)\n--\n\n"
+"Write a text when a fatal signal ends the process.\n\n"
+"  text  bytes, in the place of those given before; None: write nothing\n"
+"  fd    a file descriptor that stays open\n"
+"The signals are SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT. Handlers that were\n"
+"there before are called afterwards. Nothing is written in a child of a fork.\n"
+"Raise TypeError for other arguments, MemoryError.");
+
+static PyObject *
+sys_refmap_last_words(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *text;
+    int fd = 2;
+    if (!PyArg_ParseTuple(args, "O|i:_refmap_last_words", &text, &fd)) {
+        return NULL;
+    }
+    words_t *words = NULL;
+    if (text != Py_None) {
+        if (!PyBytes_Check(text)) {
+            return PyErr_Format(PyExc_TypeError,
+                                "text must be bytes or None, not %.200s",
+                                Py_TYPE(text)->tp_name);
+        }
+        size_t len = (size_t)PyBytes_GET_SIZE(text);
+        words = PyMem_RawMalloc(sizeof(*words) + len);
+        if (words == NULL) {
+            return PyErr_NoMemory();
+        }
+        words->fd = fd;
+        words->pid = getpid();
+        words->len = len;
+        memcpy(words->text, PyBytes_AS_STRING(text), len);
+    }
+    exchange_words(words);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"_refmap_last_words", sys_refmap_last_words, METH_VARARGS,
+     refmap_last_words_doc},
+    {NULL}
+};
+
+int
+_PyRefMap_InitLastWords(PyObject *sysmod)
+{
+    return _PyRefMap_AddSysFunctions(sysmod, methods);
+}
+
+#endif  // Py_REFCOUNT_MAP
