@@ -9,11 +9,13 @@ import sys
 
 from .hunting import hunt
 
-__all__ = ['available', 'diagnose', 'Diagnosis', 'hunt', 'ledger', 'Ledger']
+__all__ = ['available', 'diagnose', 'Diagnosis', 'hunt', 'LeakError', 'ledger',
+           'Ledger', 'no_leaks', 'watch']
 
 # Loaded when somebody asks for them: they need much more than a hunt does.
 # {name: its module}
 _LAZY = {'diagnose': 'who.diagnosis', 'Diagnosis': 'who.diagnosis',
+         'LeakError': 'checks', 'no_leaks': 'checks', 'watch': 'scope',
          'ledger': 'ledgers', 'Ledger': 'ledgers'}
 
 

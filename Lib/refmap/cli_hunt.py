@@ -2,7 +2,7 @@
 
 import json
 
-from . import cli, hunting, judge, program, report, suppress
+from . import cli, hunting, judge, lastwords, program, report, suppress
 from .cli import EXIT_CLEAN, EXIT_LEAK, EXIT_USAGE
 
 
@@ -53,8 +53,10 @@ def write_json(path, result):
 def run(options, messages):
     """Run the command; see cli.py."""
     target, name, rules = program.prepare(options, messages, ['json'])
-    recorder = hunting.record(target, *options.counts,
-                              progress=cli.progress_of(options, messages))
+    words, finished = lastwords.of_runs(report.escape(name), sum(options.counts),
+                                        cli.progress_of(options, messages))
+    recorder = hunting.record(target, *options.counts, progress=finished)
+    words.forget()
     result = hunting.conclude(recorder, name, rules, raw=options.raw)
     verdict = result['verdict']
     show(result, options, target, rules, messages)
