@@ -63,7 +63,9 @@ class Watch:
         return Changes(diff, self._keeps, self._limit)
 
     def _keeps(self, address, name, before):
-        return address not in _OWN and self._filter.keeps(name)
+        # Other watches may have had the same clean-up.
+        return (address not in _OWN and address != id(self._cleanup)
+                and self._filter.keeps(name))
 
 
 def nothing():
