@@ -262,7 +262,18 @@ class Symbols:
             return file
         if here != '/' and file.startswith(here + '/'):
             return file[len(here) + 1:]
-        return file
+        return self._in_source_tree(file) or file
+
+    def _in_source_tree(self, file):
+        """Return the end of a path that is a file of the source tree, or None: the
+        compiler, or its cache, may have seen that tree elsewhere."""
+        parts = file.split('/')[1:]
+        for i in range(1, len(parts) - 1):
+            end = '/'.join(parts[i:])
+            if any(os.path.isfile(os.path.join(root, end))
+                   for root in self._source_roots()):
+                return end
+        return None
 
     # ---- from addresses to names
 

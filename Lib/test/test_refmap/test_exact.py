@@ -574,8 +574,8 @@ class SignatureTest(MapTestCase):
             self.assertEqual(str(inspect.signature(getattr(sys, name))),
                              signature)
         parameters = inspect.signature(sys.refmap_diff).parameters
-        self.assertEqual(list(parameters), ['before', 'after', 'file', 'actual'])
-        for name in 'file', 'actual':
+        self.assertEqual(list(parameters), ['before', 'after', 'file', 'actual', 'limit'])
+        for name in 'file', 'actual', 'limit':
             self.assertEqual(parameters[name].kind,
                              inspect.Parameter.KEYWORD_ONLY)
 

@@ -587,6 +587,18 @@ class CompiledTests(unittest.TestCase):
             site = s.function(address_of('shown', library))
         self.assertEqual(site.file, 'source.c')
 
+    def test_relative_to_the_source_tree(self):
+        # A cache of the compiler has what was compiled in another directory.
+        s, library = self.load('-g')
+        root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, root)
+        end = os.path.basename(self.directory) + '/source.c'
+        os.mkdir(os.path.join(root, os.path.dirname(end)))
+        with open(os.path.join(root, end), 'w'):
+            pass
+        with mock.patch.object(s, '_roots', {root}):
+            self.assertEqual(s.function(address_of('shown', library)).file, end)
+
     def test_no_debug_information(self):
         s, library = self.load()
         for name, address in (('shown', address_of('shown', library)),
