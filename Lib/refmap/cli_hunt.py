@@ -5,6 +5,10 @@ import json
 from . import cli, hunting, judge, lastwords, program, report, suppress
 from .cli import EXIT_CLEAN, EXIT_LEAK, EXIT_USAGE
 
+# pytest keeps objects of each session, so that clean tests seem to leak.
+PYTEST = ('refmap: pytest keeps objects of each session; to judge test by test: '
+          'python -m pytest -p refmap.pytest_plugin --refmap-leaks')
+
 
 def add_parser(commands):
     """Add the parser of this command."""
@@ -53,6 +57,8 @@ def write_json(path, result):
 def run(options, messages):
     """Run the command; see cli.py."""
     target, name, rules = program.prepare(options, messages, ['json'])
+    if options.module and options.module[0] == 'pytest':
+        messages.say(PYTEST)
     words, finished = lastwords.of_runs(report.escape(name), sum(options.counts),
                                         cli.progress_of(options, messages))
     recorder = hunting.record(target, *options.counts, progress=finished)

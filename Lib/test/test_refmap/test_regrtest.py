@@ -717,6 +717,11 @@ class CommandLineTests(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertIn('usage: ', out)
 
+    def test_pytest(self):
+        # Installed or not, another command is the better one.
+        _, _, err = self.hunt('-m', 'pytest', '--version')
+        self.assertIn('python -m pytest -p refmap.pytest_plugin', err)
+
     def test_json_and_suppress(self):
         script = self.script('import _testrefmap\n'
                              '_testrefmap.leak_reference([1])\n')
