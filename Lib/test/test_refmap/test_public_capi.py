@@ -1,5 +1,6 @@
 """cpython/refmap.h, used from an extension that is compiled for the test."""
 
+import atexit
 import errno
 import importlib.machinery
 import importlib.util
@@ -263,8 +264,10 @@ class PublicTest(MapTestCase):
 
     @classmethod
     def setUpClass(cls):
+        # To the end of the process: what is in a loaded file that is gone can't be
+        # told, so that nothing would be recorded any more.
         directory = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(directory.cleanup)
+        atexit.register(directory.cleanup)
         cls.directory = directory.name
         cls.ext = load(build(cls.directory))
         cls.addClassCleanup(cls.ext.drop)

@@ -98,6 +98,10 @@ def sample(**changes):
             kind: {n: {v: heap_figures(factors[v]) for pair in pairs
                        for v in pair} for n in ('10000', '4000000')}
             for kind in ('lists', 'floats')}},
+        'g': {v: {'lists': {'10000': {
+            'objects': 10_000, 'mapped': 1e-5, 'agree': 1e-4, 'differ': 2e-4,
+            'bytes agree': 0, 'bytes differ': 80_000, 'bytes of another': 100}}}
+            for v in ('release', 'debug')},
         'scale': {
             'live': {n: live for n in ('10000', '100000', '1000000')},
             'retained': {'objects': 10**6, 'changed': 100, 'drop all': 0.1,
