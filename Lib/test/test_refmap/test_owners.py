@@ -516,7 +516,7 @@ class SweepTest(MapTestCase):
         for make in (list, dict, set, bytearray, lambda: type('A', (), {}),
                      lambda: lambda: None, lambda: iter([1]),
                      lambda: (item for item in ()), collections.OrderedDict,
-                     lambda: collections.deque([1]), lambda: 'a' * 99,
+                     lambda: collections.deque([1]), lambda: 'a' * int('99'),
                      lambda: functools.partial(len, []), itertools.count,
                      lambda: weakref.ref(Found), lambda: 1.5 + id(self),
                      lambda: functools.lru_cache(len), sys._getframe,
