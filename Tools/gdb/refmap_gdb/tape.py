@@ -8,7 +8,7 @@ from .errors import RefmapError
 from .limits import MAX_OBJECT
 
 (VOID, BIRTH, CHANGE, DEATH, MOVE, RETURN, STORED, GONE, ALLOC, FREE, CODE,
- TYPE, LOST, MODULE) = range(14)
+ TYPE, LOST, MODULE, SHIFTED) = range(15)
 
 # One record, without its first word. frames: [(return address, slot)], where
 # they are; a slot is the identity of the call of a function.
@@ -16,7 +16,7 @@ Record = collections.namedtuple('Record', 'kind words frames')
 
 # How many words come before the frames, where there are frames.
 BEFORE_FRAMES = {BIRTH: 8, CHANGE: 8, DEATH: 4, MOVE: 3, RETURN: 4, STORED: 5,
-                 GONE: 9}
+                 GONE: 9, SHIFTED: 6}
 
 
 def words_of_text(size):

@@ -6,8 +6,8 @@ from .backtrace import ShortBacktrace
 from .code import CodeNames, site_text
 from .errors import RefmapError
 from .memory import signed
-from .tape import (BIRTH, CHANGE, CODE, DEATH, GONE, MOVE, RETURN, STORED, TYPE,
-                   Tape, words_of_text)
+from .tape import (BIRTH, CHANGE, CODE, DEATH, GONE, MOVE, RETURN, SHIFTED, STORED,
+                   TYPE, Tape, words_of_text)
 
 # What became of a reference when the function returned that held it.
 RETURNED, ON_STACK, IN_MEMORY, NOWHERE, DIED, ABANDONED = range(1, 7)
@@ -69,14 +69,14 @@ class ObjectHistory:
         if kind == RETURN:
             return any(token in self.tokens
                        for token, _, _ in self.outcomes(record))
-        if kind in (STORED, GONE):
+        if kind in (STORED, GONE, SHIFTED):
             return words[0] in self.tokens
         if kind == CODE and len(words) >= 4:
             name = self.tape.text(words, 4, words[2])
             file = self.tape.text(words, 4 + words_of_text(words[2]), words[3])
             self.codes[words[0]] = name, file
-        elif kind == TYPE and len(words) >= 9:
-            self.types[words[0]] = self.tape.text(words, 9, words[8])
+        elif kind == TYPE and len(words) >= 10:
+            self.types[words[0]] = self.tape.text(words, 10, words[9])
         return False
 
     def outcomes(self, record):
@@ -139,6 +139,9 @@ class HistoryReport:
         elif kind == STORED:
             place = self.place_text(*words[2:5])
             yield f'reference {words[0]} is found {place}'
+        elif kind == SHIFTED:
+            place = self.place_text(*words[3:6])
+            yield f'reference {words[0]} is now {place}, as its memory moved'
         else:
             place = self.place_text(words[2], words[3], 0)
             how = ', which died' if words[4] & 1 else ''
