@@ -222,11 +222,25 @@ has_object(const refmap_sweep_t *s, uintptr_t start, size_t size)
 
 static void follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path);
 
+/* Is it an element of a cache of functools? */
+static int
+is_element(uintptr_t address)
+{
+    PyTypeObject *type;
+    char name[sizeof("functools._lru_list_elem")];
+    uintptr_t at = address + offsetof(PyObject, ob_type);
+    return _PyRefMap_Read(at, &type, sizeof(type)) == 0
+           && _PyRefMap_Read((uintptr_t)type + offsetof(PyTypeObject, tp_name), &at,
+                             sizeof(at)) == 0
+           && _PyRefMap_Read(at, name, sizeof(name)) == 0
+           && memcmp(name, "functools._lru_list_elem", sizeof(name)) == 0;
+}
+
 /* Is the word at `offset` of an instance known to be no reference of its own, or to be
    visited? Tables of sets have hashes, which are the addresses of what is asked for where
    somebody keeps these in a set. */
 static int
-is_known(PyObject *op, Py_ssize_t offset)
+is_known(PyObject *op, Py_ssize_t offset, uintptr_t word)
 {
     PyTypeObject *type = Py_TYPE(op);
     if (offset == type->tp_weaklistoffset && offset > 0) {
@@ -240,8 +254,10 @@ is_known(PyObject *op, Py_ssize_t offset)
                && offset != offsetof(PyWeakReference, wr_callback);
     }
     if (strncmp(type->tp_name, "functools._lru_", 15) == 0) {
-        // The links of a list of elements, which begins at the wrapper.
-        return offset < (Py_ssize_t)(sizeof(PyObject) + 2 * sizeof(PyObject *));
+        // A list of elements, which begins at the wrapper: of its two links the second
+        // one owns the next element. The last one leads back to the wrapper.
+        const Py_ssize_t previous = sizeof(PyObject), next = previous + sizeof(void *);
+        return offset == previous || (offset == next && !is_element(word));
     }
     if (PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS)) {
         return offset == offsetof(PyHeapTypeObject, _spec_cache.getitem)
@@ -264,7 +280,7 @@ _PyRefMap_LookAtWord(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *pat
 {
     size_t found = refmap_find_target(s, word);
     if (found && !_PyRefMap_IsFree(extent)
-        && !(s->op != NULL && path->len == 1 && is_known(s->op, path->offsets[0]))
+        && !(s->op != NULL && path->len == 1 && is_known(s->op, path->offsets[0], word))
         && !(s->op != NULL && path->len > 1 && has_plain_data(s->op)))
     {
         _PyRefMap_NoteWord(s, found - 1, path);
@@ -351,7 +367,7 @@ follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path)
         look_at_keys(s, (PyDictKeysObject *)word, *path);
         return;
     }
-    if (s->op != NULL && path->len == 1 && is_known(s->op, path->offsets[0])) {
+    if (s->op != NULL && path->len == 1 && is_known(s->op, path->offsets[0], word)) {
         return;
     }
     if (!_PyRefMap_BlockAt(s->interp, word, &extent)

@@ -1,5 +1,6 @@
 """Who owns an object, and which kind of leak that makes it."""
 
+import gc
 import sys
 import textwrap
 import types
@@ -506,6 +507,18 @@ class SweepTest(MapTestCase):
         self.assertNotIn('functools._lru_list_elem',
                          {sys.refmap_owners([id(cached)])[2][item[3]][0]
                           for item in self.owners_of(cached) if item[3]})
+
+    def test_links_own(self):
+        # Of a list of elements each is owned by the one before, and the cache's dict.
+        import functools
+        cached = functools.lru_cache(lambda key: [key])
+        for key in range(1000, 1005):
+            cached(key)
+        [table] = [o for o in gc.get_referents(cached)
+                   if type(o) is dict and len(o) == 5]
+        addresses = [id(element) for element in table.values()]
+        found = Leak(sys.refmap_owners(addresses))
+        self.assertEqual(found.unowned, dict.fromkeys(addresses, 0))
 
     def test_lost_among_all_kinds(self):
         # One reference that nobody has is seen whatever the object is.
