@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import sys
 
 from . import hunting, judge, measure
 from .filters import Filter
@@ -70,11 +69,6 @@ class Check:
             raise LeakError(result)
 
 
-def has_map():
-    """Return True if this interpreter keeps a refcount map."""
-    return hasattr(sys, 'refmap_snapshot')
-
-
 def name_of(function):
     """Return what a report calls a function."""
     return getattr(function, '__qualname__', None) or repr(function)
@@ -115,7 +109,7 @@ def wrapper(check, function):
     @functools.wraps(function)
     def checked(*args, **kwargs):
         result = function(*args, **kwargs)
-        if has_map():
+        if hunting.has_map():
             check.require(check.hunt(lambda: function(*args, **kwargs),
                                      name_of(function)))
         return result
@@ -127,7 +121,7 @@ def async_wrapper(check, function):
     @functools.wraps(function)
     async def checked(*args, **kwargs):
         result = await function(*args, **kwargs)
-        if has_map():
+        if hunting.has_map():
             check.require(await check.hunt_async(
                 lambda: function(*args, **kwargs), name_of(function)))
         return result

@@ -134,6 +134,18 @@ def check_counts(warmups, runs):
         raise ValueError(f'more than {MAX_RUNS} runs')
 
 
+def has_map():
+    """Return True if this interpreter keeps a refcount map."""
+    return hasattr(sys, 'refmap_snapshot')
+
+
+def require_map():
+    """Raise RuntimeError if this interpreter keeps no refcount map."""
+    if not has_map():
+        raise RuntimeError('this interpreter was not configured '
+                           '--with-refcount-map')
+
+
 def hunt(callable, warmups=3, runs=3, *, cleanup=clean_up, raw=False,
          suppressions=()):
     """Call something repeatedly and find the objects that it leaks.
@@ -147,9 +159,7 @@ def hunt(callable, warmups=3, runs=3, *, cleanup=clean_up, raw=False,
     Return a Result. Raise ValueError for bad numbers, RuntimeError if the
     interpreter keeps no map; exceptions of `callable` are passed on.
     """
-    if not hasattr(sys, 'refmap_snapshot'):
-        raise RuntimeError('this interpreter was not configured '
-                           '--with-refcount-map')
+    require_map()
     check_counts(warmups, runs)
     name = getattr(callable, '__qualname__', None) or repr(callable)
     start = time.monotonic()

@@ -360,9 +360,7 @@ def ledger(callable, /, *args, kwargs=None, warmups=3, runs=3,
     interpreter keeps no map; what is no Exception, such as KeyboardInterrupt, is
     passed on.
     """
-    if not hasattr(sys, 'refmap_snapshot'):
-        raise RuntimeError('this interpreter was not configured '
-                           '--with-refcount-map')
+    hunting.require_map()
     hunting.check_counts(warmups, runs)
     name = _name_of(callable)
     start = time.monotonic()

@@ -89,9 +89,7 @@ def watch(*, include=(), exclude=(), cleanup=hunting.clean_up, limit=None):
     Watches may be nested. Raise RuntimeError if the interpreter keeps no map,
     TypeError or ValueError for arguments that make no sense.
     """
-    if not hasattr(sys, 'refmap_snapshot'):
-        raise RuntimeError('this interpreter was not configured '
-                           '--with-refcount-map')
+    hunting.require_map()
     if limit is not None and limit < 0:
         raise ValueError('limit must not be negative')
     return Watch(Filter(include, exclude), cleanup or nothing, limit)

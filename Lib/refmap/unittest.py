@@ -11,7 +11,7 @@ tearDown() run as well, the fixtures of classes and modules stay.
 # This is unittest of the standard library: imports are absolute.
 import unittest
 
-from refmap import checks
+from refmap import checks, hunting
 from refmap.checks import LeakError
 
 __all__ = ['LeakError', 'Mixin', 'TestCase', 'assertNoLeaks', 'hunted']
@@ -92,7 +92,7 @@ class Mixin:
 
     def run(self, result=None):
         """Run the test, and hunt if it passed."""
-        if (not checks.has_map() or self.refmap_skip is not None
+        if (not hunting.has_map() or self.refmap_skip is not None
                 or isinstance(result, _Repeated)):
             return super().run(result)
         check = checks.Check(**self.refmap_options)

@@ -7,7 +7,7 @@ import time
 import unittest
 from xml.etree import ElementTree
 
-from . import checks, cli, report
+from . import checks, cli, hunting, report
 from .unittest import CannotRepeat, LeakError, hunt
 
 
@@ -144,7 +144,7 @@ def prepare(options, parser):
             options.junit = cli.open_output(options.junit)
     except (OSError, ValueError) as exc:
         parser.error(str(exc))
-    if checks.has_map():
+    if hunting.has_map():
         return check
     print('refmap: leaks are not hunted, as this interpreter was not configured '
           '--with-refcount-map; each test runs once', file=sys.stderr)

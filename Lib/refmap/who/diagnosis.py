@@ -1,6 +1,5 @@
 """refmap.diagnose(): from a hunt to the C function that is guilty."""
 
-import sys
 import time
 
 from .. import hunting, judge, unhooked
@@ -104,9 +103,7 @@ def diagnose(callable, *, warmups=3, runs=3, cleanup=hunting.clean_up,
     'error') objects have too few references: the process may crash when it
     destroys them, at exit at the latest. os._exit() does without.
     """
-    if not hasattr(sys, 'refmap_snapshot'):
-        raise RuntimeError('this interpreter was not configured '
-                           '--with-refcount-map')
+    hunting.require_map()
     hunting.check_counts(warmups, runs)
     findings = hunt(callable, warmups, runs, cleanup, suppressions, progress,
                     name)
