@@ -18,10 +18,9 @@ int _PyRefMap_logging_references;
 
 static PyMutex logs_mutex;
 
-int
-_PyRefMap_LockLogs(void)
+static inline int
+refmap_lock_logs(refmap_state_t *first)
 {
-    refmap_state_t *first = _PyRefMap_Main();
     first->in_log = 1;
     // Whoever makes a second map sees that, or is seen here.
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -34,15 +33,27 @@ _PyRefMap_LockLogs(void)
     return 1;
 }
 
-void
-_PyRefMap_UnlockLogs(int locked)
+static inline void
+refmap_unlock_logs(refmap_state_t *first, int locked)
 {
     if (UNLIKELY(locked)) {
         PyMutex_Unlock(&logs_mutex);
     }
     else {
-        _PyRefMap_Main()->in_log = 0;
+        first->in_log = 0;
     }
+}
+
+int
+_PyRefMap_LockLogs(void)
+{
+    return refmap_lock_logs(_PyRefMap_Main());
+}
+
+void
+_PyRefMap_UnlockLogs(int locked)
+{
+    refmap_unlock_logs(_PyRefMap_Main(), locked);
 }
 
 void
@@ -227,16 +238,24 @@ refmap_offset(const _PyInterpreterFrame *frame)
                       - (char *)_PyCode_CODE(_PyFrame_GetCode(frame)));
 }
 
-static inline void
-refmap_add_python(refmap_stream_t *stream, refmap_log_place_t *place, int depth)
+/* The innermost frame that runs Python code, from `frame` on; NULL if there is none. */
+static inline _PyInterpreterFrame *
+refmap_complete(_PyInterpreterFrame *frame)
 {
-    const PyThreadState *tstate = _PyThreadState_GET();
-    for (_PyInterpreterFrame *frame = tstate->current_frame;
-         frame != NULL && (int)place->npython < depth; frame = frame->previous)
+    while (frame != NULL && _PyFrame_IsIncomplete(frame)) {
+        frame = frame->previous;
+    }
+    return frame;
+}
+
+static void
+refmap_add_python(refmap_stream_t *stream, refmap_log_place_t *place,
+                  _PyInterpreterFrame *frame)
+{
+    int depth = stream->log->options.depth;
+    for (; frame != NULL && (int)place->npython < depth;
+         frame = refmap_complete(frame->previous))
     {
-        if (_PyFrame_IsIncomplete(frame)) {
-            continue;
-        }
         uint64_t code = _PyRefMap_LogCode(stream, _PyFrame_GetCode(frame));
         place->words[place->npython++] = code << 32 | refmap_offset(frame);
     }
@@ -245,29 +264,84 @@ refmap_add_python(refmap_stream_t *stream, refmap_log_place_t *place, int depth)
 /* The stack of the thread, for _PyRefMap_Walk(). */
 static __thread refmap_stack_t stack;
 
+/* Add C frames, and note them in `quick` if it is enough to compare them. Otherwise it is
+   of no use the next time. */
 static void
-refmap_add_c(refmap_log_place_t *place, void *fp, int depth)
+refmap_add_c(refmap_log_place_t *place, uintptr_t fp, int depth,
+             refmap_quick_place_t *quick)
 {
-    uintptr_t *pcs = (uintptr_t *)&place->words[place->npython];
-    if (UNLIKELY(stack.high == 0)) {
+    refmap_frame_t frames[REFMAP_LOG_DEPTH];
+    int is_fixed = 0;
+    if (stack.high == 0) {
         (void)_PyRefMap_StackBounds(&stack);
     }
-    place->nc = (size_t)_PyRefMap_WalkToPython(&stack, (uintptr_t)fp, pcs, depth);
+    int n = _PyRefMap_WalkToPython(&stack, fp, frames, depth, &is_fixed);
+    for (int i = 0; i < n; i++) {
+        place->words[place->npython + i] = frames[i].pc;
+    }
+    place->nc = (size_t)n;
+    quick->nc = is_fixed && n <= REFMAP_LOG_QUICK_C ? n : -1;
+    for (int i = 0; i < quick->nc; i++) {
+        quick->c[i].pc = frames[i].pc;
+        quick->c[i].offset = frames[i].slot - fp;
+    }
 }
 
-/* Where the program is. What stands in front of the record is written, too: it must not be
-   begun before. */
-static inline uint32_t
-refmap_place(refmap_stream_t *stream, void *fp)
+/* Is the C stack what it was? */
+static inline int
+refmap_is_quick(const refmap_quick_place_t *quick, uintptr_t fp)
 {
-    const refmap_log_options_t *options = &stream->log->options;
+    int n = quick->nc;
+    if (n <= 0 || fp < stack.low
+        || fp + quick->c[n - 1].offset >= stack.high - sizeof(uintptr_t))
+    {
+        return n == 0;
+    }
+    for (int i = 0; i < n; i++) {
+        if (*(const uintptr_t *)(fp + quick->c[i].offset) != quick->c[i].pc) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static Py_NO_INLINE uint32_t
+refmap_find_place(refmap_stream_t *stream, _PyInterpreterFrame *frame, uintptr_t fp,
+                  refmap_quick_place_t *quick)
+{
     refmap_log_place_t place;
     place.npython = place.nc = 0;
-    refmap_add_python(stream, &place, options->depth);
-    if (options->c_depth > 0) {
-        refmap_add_c(&place, fp, options->c_depth);
+    quick->nc = 0;
+    refmap_add_python(stream, &place, frame);
+    if (stream->log->options.c_depth > 0) {
+        refmap_add_c(&place, fp, stream->log->options.c_depth, quick);
     }
     return _PyRefMap_LogPlace(stream, &place);
+}
+
+/* Where the program is. Records may be written: that of the event must not have been begun
+   before. */
+static inline uint32_t
+refmap_place(refmap_stream_t *stream, void *hook)
+{
+    uintptr_t fp = (uintptr_t)hook;
+    _PyInterpreterFrame *frame = refmap_complete(_PyThreadState_GET()->current_frame);
+    if (stream->log->options.depth != 1 || frame == NULL) {
+        refmap_quick_place_t unused;
+        return refmap_find_place(stream, frame, fp, &unused);
+    }
+    const void *instruction = frame->instr_ptr;
+    // Of one instruction there are births and deaths, from several C functions, and deaths
+    // within deaths.
+    uintptr_t mixed = (uintptr_t)instruction >> 1 ^ ((const uintptr_t *)fp)[1] >> 2
+                      ^ fp >> 4;
+    refmap_quick_place_t *quick = &stream->quick_places[mixed % REFMAP_LOG_QUICK];
+    if (UNLIKELY(quick->instruction != instruction || !refmap_is_quick(quick, fp))) {
+        quick->instruction = NULL;
+        quick->place = refmap_find_place(stream, frame, fp, quick);
+        quick->instruction = instruction;
+    }
+    return quick->place;
 }
 
 
@@ -317,10 +391,19 @@ refmap_write_del(refmap_stream_t *stream, PyObject *op, uint32_t type, void *fp)
     refmap_log_done(stream, p);
 }
 
+/* Types whose births and deaths are of no interest, by the lowest bits of their address. */
+static const PyTypeObject *boring[1024];
+
+static inline const PyTypeObject **
+refmap_boring(const PyTypeObject *type)
+{
+    return &boring[((uintptr_t)type >> 4) % Py_ARRAY_LENGTH(boring)];
+}
+
 static inline void
 refmap_trace(refmap_stream_t *stream, PyObject *op, int is_birth, void *fp)
 {
-    refmap_log_met_t *met = _PyRefMap_LogType(stream, Py_TYPE(op));
+    refmap_log_met_t *met = refmap_log_type(stream, Py_TYPE(op));
     if (UNLIKELY(met == NULL)) {
         stream->log->lost++;
         return;
@@ -337,15 +420,24 @@ refmap_trace(refmap_stream_t *stream, PyObject *op, int is_birth, void *fp)
             _PyRefMap_WatchPage(stream->map, (uintptr_t)op);
         }
     }
-    if (UNLIKELY((met->is_type || met->is_code) && !is_birth)) {
-        _PyRefMap_LogForgetName(stream, met, op);
+    if (met->is_type || met->is_code) {
+        if (!is_birth) {
+            _PyRefMap_LogForgetName(stream, met, op);
+        }
+        if (met->is_type) {
+            *refmap_boring((PyTypeObject *)op) = NULL;
+        }
+    }
+    else if (!met->is_wanted) {
+        *refmap_boring(Py_TYPE(op)) = Py_TYPE(op);
     }
 }
 
 static void
 refmap_log_lifetime(PyObject *op, int is_birth, void *fp)
 {
-    int locked = _PyRefMap_LockLogs();
+    refmap_state_t *first = _PyRefMap_Main();
+    int locked = refmap_lock_logs(first);
     refmap_log_t *log = _PyRefMap_active_logs[REFMAP_LOG_EVENTS];
     if (log != NULL && log->error == 0) {
         refmap_stream_t *stream = _PyRefMap_LogStream(log);
@@ -353,7 +445,7 @@ refmap_log_lifetime(PyObject *op, int is_birth, void *fp)
             refmap_trace(stream, op, is_birth, fp);
         }
     }
-    _PyRefMap_UnlockLogs(locked);
+    refmap_unlock_logs(first, locked);
 }
 
 
@@ -363,8 +455,8 @@ refmap_log_lifetime(PyObject *op, int is_birth, void *fp)
 static struct _reftracer_runtime_state others;
 static int is_installed;
 
-static int
-refmap_tracer(PyObject *op, PyRefTracerEvent event, void *Py_UNUSED(data))
+static Py_NO_INLINE int
+refmap_tracer_slow(PyObject *op, PyRefTracerEvent event)
 {
     // Without a thread state there are no events, but there may be a death.
     if (_PyThreadState_GET() != NULL) {
@@ -375,10 +467,20 @@ refmap_tracer(PyObject *op, PyRefTracerEvent event, void *Py_UNUSED(data))
            : others.tracer_func(op, event, others.tracer_data);
 }
 
+static int
+refmap_tracer(PyObject *op, PyRefTracerEvent event, void *Py_UNUSED(data))
+{
+    if (*refmap_boring(Py_TYPE(op)) == Py_TYPE(op) && others.tracer_func == NULL) {
+        return 0;
+    }
+    return refmap_tracer_slow(op, event);
+}
+
 void
 _PyRefMap_InstallTracer(int on)
 {
     struct _reftracer_runtime_state *slot = &_PyRuntime.ref_tracer;
+    memset(boring, 0, sizeof(boring));
     if (on && !is_installed) {
         others = *slot;
         *slot = (struct _reftracer_runtime_state){refmap_tracer, NULL};
@@ -402,7 +504,7 @@ static void
 refmap_write_change(refmap_stream_t *stream, PyObject *op, Py_ssize_t n,
                     Py_ssize_t count, void *fp)
 {
-    refmap_log_met_t *met = _PyRefMap_LogType(stream, Py_TYPE(op));
+    refmap_log_met_t *met = refmap_log_type(stream, Py_TYPE(op));
     if (met == NULL || !met->is_wanted) {
         stream->log->lost += met == NULL;
         return;

@@ -65,6 +65,22 @@ typedef struct {
     size_t nwords, words_allocated;
 } refmap_log_places_t;
 
+/* What was found last for a type, and for a place that is one line of Python: looked at in
+   each event, by the lowest bits of an address. */
+#define REFMAP_LOG_QUICK 256
+typedef struct {
+    const PyTypeObject *type;   // NULL: none
+    size_t i;                   // in met
+} refmap_quick_type_t;
+#define REFMAP_LOG_QUICK_C 8
+typedef struct {
+    const void *instruction;    // of living code; NULL: none
+    uint32_t place;
+    int nc;
+    // C frames: return addresses, and where they are, from the hook's frame on.
+    struct { uintptr_t offset, pc; } c[REFMAP_LOG_QUICK_C];
+} refmap_quick_place_t;
+
 /* Bytes of a stream that are not written yet. */
 #define REFMAP_LOG_BUFFER ((size_t)256 << 10)
 /* In front of them, for what a chunk begins with. */
@@ -110,6 +126,8 @@ struct _refmap_stream {
     refmap_table_t callables;   // see log_calls.c
     uint32_t ncallables;
     refmap_log_places_t places;
+    refmap_quick_type_t quick_types[REFMAP_LOG_QUICK];
+    refmap_quick_place_t quick_places[REFMAP_LOG_QUICK];
     int has_modules;
     // An event of a profile that was kept back.
     refmap_log_call_t kept;
@@ -197,6 +215,23 @@ refmap_put_address(unsigned char *p, uintptr_t address)
 /* What is known of a type; NULL on out of memory. */
 extern refmap_log_met_t *_PyRefMap_LogType(refmap_stream_t *stream,
                                            PyTypeObject *type);
+static inline refmap_log_met_t *
+refmap_log_type(refmap_stream_t *stream, PyTypeObject *type)
+{
+    const refmap_quick_type_t *quick =
+        &stream->quick_types[((uintptr_t)type >> 4) % REFMAP_LOG_QUICK];
+    if (quick->type == type) {
+        refmap_log_met_t *met = &stream->met[quick->i];
+        // It may have been renamed.
+        if (met->name == type->tp_name) {
+            return met;
+        }
+    }
+    return _PyRefMap_LogType(stream, type);
+}
+
+/* What is known by its address may have died meanwhile. */
+extern void _PyRefMap_LogDoubtNames(refmap_stream_t *stream);
 /* Forget a type, or code, that dies. */
 extern void _PyRefMap_LogForgetName(refmap_stream_t *stream,
                                     const refmap_log_met_t *met, PyObject *op);

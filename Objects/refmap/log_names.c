@@ -146,13 +146,17 @@ _PyRefMap_LogType(refmap_stream_t *stream, PyTypeObject *type)
     if (at == NULL) {
         return NULL;
     }
-    if (*at != 0) {
-        refmap_log_met_t *met = &stream->met[*at - 1];
-        if (met->generation == stream->generation && met->name == type->tp_name) {
-            return met;
-        }
+    refmap_log_met_t *met = *at != 0 ? &stream->met[*at - 1] : NULL;
+    if (met == NULL || met->generation != stream->generation
+        || met->name != type->tp_name)
+    {
+        met = refmap_new_type(stream, type, at);
     }
-    return refmap_new_type(stream, type, at);
+    if (met != NULL) {
+        stream->quick_types[((uintptr_t)type >> 4) % REFMAP_LOG_QUICK] =
+            (refmap_quick_type_t){type, (size_t)(met - stream->met)};
+    }
+    return met;
 }
 
 void
@@ -161,10 +165,20 @@ _PyRefMap_LogForgetName(refmap_stream_t *stream, const refmap_log_met_t *met,
 {
     if (met->is_type) {
         _PyRefMap_TableRemove(&stream->types, (uintptr_t)op);
+        stream->quick_types[((uintptr_t)op >> 4) % REFMAP_LOG_QUICK].type = NULL;
     }
     if (met->is_code) {
         _PyRefMap_TableRemove(&stream->codes, (uintptr_t)op);
+        memset(stream->quick_places, 0, sizeof(stream->quick_places));
     }
+}
+
+void
+_PyRefMap_LogDoubtNames(refmap_stream_t *stream)
+{
+    stream->generation++;
+    memset(stream->quick_types, 0, sizeof(stream->quick_types));
+    memset(stream->quick_places, 0, sizeof(stream->quick_places));
 }
 
 uint32_t
@@ -456,6 +470,7 @@ refmap_clear_other_names(refmap_stream_t *stream)
     stream->nknown = stream->known_allocated = 0;
     stream->ncodes = stream->ncallables = 0;
     stream->has_modules = 0;
+    memset(stream->quick_places, 0, sizeof(stream->quick_places));
     refmap_clear_places(&stream->places);
 }
 

@@ -167,8 +167,7 @@ refmap_resume(refmap_log_t *log, const char *why)
 {
     int kind = log->options.kind;
     for (refmap_stream_t *stream = log->streams; stream != NULL; stream = stream->next) {
-        // What is known by its address may have died meanwhile.
-        stream->generation++;
+        _PyRefMap_LogDoubtNames(stream);
     }
     int is_new = log->streams == NULL;
     refmap_stream_t *stream = _PyRefMap_LogStream(log);

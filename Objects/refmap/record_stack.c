@@ -376,26 +376,32 @@ _PyRefMap_Walk(const refmap_stack_t *stack, uintptr_t fp, refmap_frame_t *frames
 }
 
 int
-_PyRefMap_WalkToPython(const refmap_stack_t *stack, uintptr_t fp, uintptr_t *pcs,
-                       int max)
+_PyRefMap_WalkToPython(const refmap_stack_t *stack, uintptr_t fp,
+                       refmap_frame_t *frames, int max, int *is_fixed)
 {
     refmap_cursor_t cursor;
     int n = 0;
+    *is_fixed = 0;
     if (refmap_start_walk(&cursor, stack, fp) < 0) {
         return 0;
     }
-    while (n < max) {
+    int by_sp = 1;
+    uintptr_t slot = fp + sizeof(uintptr_t);
+    while (n < max && slot != 0) {
         const refmap_known_t *it = refmap_know(cursor.pc);
         if (it == NULL || !(it->what & IS_RETURN)) {
+            return n;
+        }
+        // Here a slot is where the return address was found.
+        frames[n++] = (refmap_frame_t){cursor.pc, slot};
+        if (it->what & IS_PYTHON) {
             break;
         }
-        pcs[n++] = cursor.pc;
-        if ((it->what & (IS_PYTHON | HAS_RULE)) != HAS_RULE
-            || it->rule.cfa == REFMAP_NONE || refmap_step(&cursor, &it->rule) == 0)
-        {
-            break;
-        }
+        by_sp &= it->rule.cfa == REFMAP_FROM_SP;
+        slot = (it->what & HAS_RULE) && it->rule.cfa != REFMAP_NONE
+               ? refmap_step(&cursor, &it->rule) : 0;
     }
+    *is_fixed = by_sp && slot != 0;
     return n;
 }
 

@@ -86,9 +86,11 @@ extern int _PyRefMap_IsTransparent(uintptr_t pc);
    one is 0. */
 extern int _PyRefMap_Walk(const refmap_stack_t *stack, uintptr_t fp,
                           refmap_frame_t *frames, int max);
-/* The same, for return addresses only, up to the evaluation loop, which is the last. */
+/* The same, up to the evaluation loop, which is the last. `*is_fixed`: wherever the same
+   return addresses are in slots as far from `fp` as these are, the stack is the same: no
+   function is left by its frame pointer, which may have another value. */
 extern int _PyRefMap_WalkToPython(const refmap_stack_t *stack, uintptr_t fp,
-                                  uintptr_t *pcs, int max);
+                                  refmap_frame_t *frames, int max, int *is_fixed);
 /* Fill the bounds of the calling thread's stack. Return -1 if they are unknown. */
 extern int _PyRefMap_StackBounds(refmap_stack_t *stack);
 
@@ -97,7 +99,7 @@ extern int _PyRefMap_StackBounds(refmap_stack_t *stack);
 #  define _PyRefMap_MappingsSeen() 0
 #  define _PyRefMap_EachMapping(see, arg) (-1)
 #  define _PyRefMap_StackBounds(stack) (-1)
-#  define _PyRefMap_WalkToPython(stack, fp, pcs, max) 0
+#  define _PyRefMap_WalkToPython(stack, fp, frames, max, is_fixed) 0
 #  define _PyRefMap_StartStacks(transparent, n) 0
 
 #endif  // REFMAP_WALKS
