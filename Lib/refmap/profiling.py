@@ -85,10 +85,12 @@ class _Monitored(Log):
         sys.monitoring.use_tool_id(tool, f'refmap.{type(self).__name__}')
         for event, name in self.callbacks.items():
             sys.monitoring.register_callback(tool, event, getattr(sys, name))
+        sys._refmap_log_tool(self.kind, tool)
         sys.monitoring.set_events(tool, _mask(self.callbacks))
 
     def _stopped(self):
         sys.monitoring.set_events(self._tool, 0)
+        sys._refmap_log_tool(self.kind, -1)
         for event in self.callbacks:
             sys.monitoring.register_callback(self._tool, event, None)
         sys.monitoring.free_tool_id(self._tool)
