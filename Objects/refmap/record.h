@@ -87,8 +87,15 @@ extern void _PyRefMap_TableClear(refmap_table_t *table);
 
 /* --- record_mirror.c: the trampoline ------------------------------------------------ */
 
-/* The address by which return addresses are exchanged. */
-extern uintptr_t _PyRefMap_TrampolineAddress(void);
+extern void _PyRefMap_Trampoline(void) __attribute__((visibility("hidden")));
+/* The address by which return addresses are exchanged. In line: it is compared with each
+   return address of each hook. */
+static inline uintptr_t
+refmap_trampoline_address(void)
+{
+    return (uintptr_t)_PyRefMap_Trampoline;
+}
+
 /* Reserve the memory that the trampoline needs; return -1 if that can't be had.
    `on_return` is called with the slot and the value when a function returns, and returns
    the real return address. */
