@@ -5,9 +5,7 @@ configured --with-refcount-map; importing this package works in every
 interpreter.
 """
 
-import sys
-
-from .hunting import hunt
+from .hunting import available, hunt
 
 __all__ = ['available', 'diagnose', 'Diagnosis', 'hunt', 'LeakError', 'ledger',
            'Ledger', 'no_leaks', 'watch']
@@ -17,11 +15,6 @@ __all__ = ['available', 'diagnose', 'Diagnosis', 'hunt', 'LeakError', 'ledger',
 _LAZY = {'diagnose': 'who.diagnosis', 'Diagnosis': 'who.diagnosis',
          'LeakError': 'checks', 'no_leaks': 'checks', 'watch': 'scope',
          'ledger': 'ledgers', 'Ledger': 'ledgers'}
-
-
-def available():
-    """Return True if this interpreter keeps a refcount map."""
-    return hasattr(sys, 'refmap_info')
 
 
 def __getattr__(name):

@@ -25,7 +25,7 @@ _MARKER_KEYS = {'skip', 'warmups', 'runs', 'allow'}
 
 
 def has_map():
-    """Return True if this interpreter keeps a refcount map."""
+    """As refmap.available(), where the package need not be there."""
     return hasattr(sys, 'refmap_snapshot')
 
 
