@@ -25,7 +25,7 @@ _MARKER_KEYS = {'skip', 'warmups', 'runs', 'allow'}
 
 
 def has_map():
-    """As refmap.available(), where the package need not be there."""
+    """Return what refmap.available() does, also where there is no package."""
     return hasattr(sys, 'refmap_snapshot')
 
 
