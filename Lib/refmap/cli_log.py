@@ -1,0 +1,154 @@
+"""python -m refmap log: read an event log. It needs no map."""
+
+import sys
+
+from . import cli, report
+from .cli import EXIT_CLEAN, EXIT_USAGE
+
+# What the reader needs of the language.
+OLDEST_PYTHON = 3, 11
+
+
+def add_parser(commands):
+    """Add the parser of this command."""
+    parser = commands.add_parser(
+        'log', help='read what refmap.EventLog, Profile or Trace wrote',
+        description='Read an event log, in any interpreter.',
+        epilog='Exit code: 0, or 2 if a log cannot be read, or the output '
+               'cannot be written.')
+    actions = parser.add_subparsers(dest='action', required=True)
+    _add_show(actions)
+    _add_analyse(actions)
+    _add_export(actions)
+
+
+def check(parser, options):
+    """Refuse an interpreter that is too old."""
+    if sys.version_info < OLDEST_PYTHON:
+        parser.error('reading a log needs Python %d.%d' % OLDEST_PYTHON)
+
+
+def _add_action(actions, name, run, **texts):
+    parser = actions.add_parser(name, **texts)
+    parser.set_defaults(run=run, check=check, noun='reading of the log')
+    return parser
+
+
+def _add_show(actions):
+    parser = _add_action(actions, 'show', show, help='print the events',
+                         description='Print the events of a log, one a line.')
+    parser.add_argument('file', metavar='FILE')
+    parser.add_argument('-f', '--follow', action='store_true',
+                        help='go on until the log is closed, or its writer '
+                             'gone')
+
+
+def _add_analyse(actions):
+    parser = _add_action(
+        actions, 'analyse', analyse, help='say what stayed alive',
+        description='Say which objects were alive at the end and where they '
+                    'were made, how long the others lived, and what does not '
+                    'add up.')
+    _add_selection(parser)
+    parser.add_argument('--limit', type=int, default=20, metavar='N',
+                        help='rows of each table; default: 20')
+    parser.add_argument('--json', metavar='OUT',
+                        help='write all of it to OUT; -: print it')
+
+
+def _add_export(actions):
+    parser = _add_action(
+        actions, 'export', export, help='write a file for a viewer',
+        description='Write a log for a viewer.')
+    parser.add_argument('--to', required=True, choices=sorted(_FORMATS),
+                        help='the format')
+    parser.add_argument('-o', dest='out', metavar='OUT',
+                        help='where to; default: FILE with the ending of the '
+                             'format')
+    _add_selection(parser)
+
+
+def _add_selection(parser):
+    """Add the logs, and what chooses objects in them."""
+    parser.add_argument('files', nargs='+', metavar='FILE')
+    group = parser.add_argument_group(
+        'objects', 'An object is chosen by the first event that the logs have '
+                   'of it, which is its birth as a rule.')
+    for name, what in (('type', 'of these types'), ('file', 'made in these '
+                       'files'), ('function', 'made in these functions')):
+        group.add_argument(f'--{name}', action='append', default=[],
+                           metavar='GLOB', help=f'{what}; may be repeated')
+    for name in 'since', 'until':
+        group.add_argument(f'--{name}', type=float, metavar='SECONDS',
+                           help=f'made {name} then, by the clock of the logs')
+    group.add_argument('--thread', type=int, metavar='N',
+                       help='made by this thread')
+
+
+# --- what the actions do -----------------------------------------------------
+
+class _Opened:
+    """The Logs of a command line: a context manager. May raise cli.Failed."""
+
+    def __init__(self, paths):
+        self._paths = paths
+        self.logs = []
+
+    def __enter__(self):
+        from .log import events
+        try:
+            for path in self._paths:
+                self.logs.append(_readable(events.Log, path))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self.logs
+
+    def __exit__(self, *exc_info):
+        for log in self.logs:
+            log.close()
+
+
+def _readable(read, path):
+    """Return read(path). Raise cli.Failed if it is no log."""
+    from .log.format import LogError
+    try:
+        return read(path)
+    except LogError as exc:
+        raise cli.Failed(f'{path}: {exc}') from None
+    except OSError as exc:
+        raise cli.Failed(f'{path} cannot be read: {exc.strerror}') from None
+
+
+def show(options, messages):
+    """Run `log show`; see cli.py."""
+    from .log import show as table
+    from .log.format import LogError
+    with _Opened([options.file]) as [log]:
+        try:
+            for line in table.show(log, options.follow):
+                print(_encodable(line), flush=options.follow)
+        except LogError as exc:
+            return EXIT_USAGE, f'{options.file}: {exc}', None
+        except (BrokenPipeError, KeyboardInterrupt):
+            # Somebody has seen enough.
+            _close_stdout()
+    return EXIT_CLEAN, None, None
+
+
+def _encodable(text):
+    encoding = sys.stdout.encoding or 'utf-8'
+    return text.encode(encoding, 'backslashreplace').decode(encoding)
+
+
+def _close_stdout():
+    sys.stdout, _ = cli.drain(sys.stdout, 1)
+
+
+def analyse(options, messages):
+    raise NotImplementedError
+
+
+_FORMATS = {'speedscope': 1}
+def export(options, messages):
+    raise NotImplementedError
