@@ -46,7 +46,7 @@ class Findings:
               while it did not look
     reclassed -- {(type at birth, type at death, place of the death): count}
     reused -- [(birth, birth of the next at that address)], of objects that must
-              have died unseen; n_reused: how many there were
+              have died unseen; of an older one its first event; n_reused: how many there were
     missed -- of these, how many may have died while nothing was logged
     moved -- resizes that moved an object
     unexplained -- {type: changes of counts that no event tells of}
@@ -152,7 +152,7 @@ class Process:
                 self.living[address] = last[0]
                 return
             self.settle()
-        before = self.living.get(address)
+        before = self.living.get(address) or self.older.pop(address, None)
         if before is not None:
             missed = before.clock <= self._blind
             self.findings.note_reuse(before, event, missed)
