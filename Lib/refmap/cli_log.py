@@ -1,5 +1,9 @@
 """python -m refmap log: read an event log. It needs no map."""
 
+import contextlib
+import importlib
+import json
+import os
 import sys
 
 from . import cli, report
@@ -145,10 +149,74 @@ def _close_stdout():
     sys.stdout, _ = cli.drain(sys.stdout, 1)
 
 
+def _selection(options):
+    from .log.selection import Selection
+    return Selection(options.type, options.file, options.function,
+                     options.since, options.until, options.thread)
+
+
 def analyse(options, messages):
-    raise NotImplementedError
+    """Run `log analyse`; see cli.py."""
+    from .log import analysis, report as texts
+    with _Opened(options.files) as logs:
+        found = texts.to_json(analysis.analyse(logs, _selection(options)))
+    if options.json == '-':
+        print(json.dumps(found))
+    else:
+        for line in texts.lines(found, options.limit):
+            print(_encodable(line))
+    if options.json not in (None, '-'):
+        with _writable(options.json) as out:
+            out.write(json.dumps(found).encode() + b'\n')
+    return _end(found['error'])
 
 
-_FORMATS = {'speedscope': 1}
+def _end(error):
+    return (EXIT_USAGE if error else EXIT_CLEAN), error, None
+
+
+# --- files for viewers -------------------------------------------------------
+
+# {name: (ending of the file, module below refmap)}. A module has
+# write(analysis, logs, out): what they are given is an analysis.Analysis, the
+# Logs, whose events can be read again, and a binary file.
+_FORMATS = {
+    'html': ('.html', 'html.log'),
+    'perfetto': ('.perfetto.json', 'log.perfetto'),
+    'pprof': ('.pb.gz', 'log.pprof'),
+    'speedscope': ('.speedscope.json', 'log.speedscope'),
+}
+
+
 def export(options, messages):
-    raise NotImplementedError
+    """Run `log export`; see cli.py."""
+    from .log.analysis import analyse
+    ending, module = _FORMATS[options.to]
+    writer = importlib.import_module(f'.{module}', __package__)
+    path = options.out or options.files[0] + ending
+    with _Opened(options.files) as logs:
+        # A log must not be lost by a slip.
+        if any(_is_same(path, log.path) for log in logs):
+            raise cli.Failed(f'{path} is one of the logs')
+        found = analyse(logs, _selection(options))
+        with _writable(path) as out:
+            writer.write(found, logs, out)
+    messages.say(report.escape(f'refmap: {path} was written'))
+    return _end(found.error)
+
+
+def _is_same(path, other):
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False            # the one does not exist yet
+
+
+@contextlib.contextmanager
+def _writable(path):
+    """Open a binary file to be written. Raise cli.Failed if that can't be."""
+    try:
+        with open(path, 'wb') as out:
+            yield out
+    except OSError as exc:
+        raise cli.Failed(f'{path} cannot be written: {exc.strerror}') from None

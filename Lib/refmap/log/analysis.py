@@ -28,6 +28,7 @@ class Analysis:
     """The result of analyse().
 
     logs -- the Logs
+    selection -- which objects it is about, a Selection
     findings -- a lives.Findings
     alive -- list of Alive, the largest group first
     kept -- list of Kept, where what was taken and given back differs
@@ -42,8 +43,9 @@ class Analysis:
     notes -- sentences on what is not known
     """
 
-    def __init__(self, logs):
+    def __init__(self, logs, selection):
         self.logs = logs
+        self.selection = selection
         self.findings = lives.Findings()
         self.alive = []
         self.kept = []
@@ -75,8 +77,8 @@ def analyse(logs, selection=None):
     selection -- a Selection; None: all objects
     What can't be read is in `error`; what was before it counts.
     """
-    result = Analysis(logs)
-    reader = _Reader(result, selection or Selection())
+    result = Analysis(logs, selection or Selection())
+    reader = _Reader(result)
     try:
         for event, log in events.merged(logs):
             reader.read(event, log)
@@ -90,9 +92,9 @@ def analyse(logs, selection=None):
 class _Reader:
     """Reads the events of an analysis."""
 
-    def __init__(self, result, selection):
+    def __init__(self, result):
         self._result = result
-        self._chooses = selection.chooses
+        self._chooses = result.selection.chooses
         self._processes = {}        # pid, or a Log without one -> Process
         self._readers = {}          # Log -> {kind: what reads such events}
         self._rss = {}              # Log -> rss at its last event

@@ -28,7 +28,7 @@ class Log:
     kind -- of KINDS_OF_LOGS
     pid -- of the process that wrote it, None if that is not known
     has_sizes -- do its events say how large new objects are?
-    start -- its first SYNC, a format.Start
+    start -- when it began, a format.Start
     modules -- a names.Modules, of the events that were read so far
     cut_off -- did it end within a chunk, when it was read last?
     ended -- was it closed?

@@ -100,7 +100,7 @@ def _parse_header(data):
     return header
 
 
-# When a log began, as its first SYNC has it: ticks, ns of the monotonic clock;
+# By the SYNCs of a log. ticks, ns: the first one, ns of the monotonic clock;
 # tick: the ns of a tick, by the first two, for events that have one only.
 Start = namedtuple('Start', 'ticks ns tick')
 
@@ -131,11 +131,10 @@ def scan(file, at):
 
 
 def _start(syncs):
-    """Return the Start by the first SYNCs of a log, [(ticks, ns)]."""
+    """Return the Start of a log by its first SYNCs, [[ticks, ns]]."""
     if not syncs:
         return Start(0, 0, 1.0)
-    first, last = syncs[0], syncs[-1]
-    return Start(*first, _tick(first, last) or 1.0)
+    return Start(*syncs[0], _tick(syncs[0], syncs[-1]) or 1.0)
 
 
 def _tick(before, after):

@@ -8,13 +8,18 @@ counter has a value wherever it changed, but not more often than a screen shows.
 import json
 
 from . import events
-from .format import (FORK, LOST, MESSAGE, RESUME, SUSPEND, Note, ObjectEvent)
+from .format import (FORK, LOST, MESSAGE, RESUME, SUSPEND, LogError, Note,
+                     ObjectEvent)
 
 # Points of a counter.
 RESOLUTION = 2000
 
 _TEXTS = {MESSAGE: '', SUSPEND: 'suspended ', RESUME: 'resumed ',
           FORK: 'forked ', LOST: 'lost events'}
+
+
+def _microseconds(seconds):
+    return round(seconds * 1e6, 3)
 
 
 class _Track:
@@ -33,7 +38,8 @@ class _Track:
         self.is_shown = True
         self.since = clock
         return {'ph': 'C', 'name': self.name, 'pid': self.pid,
-                'ts': clock * 1e6, 'args': {'value': self.value}}
+                'ts': _microseconds(clock),
+                'args': {'value': self.value}}
 
 
 class _Tracks:
@@ -69,8 +75,8 @@ class _Tracks:
 def trace_events(logs, until, chooses):
     """Yield the trace events of some Logs, as dicts.
 
-    until -- clock of the last event, in seconds
-    chooses -- says of an ObjectEvent whether its type is wanted
+    until -- the clock of the last event, in seconds
+    chooses -- says of the name of a type whether it is wanted
     Raise format.LogError.
     """
     tracks = _Tracks(until / RESOLUTION)
@@ -89,10 +95,17 @@ def trace_events(logs, until, chooses):
                               clock)
         yield from tracks.set((pid, 'refs'), 'references', pid, event.refs,
                               clock)
-        if type(event) is ObjectEvent and chooses(event):
-            yield from tracks.set((pid, event.type), event.type.name, pid,
-                                  event.live, clock)
+        if type(event) is ObjectEvent and chooses(event.type.name):
+            yield from tracks.set(*_counter(event, pid), pid, event.live, clock)
     yield from tracks.finish(clock)
+
+
+def _counter(event, pid):
+    """Return (key, name) of the counter of a type. Each interpreter may have a
+    map, and so a count, of its own."""
+    name, interpreter = event.type.name, event.thread.interpreter
+    shown = f'{name} (interpreter {interpreter})' if interpreter else name
+    return (pid, interpreter, name), shown
 
 
 def _names(pid, log, thread):
@@ -108,14 +121,21 @@ def _instant(event, pid):
     if event.kind in _TEXTS:
         yield {'ph': 'i', 's': 'p', 'name': _TEXTS[event.kind] + event.text,
                'pid': pid, 'tid': event.thread.number,
-               'ts': event.clock * 1e6}
+               'ts': _microseconds(event.clock)}
 
 
-def write(logs, until, chooses, out):
-    """Write Logs to a binary file. See trace_events()."""
+def write(analysis, logs, out):
+    """Write some Logs to a binary file.
+
+    analysis -- their Analysis. Of its selection the types are of interest.
+    """
     out.write(b'{"displayTimeUnit": "ms", "traceEvents": [')
     separator = b'\n'
-    for event in trace_events(logs, until, chooses):
-        out.write(separator + json.dumps(event).encode())
-        separator = b',\n'
+    try:
+        for event in trace_events(logs, analysis.until,
+                                  analysis.selection.chooses_type):
+            out.write(separator + json.dumps(event).encode())
+            separator = b',\n'
+    except LogError:
+        pass                    # the analysis has the error, too
     out.write(b'\n]}\n')

@@ -99,9 +99,9 @@ def document(samples, comment='', time=0, duration=0):
     return b''.join(parts)
 
 
-def write(analysis, out):
-    """Write an Analysis to a binary file."""
-    started = min((log.started for log in analysis.logs
+def write(analysis, logs, out):
+    """Write the Analysis of some Logs to a binary file."""
+    started = min((log.started for log in logs
                    if log.started is not None), default=0)
     by = 'their sizes' if analysis.has_sizes else 'the tp_basicsize of types'
     found = document(sampling.samples(analysis),

@@ -29,6 +29,10 @@ class Selection:
         self._thread = thread
         self._by_names = {}         # (type, place) -> bool
 
+    def chooses_type(self, name):
+        """May an object of a type with this name be chosen?"""
+        return _matches(name, self._types)
+
     def chooses(self, event):
         """Does an ObjectEvent, the first one of its object, choose it?"""
         if self._since is not None and event.clock < self._since:
@@ -42,7 +46,7 @@ class Selection:
         if found is None:
             where = event.place.where
             found = self._by_names[key] = (
-                _matches(event.type.name, self._types)
+                self.chooses_type(event.type.name)
                 and _matches(where.file, self._files)
                 and _matches(where.function, self._functions))
         return found

@@ -59,8 +59,8 @@ def _profile(value, stacks, samples):
             'samples': [stack for stack, _ in chosen], 'weights': weights}
 
 
-def write(analysis, out):
-    """Write an Analysis to a binary file."""
-    found = document(', '.join(log.path for log in analysis.logs),
+def write(analysis, logs, out):
+    """Write the Analysis of some Logs to a binary file."""
+    found = document(', '.join(log.path for log in logs),
                      sampling.samples(analysis))
     out.write(json.dumps(found).encode())
