@@ -1,7 +1,7 @@
 """The events of logs, in the order of their clocks.
 
 An event is one of the tuples of format.py: an ObjectEvent, a CallEvent, a Note.
-Its clock is in seconds since the first SYNC of its log; of several logs together
+Its clock is in seconds since its log began; of several logs together
 since that of the earliest one.
 """
 
@@ -39,7 +39,7 @@ class Log:
         self._file = open(path, 'rb')
         try:
             self.header, self._first = format.open_log(self._file)
-            self.start, self._streams = format.scan(self._file, self._first)
+            self.find_start()
         except BaseException:
             self._file.close()
             raise
@@ -64,6 +64,14 @@ class Log:
         # bool is an int, too.
         return value if type(value) is int and value > 0 else default
 
+    def find_start(self):
+        """Find out when a log began, and how long a tick is; return True if that
+        is known exactly. A log that grows may have it later."""
+        self.start, self._streams = format.scan(self._file, self._first)
+        if len(self._streams) > format.MAX_STREAMS:
+            raise LogError('the log has too many streams')
+        return self.start.is_exact
+
     @property
     def started(self):
         """When it was opened, seconds since 1970; None if that is not known."""
@@ -82,7 +90,7 @@ class Log:
         """Return a new format.Cursor, at the first chunk.
 
         origin -- when the clocks of the events are 0, in ns of the monotonic
-                  clock; None: at the first SYNC
+                  clock; None: when the log began
         only -- the number of a stream; None: all
         """
         make_stream = partial(format.Stream, self.start, self.modules,

@@ -43,9 +43,8 @@ KIND_NAMES = {
     END: 'END',
 }
 
-# The longest SYNC, and how it begins.
-_SYNC_SIZE = 31
-_SYNC_BYTE = bytes([SYNC])
+# The longest SYNC and CLOCK.
+_CLOCKS_SIZE = 42
 
 _BIRTH_MASK = (1 << 28) - 1
 
@@ -100,9 +99,9 @@ def _parse_header(data):
     return header
 
 
-# By the SYNCs of a log. ticks, ns: the first one, ns of the monotonic clock;
-# tick: the ns of a tick, by the first two, for events that have one only.
-Start = namedtuple('Start', 'ticks ns tick')
+# When a log began. ticks: by the clock of its streams; ns: by the monotonic
+# clock; tick: how many ns a tick is; is_exact: were there two SYNCs to tell?
+Start = namedtuple('Start', 'ticks ns tick is_exact')
 
 
 def scan(file, at):
@@ -112,9 +111,10 @@ def scan(file, at):
     What is wrong with the file is left to a Cursor to say.
     """
     syncs, streams = [], set()
+    began = None
     while len(streams) <= MAX_STREAMS:
         file.seek(at)
-        head = file.read(CHUNK.size + _SYNC_SIZE)
+        head = file.read(CHUNK.size + _CLOCKS_SIZE)
         if len(head) < CHUNK.size:
             break
         magic, length, stream, _ = CHUNK.unpack_from(head)
@@ -122,27 +122,39 @@ def scan(file, at):
             break
         streams.add(stream)
         at += CHUNK.size + length
-        if len(syncs) < 2 and head[CHUNK.size:CHUNK.size + 1] == _SYNC_BYTE:
-            try:
-                syncs.append(_numbers(head, CHUNK.size + 1, 2)[0])
-            except (IndexError, LogError):
-                break
-    return _start(syncs), streams
+        sync, clock = _first_clocks(head[CHUNK.size:CHUNK.size + length])
+        if sync:
+            syncs[1:] = [sync]
+            began = clock or sync[0] if began is None else began
+    return _start(began, syncs), streams
 
 
-def _start(syncs):
-    """Return the Start of a log by its first SYNCs, [[ticks, ns]]."""
+def _first_clocks(data):
+    """Return the fields of the SYNC that records begin with, and the ticks of
+    the CLOCK behind it; None for what is not there."""
+    sync = clock = None
+    try:
+        if data[0] == SYNC:
+            sync, at = _numbers(data, 1, 3)
+            if data[at] == CLOCK:
+                clock, _ = varint(data, at + 1)
+    except (IndexError, LogError):
+        pass
+    return sync, clock
+
+
+def _start(began, syncs):
+    """Return a Start.
+
+    began -- ticks
+    syncs -- the first and the last one that is known, lists of their numbers
+    """
     if not syncs:
-        return Start(0, 0, 1.0)
-    return Start(*syncs[0], _tick(syncs[0], syncs[-1]) or 1.0)
-
-
-def _tick(before, after):
-    """Return the ns of a tick by two SYNCs, (ticks, ns); None if they are the
-    same one, or none that a clock could have had."""
-    if before[0] < after[0] and before[1] <= after[1]:
-        return (after[1] - before[1]) / (after[0] - before[0])
-    return None
+        return Start(0, 0, 1.0, False)
+    (ticks, ns, _), (last_ticks, last_ns, _) = syncs[0], syncs[-1]
+    is_exact = ticks < last_ticks and ns <= last_ns
+    tick = (last_ns - ns) / (last_ticks - ticks) if is_exact else 1.0
+    return Start(began, ns + round((began - ticks) * tick), tick, is_exact)
 
 
 # --- numbers and texts -------------------------------------------------------
@@ -269,12 +281,12 @@ class Stream:
         self._page_size = page_size
         self._mark = 0
         self._birth = 0             # of the last NEW
-        self._origin = start.ns if origin is None else origin
-        self._sync = start[:2]      # the last one
         self._tick = start.tick / 1e9       # seconds of a tick
-        self._zero = 0.0            # the clock at the last SYNC, in seconds
-        self._ticks = 0             # since then; before it they are negative
-        self._is_new = True         # until there is a SYNC or a CLOCK
+        # The clock when the log began, in seconds; the ticks of that are
+        # _start, and those since then _ticks.
+        self._zero = (0.0 if origin is None else (start.ns - origin) / 1e9)
+        self._start = start.ticks
+        self._ticks = 0
 
     def decode(self, data, out):
         """Append the events of the whole records in `data`, which begins with
@@ -346,23 +358,9 @@ class Stream:
         self._ticks += passed
         return self._zero + self._ticks * self._tick
 
-    def synchronise(self, ticks, ns):
-        """Take the clock of a SYNC. The events behind it, up to the next one,
-        were before it: that is when they were written."""
-        tick = _tick(self._sync, (ticks, ns))
-        if tick is not None:
-            self._tick = tick / 1e9
-        self._zero = (ns - self._origin) / 1e9
-        # Without a CLOCK the first event follows on the first SYNC.
-        self._ticks = (0 if self._is_new
-                       else self._ticks + self._sync[0] - ticks)
-        self._is_new = False
-        self._sync = ticks, ns
-
     def set_clock(self, ticks):
-        """The next event follows on an event at `ticks`."""
-        self._ticks = ticks - self._sync[0]
-        self._is_new = False
+        """The next event follows on one at `ticks`."""
+        self._ticks = ticks - self._start
 
     def _call(self, kind, passed, place, callable):
         event = CallEvent(kind, self._advance(passed), self.thread, self.rss,
@@ -386,8 +384,8 @@ def _read_rest_of_object(stream, kind, data, at, out):
 
 
 def _read_sync(stream, kind, data, at, out):
-    (ticks, ns, _), at = _numbers(data, at, 3)
-    stream.synchronise(ticks, ns)
+    # scan() read it.
+    _, at = _numbers(data, at, 3)
     return at
 
 

@@ -53,12 +53,15 @@ def batches_of(log):
 def growing_batches_of(log):
     """Yield lists of the events of a Log until it has been closed, or its writer
     is gone. Events of several streams come as they are written."""
-    cursor = log.cursor()
+    cursor = None
     while True:
         gone = is_abandoned(log)
-        yield from cursor.batches()
-        if cursor.ended or gone:
-            return
+        if cursor is None and (log.find_start() or gone):
+            cursor = log.cursor()
+        if cursor is not None:
+            yield from cursor.batches()
+            if cursor.ended or gone:
+                return
         time.sleep(PAUSE)
 
 
