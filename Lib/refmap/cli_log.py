@@ -54,7 +54,7 @@ def _add_analyse(actions):
                     'were made, how long the others lived, and what does not '
                     'add up.')
     _add_selection(parser)
-    parser.add_argument('--limit', type=int, default=20, metavar='N',
+    parser.add_argument('--limit', type=_row_count, default=20, metavar='N',
                         help='rows of each table; default: 20')
     parser.add_argument('--json', metavar='OUT',
                         help='write all of it to OUT; -: print it')
@@ -89,6 +89,13 @@ def _add_selection(parser):
                        help='made by this thread')
 
 
+def _row_count(text):
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
+
+
 # --- what the actions do -----------------------------------------------------
 
 class _Opened:
@@ -121,7 +128,20 @@ def _readable(read, path):
     except LogError as exc:
         raise cli.Failed(f'{path}: {exc}') from None
     except OSError as exc:
-        raise cli.Failed(f'{path} cannot be read: {exc.strerror}') from None
+        raise cli.Failed(f'{path} cannot be read: {exc.strerror or exc}'
+                         ) from None
+
+
+def _print(lines, flush=False):
+    """Print lines until somebody has seen enough."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    try:
+        for line in lines:
+            print(line.encode(encoding, 'backslashreplace').decode(encoding),
+                  flush=flush)
+    except (BrokenPipeError, KeyboardInterrupt):
+        # What is left goes nowhere.
+        sys.stdout, _ = cli.drain(sys.stdout, 1)
 
 
 def show(options, messages):
@@ -130,23 +150,10 @@ def show(options, messages):
     from .log.format import LogError
     with _Opened([options.file]) as [log]:
         try:
-            for line in table.show(log, options.follow):
-                print(_encodable(line), flush=options.follow)
+            _print(table.show(log, options.follow), options.follow)
         except LogError as exc:
-            return EXIT_USAGE, f'{options.file}: {exc}', None
-        except (BrokenPipeError, KeyboardInterrupt):
-            # Somebody has seen enough.
-            _close_stdout()
-    return EXIT_CLEAN, None, None
-
-
-def _encodable(text):
-    encoding = sys.stdout.encoding or 'utf-8'
-    return text.encode(encoding, 'backslashreplace').decode(encoding)
-
-
-def _close_stdout():
-    sys.stdout, _ = cli.drain(sys.stdout, 1)
+            return _end(f'{options.file}: {exc}')
+    return _end(None)
 
 
 def _selection(options):
@@ -161,13 +168,12 @@ def analyse(options, messages):
     with _Opened(options.files) as logs:
         found = texts.to_json(analysis.analyse(logs, _selection(options)))
     if options.json == '-':
-        print(json.dumps(found))
+        _print([json.dumps(found)])
     else:
-        for line in texts.lines(found, options.limit):
-            print(_encodable(line))
-    if options.json not in (None, '-'):
-        with _writable(options.json) as out:
-            out.write(json.dumps(found).encode() + b'\n')
+        _print(texts.lines(found, options.limit))
+        if options.json not in (None, '-'):
+            with _writable(options.json, logs) as out:
+                out.write(json.dumps(found).encode() + b'\n')
     return _end(found['error'])
 
 
@@ -195,11 +201,8 @@ def export(options, messages):
     writer = importlib.import_module(f'.{module}', __package__)
     path = options.out or options.files[0] + ending
     with _Opened(options.files) as logs:
-        # A log must not be lost by a slip.
-        if any(_is_same(path, log.path) for log in logs):
-            raise cli.Failed(f'{path} is one of the logs')
         found = analyse(logs, _selection(options))
-        with _writable(path) as out:
+        with _writable(path, logs) as out:
             writer.write(found, logs, out)
     messages.say(report.escape(f'refmap: {path} was written'))
     return _end(found.error)
@@ -213,10 +216,14 @@ def _is_same(path, other):
 
 
 @contextlib.contextmanager
-def _writable(path):
-    """Open a binary file to be written. Raise cli.Failed if that can't be."""
+def _writable(path, logs):
+    """Open a binary file to be written. Raise cli.Failed if that can't be, or it
+    is one of the Logs, which must not be lost by a slip."""
+    if any(_is_same(path, log.path) for log in logs):
+        raise cli.Failed(f'{path} is one of the logs')
     try:
         with open(path, 'wb') as out:
             yield out
     except OSError as exc:
-        raise cli.Failed(f'{path} cannot be written: {exc.strerror}') from None
+        raise cli.Failed(f'{path} cannot be written: {exc.strerror or exc}'
+                         ) from None

@@ -8,6 +8,7 @@ is known, if the parent's log is among them.
 from collections import namedtuple
 from functools import partial
 
+from ..report import plural
 from . import events, lives
 from .c_functions import CFunctions
 from .format import (DEC, DEL, FORK, INC, LOST, MESSAGE, NEW, RESUME, SUSPEND,
@@ -229,4 +230,5 @@ def _note_ends(result):
                                 f'killed, or it still runs')
     missed = result.findings.missed
     if missed:
-        result.notes.append(f'{missed} objects died while nothing was logged')
+        result.notes.append(f'{plural(missed, "object")} died while nothing '
+                            f'was logged')
