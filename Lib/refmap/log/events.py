@@ -96,7 +96,9 @@ class Log:
         make_stream = partial(format.Stream, self.start, self.modules,
                               self.has_sizes, self._number('page_size', 4096),
                               origin)
-        return format.Cursor(self._file, self._first, make_stream, only)
+        cursor = format.Cursor(self._file, self._first, make_stream, only)
+        self._cursors.append(cursor)
+        return cursor
 
     def events(self, origin=None):
         """Yield all events, from the first one on, whenever it is called.
@@ -106,9 +108,9 @@ class Log:
         """
         self.modules = names.Modules()
         only = sorted(self._streams) if len(self._streams) > 1 else [None]
-        self._cursors = [self.cursor(origin, number) for number in only]
-        events = [chain.from_iterable(cursor.batches())
-                  for cursor in self._cursors]
+        self._cursors.clear()
+        events = [chain.from_iterable(self.cursor(origin, number).batches())
+                  for number in only]
         # Of one stream they are in order.
         return heapq.merge(*events, key=_by_clock) if events[1:] else events[0]
 

@@ -6,6 +6,7 @@ counter has a value wherever it changed, but not more often than a screen shows.
 """
 
 import json
+from math import inf
 
 from . import events
 from .format import (FORK, LOST, MESSAGE, RESUME, SUSPEND, LogError, Note,
@@ -31,7 +32,7 @@ class _Track:
         self.name = name
         self.pid = pid
         self.value = None
-        self.since = 0.0            # the clock when it was shown
+        self.since = -inf           # the clock when it was shown
         self.is_shown = True
 
     def event(self, clock):
@@ -57,7 +58,6 @@ class _Tracks:
         track = self._tracks.get(key)
         if track is None:
             track = self._tracks[key] = _Track(name, pid)
-            track.since = clock - self._step
         if value == track.value:
             return
         track.value = value

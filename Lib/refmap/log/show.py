@@ -6,13 +6,13 @@ each, whatever is in them.
 
 import os
 import time
-from itertools import islice
 
 from ..report import escape
 from ..who import stacks
 from .c_functions import CFunctions, text_of
 from .format import (C_CALL, C_RAISE, C_RETURN, DEC, END, FORK, INC, KIND_NAMES,
-                     LOST, MESSAGE, PREV, RESUME, SUSPEND, Note, ObjectEvent)
+                     LOST, MESSAGE, PREV, RESUME, SUSPEND, LogError, Note,
+                     ObjectEvent)
 
 # Seconds between two looks at a log that grows.
 PAUSE = 0.2
@@ -44,10 +44,19 @@ def is_abandoned(log):
 
 
 def batches_of(log):
-    """Yield lists of the events of a Log."""
-    events = iter(log.events())
-    while batch := list(islice(events, _BATCH)):
-        yield batch
+    """Yield lists of the events of a Log. Raise LogError, after the last one."""
+    batch, error = [], None
+    try:
+        for event in log.events():
+            batch.append(event)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+    except LogError as exc:
+        error = exc
+    yield batch
+    if error:
+        raise error
 
 
 def growing_batches_of(log):

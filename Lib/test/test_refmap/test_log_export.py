@@ -210,7 +210,7 @@ class Profile:
         assert self.texts[label[1][0]] == 'type'
         values = unpacked(one[2][0])
         assert len(values) == len(self.types)
-        return (self.texts[label[2][0]],
+        return (self.texts[label.get(2, [0])[0]],
                 tuple(self.locations[number] for number in stack),
                 dict(zip((name for name, _ in self.types), values)))
 
