@@ -8,10 +8,9 @@
 
 #ifdef Py_REFCOUNT_MAP
 
-#include "pycore_refmap.h"
+#include "pycore_refmap_query.h"  // _PyRefMap_OnFatalSignal()
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,15 +21,8 @@ typedef struct {
     char text[];
 } words_t;
 
-static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
-#define NSIGNALS Py_ARRAY_LENGTH(signals)
-
-/* Changed with the GIL held. The handler only reads it. */
-static struct {
-    words_t *words;                         // NULL: the handlers are not installed
-    words_t *previous;                      // a handler may still read it
-    struct sigaction before[NSIGNALS];
-} last;
+/* Changed with the GIL held. What a fatal signal calls only reads it. */
+static words_t *last_words, *previous;      // `previous` may still be read
 
 static void
 write_all(const words_t *words)
@@ -47,72 +39,23 @@ write_all(const words_t *words)
     }
 }
 
+/* On a fatal signal. */
 static void
-restore_handlers(void)
+say_last_words(void)
 {
-    for (size_t i = 0; i < NSIGNALS; i++) {
-        sigaction(signals[i], &last.before[i], NULL);
-    }
-}
-
-/* Say the words, and let the signal do what it would have done. */
-static void
-last_words_handler(int signum)
-{
-    int saved = errno;
-    const words_t *words = __atomic_exchange_n(&last.words, NULL, __ATOMIC_ACQ_REL);
-    if (words == NULL) {
-        // Said already, and a handler that came before us called us again.
-        signal(signum, SIG_DFL);
-    }
-    else {
-        restore_handlers();
-        if (words->pid == getpid()) {
-            write_all(words);
-        }
-    }
-    errno = saved;
-    raise(signum);
-}
-
-static void
-install_handlers(void)
-{
-    struct sigaction action = {.sa_handler = last_words_handler};
-    // The stack may be what is used up. faulthandler has another one.
-    action.sa_flags = SA_NODEFER | SA_ONSTACK;
-    sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < NSIGNALS; i++) {
-        sigaction(signals[i], &action, &last.before[i]);
-    }
-}
-
-/* Take back only what is still ours: others may have come after us. */
-static void
-remove_handlers(void)
-{
-    for (size_t i = 0; i < NSIGNALS; i++) {
-        struct sigaction now;
-        if (sigaction(signals[i], NULL, &now) == 0
-            && now.sa_handler == last_words_handler)
-        {
-            sigaction(signals[i], &last.before[i], NULL);
-        }
+    const words_t *words = __atomic_exchange_n(&last_words, NULL, __ATOMIC_ACQ_REL);
+    if (words != NULL && words->pid == getpid()) {
+        write_all(words);
     }
 }
 
 static void
 exchange_words(words_t *words)
 {
-    words_t *old = __atomic_exchange_n(&last.words, words, __ATOMIC_ACQ_REL);
-    if (old == NULL && words != NULL) {
-        install_handlers();
-    }
-    if (old != NULL && words == NULL) {
-        remove_handlers();
-    }
-    PyMem_RawFree(last.previous);
-    last.previous = old;
+    words_t *old = __atomic_exchange_n(&last_words, words, __ATOMIC_ACQ_REL);
+    _PyRefMap_OnFatalSignal(REFMAP_FATAL_WORDS, words != NULL ? say_last_words : NULL);
+    PyMem_RawFree(previous);
+    previous = old;
 }
 
 PyDoc_STRVAR(refmap_last_words_doc,

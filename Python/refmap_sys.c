@@ -10,6 +10,7 @@
 #include "pycore_interp.h"        // PyInterpreterState
 #include "pycore_modsupport.h"    // _PyArg_CheckPositional()
 #include "pycore_pystate.h"       // _PyInterpreterState_GET()
+#include "pycore_refmap_log.h"    // _PyRefMap_CloseLogs()
 #include "pycore_refmap_query.h"
 #include "pycore_structseq.h"     // _PyStructSequence_InitBuiltin()
 #include "pycore_sysmodule.h"     // _PySys_GetAttr()
@@ -1029,6 +1030,7 @@ _PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod)
     }
     return _PyRefMap_AddSysFunctions(sysmod, refmap_methods) < 0
            || _PyRefMap_InitRecordSys(sysmod) < 0
+           || _PyRefMap_InitLogSys(sysmod) < 0
            || _PyRefMap_InitLastWords(sysmod) < 0 ? -1 : 0;
 }
 
@@ -1255,6 +1257,7 @@ void
 _PyRefMap_AtExit(int per_type)
 {
     refmap_records_t records = {0};
+    _PyRefMap_CloseLogs("exit");
     if (!per_type && !dump_wanted) {
         return;
     }

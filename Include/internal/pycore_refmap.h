@@ -141,6 +141,8 @@ extern void _PyRefMap_FiniSys(PyInterpreterState *interp);
 extern int _PyRefMap_AddSysFunctions(PyObject *sysmod, PyMethodDef *methods);
 /* In Python/refmap_record_sys.c: add sys.refmap_record() and its like. */
 extern int _PyRefMap_InitRecordSys(PyObject *sysmod);
+/* In Python/refmap_log_sys.c: add sys._refmap_log_*(). */
+extern int _PyRefMap_InitLogSys(PyObject *sysmod);
 /* In Python/refmap_lastwords.c: add sys._refmap_last_words(). */
 extern int _PyRefMap_InitLastWords(PyObject *sysmod);
 /* Take the value of -X refmap=VALUE and of PYTHONREFMAPDUMP; each is NULL when

@@ -234,6 +234,15 @@ extern void _PyRefMap_Disown(PyObject *op);
    Exported for the _testrefmap extension. */
 PyAPI_FUNC(void) _PyRefMap_Hide(PyObject *op);
 
+/* --- the end -------------------------------------------------------------------------- */
+
+/* Who has something to do when a fatal signal (SIGSEGV, SIGBUS, SIGILL, SIGFPE or SIGABRT)
+   ends the process. */
+enum { REFMAP_FATAL_WORDS, REFMAP_FATAL_LOG, REFMAP_FATAL_WHOS };
+/* Call `action`, which must be safe in handlers of signals, before the signal does what it
+   would have done; NULL: no more. The caller holds a GIL. */
+extern void _PyRefMap_OnFatalSignal(int who, void (*action)(void));
+
 #endif  // Py_REFCOUNT_MAP
 
 #ifdef __cplusplus

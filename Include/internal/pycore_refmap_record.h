@@ -21,6 +21,11 @@ extern "C" {
 #  define REFMAP_RECORDS 1
 #endif
 
+/* Stacks of C can be walked in any build; see Objects/refmap/record_unwind.c. */
+#if defined(Py_REFCOUNT_MAP) && defined(__x86_64__) && defined(__linux__)
+#  define REFMAP_WALKS 1
+#endif
+
 #ifdef REFMAP_RECORDS
 
 /* --- the format of a recording ------------------------------------------------- */

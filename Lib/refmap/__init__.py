@@ -9,14 +9,15 @@ import sys
 
 from .hunting import hunt
 
-__all__ = ['available', 'diagnose', 'Diagnosis', 'hunt', 'LeakError', 'ledger',
-           'Ledger', 'no_leaks', 'watch']
+__all__ = ['available', 'diagnose', 'Diagnosis', 'EventLog', 'hunt', 'LeakError',
+           'ledger', 'Ledger', 'no_leaks', 'Profile', 'Trace', 'watch']
 
 # Loaded when somebody asks for them: they need much more than a hunt does.
 # {name: its module}
 _LAZY = {'diagnose': 'who.diagnosis', 'Diagnosis': 'who.diagnosis',
          'LeakError': 'checks', 'no_leaks': 'checks', 'watch': 'scope',
-         'ledger': 'ledgers', 'Ledger': 'ledgers'}
+         'ledger': 'ledgers', 'Ledger': 'ledgers', 'EventLog': 'eventlog',
+         'Profile': 'profiling', 'Trace': 'profiling'}
 
 
 def available():

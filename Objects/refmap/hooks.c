@@ -11,6 +11,7 @@
 
 #include "layers.h"
 #include "pycore_object.h"        // _Py_RefTotal
+#include "pycore_refmap_log.h"    // _PyRefMap_logging_references
 #include "pycore_refmap_record.h" // _PyRefMap_recording
 #include "pycore_refmap_test.h"   // _PyRefMap_SetLastBirth()
 
@@ -163,6 +164,11 @@ refmap_add(const void *op, Py_ssize_t n)
     map->hot->totals[REFMAP_PART_SLOW] += n;
     if (UNLIKELY(_PyRefMap_recording)) {
         _PyRefMap_RecordChange(op, n, FRAME);
+    }
+    if (UNLIKELY(_PyRefMap_logging_references)
+        && !(place.slot.birth & REFMAP_BIRTH_KEYS))
+    {
+        _PyRefMap_LogChange(op, n, place.slot.count + n, FRAME);
     }
 }
 

@@ -29,6 +29,15 @@ extern int _PyRefMap_MayAllocate(void);
 /* Bytes in use, rounded as they are allocated. */
 extern Py_ssize_t _PyRefMap_UsedBytes(void);
 
+/* --- fatal.c: what is done when a fatal signal comes --------------------------- */
+
+/* --- text.c: text of Python ------------------------------------------------------ */
+
+/* Copy text as UTF-8, as much of it as fits into `size` bytes, without the cache of the
+   object, which would have to be allocated. Return how many bytes that are; 0 for what is
+   no str, or NULL. */
+extern size_t _PyRefMap_CopyText(PyObject *text, char *utf8, size_t size);
+
 /* --- lookaside.c: from a page to its block, fast ---------------------------- */
 
 /* Give `map` its hot part. Return -1 if there is no address space. */
@@ -213,6 +222,20 @@ extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
 /* --- record_tape.c: the records -------------------------------------------------------- */
 /* --- record_places.c: places in memory ---------------------------------------------------- */
 /* --- record.c: the events ------------------------------------------------------------------- */
+
+/* The event log, while there is one: see log.h for what these offer each other, and
+   pycore_refmap_log.h for the rest. */
+/* --- log_file.c: bytes, clocks, the file ------------------------------------------------------ */
+/* --- log_names.c: types, code, places ----------------------------------------------------------- */
+/* --- log_living.c: what lives when a log begins ---------------------------------------------------- */
+/* --- log.c: the events ------------------------------------------------------------------------------ */
+/* --- log_calls.c: calls, returns and lines ------------------------------------------------------------ */
+/* --- log_switch.c: logs come and go ---------------------------------------------------------------------- */
+
+/* `map` is about to be closed; the caller holds its GIL. */
+extern void _PyRefMap_LogForgetMap(refmap_state_t *map);
+/* A second map was linked to the first one just now. */
+extern void _PyRefMap_LogBeforeMap(void);
 
 /* --- hooks.c: what happens to references ------------------------------------------ */
 

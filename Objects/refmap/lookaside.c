@@ -126,16 +126,24 @@ refmap_uses_recent(const refmap_state_t *map)
     return map->npages == 0 || map->is_bypassed;
 }
 
+static refmap_block_t *
+refmap_recent(const refmap_state_t *map, uintptr_t page)
+{
+    refmap_block_t *block = map->recent[page % REFMAP_RECENT];
+    return block != NULL && block->page == page ? block : NULL;
+}
+
 refmap_block_t *
 _PyRefMap_Lookaside(const refmap_state_t *map, uintptr_t page)
 {
     if (refmap_uses_recent(map)) {
-        size_t i = page % REFMAP_RECENT;
-        refmap_block_t *block = map->recent[i];
-        return block != NULL && block->page == page ? block : NULL;
+        return refmap_recent(map, page);
     }
     uintptr_t entry = page < map->npages ? refmap_directory(map)[page] : 0;
-    return entry == 0 ? NULL : refmap_block_of(entry, page);
+    if (entry != 0) {
+        return refmap_block_of(entry, page);
+    }
+    return map->has_watched ? refmap_recent(map, page) : NULL;
 }
 
 /* The gibibyte of `page` among those that have entries; NULL on out of
@@ -162,7 +170,7 @@ void
 _PyRefMap_Remember_lock_held(refmap_state_t *map, refmap_block_t *block)
 {
     uintptr_t page = block->page;
-    if (refmap_uses_recent(map)) {
+    if (refmap_uses_recent(map) || block->is_watched) {
         map->recent[page % REFMAP_RECENT] = block;
         return;
     }
@@ -181,7 +189,7 @@ _PyRefMap_Forget(refmap_state_t *map, uintptr_t page)
     if (_PyRefMap_Lookaside(map, page) == NULL) {
         return;
     }
-    if (refmap_uses_recent(map)) {
+    if (refmap_recent(map, page) != NULL) {
         map->recent[page % REFMAP_RECENT] = NULL;
     }
     else {
@@ -192,7 +200,7 @@ _PyRefMap_Forget(refmap_state_t *map, uintptr_t page)
 void
 _PyRefMap_ForgetAll_lock_held(refmap_state_t *map)
 {
-    if (refmap_uses_recent(map)) {
+    if (refmap_uses_recent(map) || map->has_watched) {
         memset(map->recent, 0, sizeof(map->recent));
     }
     for (size_t i = 0; i < map->nranges; i++) {

@@ -8,6 +8,7 @@
 #include "pycore_initconfig.h"    // _PyStatus_ERR()
 #include "pycore_object.h"        // _Py_GetGlobalRefTotal()
 #include "pycore_pystate.h"       // HEAD_LOCK()
+#include "pycore_refmap_log.h"    // _PyRefMap_LogAfterFork()
 #include "pycore_refmap_record.h" // _PyRefMap_RecordAfterFork()
 #include "pycore_refmap_test.h"   // _PyRefMap_TableSizes()
 #include "pycore_runtime.h"       // _PyRuntime
@@ -80,6 +81,7 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
     map->next = _PyRefMap_Main()->next;
     _PyRefMap_Main()->next = map;
     PyMutex_Unlock(&maps_mutex);
+    _PyRefMap_LogBeforeMap();
     // sys.gettotalrefcount() of another interpreter may be reading.
     HEAD_LOCK(&_PyRuntime);
     refmap_own(map, interp);
@@ -265,6 +267,7 @@ _PyRefMap_FiniInterp(PyInterpreterState *interp)
         return;
     }
     _PyRefMap_Pause(REFMAP_PAUSE_CLOSING);
+    _PyRefMap_LogForgetMap(map);
     PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
     refmap_info_t info = {0};
     refmap_add_info(map, &info);
@@ -286,6 +289,7 @@ _PyRefMap_AfterFork(void)
         _PyMutex_at_fork_reinit(&map->mutex);
     }
     _PyRefMap_RecordAfterFork();
+    _PyRefMap_LogAfterFork();
 }
 
 #endif  // Py_REFCOUNT_MAP

@@ -86,7 +86,7 @@ refmap_new_thread(void)
         return NULL;
     }
     memset(thread, 0, sizeof(*thread));
-    if (_PyRefMap_StackBounds(thread) < 0
+    if (_PyRefMap_StackBounds(&thread->stack) < 0
         || pthread_setspecific(thread_key, thread) != 0)
     {
         _PyRefMap_RawFree(thread, sizeof(*thread));
@@ -426,7 +426,7 @@ refmap_begin(refmap_event_t *event, const void *op, void *fp)
     recorder.hooks++;
     event->object = (uintptr_t)op;
     event->fp = (uintptr_t)fp;
-    event->n = _PyRefMap_Walk(event->thread, event->fp, event->frames,
+    event->n = _PyRefMap_Walk(&event->thread->stack, event->fp, event->frames,
                               REFMAP_DEPTH);
     _PyRefMap_PruneActivations(event->thread, event->fp, refmap_abandon);
     refmap_prune_deaths(event);
@@ -489,7 +489,7 @@ static void
 refmap_note_older(const refmap_thread_t *thread, refmap_token_t *token,
                   uintptr_t slot)
 {
-    uintptr_t end = Py_MIN(thread->high, slot + 8 + OUT_PARAMETERS);
+    uintptr_t end = Py_MIN(thread->stack.high, slot + 8 + OUT_PARAMETERS);
     for (uintptr_t at = slot + 8; at < end; at += 8) {
         if (*(uintptr_t *)at == token->object
             && token->nolder < Py_ARRAY_LENGTH(token->older))
@@ -664,7 +664,7 @@ static refmap_activation_t *
 refmap_find_on_stack(refmap_thread_t *thread, refmap_token_t *token,
                      uintptr_t slot)
 {
-    uintptr_t end = Py_MIN(thread->high, slot + 8 + OUT_PARAMETERS);
+    uintptr_t end = Py_MIN(thread->stack.high, slot + 8 + OUT_PARAMETERS);
     for (uintptr_t at = slot + 8; at < end; at += 8) {
         if (*(uintptr_t *)at != token->object) {
             continue;

@@ -13,8 +13,7 @@
 #ifndef Py_REFMAP_RECORD_H
 #define Py_REFMAP_RECORD_H
 
-#include "layers.h"
-#include "pycore_refmap_record.h"
+#include "stacks.h"
 
 #ifdef REFMAP_RECORDS
 
@@ -22,10 +21,6 @@
 #define REFMAP_DEPTH 32
 /* _Py_Dealloc() within _Py_Dealloc(): CPython's trashcan allows 50. */
 #define REFMAP_DEATHS 64
-typedef struct {
-    uintptr_t pc;               // a return address in the function
-    uintptr_t slot;             // of the function's activation; 0: not known
-} refmap_frame_t;
 
 /* An object whose _Py_Dealloc() runs. */
 typedef struct {
@@ -48,7 +43,7 @@ struct _refmap_thread {
     unsigned number;
     int busy;                   // in the recorder: what it does is not recorded
     uint64_t recording;         // the one that the rest belongs to
-    uintptr_t low, high;        // its stack
+    refmap_stack_t stack;
     // The hook before this one.
     refmap_frame_t last[REFMAP_DEPTH];
     int nlast;
@@ -69,35 +64,13 @@ typedef struct {
     uintptr_t older[6];         // stack words that held the object before
 } refmap_token_t;
 
-/* --- record_table.c: address -> number --------------------------------------- */
-
-/* Open addressing. Zero-initialise, then _PyRefMap_TableClear(). */
-typedef struct {
-    struct { uintptr_t key; uint64_t value; } *items;
-    size_t used;                // erased ones included
-    size_t mask;                // size - 1, a power of two
-} refmap_table_t;
-
-/* Where the number of `key`, which is neither 0 nor 1, is kept; NULL: nowhere. */
-extern uint64_t *_PyRefMap_TableFind(const refmap_table_t *table, uintptr_t key);
-/* The same; it is added with the number 0 if need be. NULL on out of memory. */
-extern uint64_t *_PyRefMap_TableAdd(refmap_table_t *table, uintptr_t key);
-extern void _PyRefMap_TableRemove(refmap_table_t *table, uintptr_t key);
-extern void _PyRefMap_TableClear(refmap_table_t *table);
-
 /* --- record_mirror.c: the trampoline ------------------------------------------------ */
 
-/* The address by which return addresses are exchanged. */
-extern uintptr_t _PyRefMap_TrampolineAddress(void);
 /* Reserve the memory that the trampoline needs; return -1 if that can't be had.
    `on_return` is called with the slot and the value when a function returns, and returns
    the real return address. */
 extern int _PyRefMap_StartReturns(uintptr_t (*on_return)(uintptr_t slot,
                                                          uintptr_t value));
-/* What the return address in `slot` was before it was exchanged; 0: it was not. */
-extern uintptr_t _PyRefMap_RealReturn(uintptr_t slot);
-/* From now on stacks are moved: nothing can be exchanged any more. */
-extern void _PyRefMap_StacksMove(void);
 /* Exchange a return address. Return -1 where that can't be done. */
 extern int _PyRefMap_Exchange(uintptr_t slot);
 /* The real return address of a slot that is being left; the process ends if there is
@@ -105,49 +78,6 @@ extern int _PyRefMap_Exchange(uintptr_t slot);
 extern uintptr_t _PyRefMap_TakeReturn(uintptr_t slot);
 /* The slot was left in another way. */
 extern void _PyRefMap_ForgetReturn(uintptr_t slot);
-
-/* --- record_unwind.c: how a function's caller is found -------------------------------- */
-
-/* Where a value is found: nowhere; the stack pointer plus the offset; the frame pointer
-   plus the offset; the word there; the word at the CFA plus the offset; the frame
-   pointer as it is. */
-enum { REFMAP_NONE, REFMAP_FROM_SP, REFMAP_FROM_BP, REFMAP_WORD_AT_BP,
-       REFMAP_WORD_AT_CFA, REFMAP_SAME };
-/* Of a function at a call: where its frame ends (the CFA, right above its return address),
-   and where its caller's frame pointer is. `cfa` is REFMAP_NONE where nobody called it. */
-typedef struct {
-    uint8_t cfa, bp;
-    int32_t cfa_offset, bp_offset;
-} refmap_rule_t;
-/* Find the rule for the function that the return address `pc` is in. It takes some
-   microseconds. Return -1 if that is not known. */
-extern int _PyRefMap_FindCaller(uintptr_t pc, refmap_rule_t *rule);
-
-/* --- record_stack.c: C stacks ---------------------------------------------------- */
-
-/* Call `see` for each mapping of this process, by address, until it does not return
-   0. `path` may be empty. Return -1 if they can't be read. */
-typedef struct {
-    uintptr_t start, end, offset;
-    int readable, writable, executable;
-    const char *path;
-} refmap_mapping_t;
-extern int _PyRefMap_EachMapping(int (*see)(const refmap_mapping_t *, void *),
-                                 void *arg);
-/* Forget what is known of code; `transparent` are (start, length), copied. Return -1 on
-   out of memory. */
-extern int _PyRefMap_StartStacks(const uintptr_t (*transparent)[2], size_t n);
-/* Does a call instruction of mapped code come before `pc`? */
-extern int _PyRefMap_IsReturnAddress(uintptr_t pc);
-/* Is it in a function that never holds a reference of its own? */
-extern int _PyRefMap_IsTransparent(uintptr_t pc);
-/* Walk the stack from the frame at `fp`, whose function is left out. Return how many frames
-   were found, at most `max`. Where a function's caller can't be found the slot of the last
-   one is 0. */
-extern int _PyRefMap_Walk(const refmap_thread_t *thread, uintptr_t fp,
-                          refmap_frame_t *frames, int max);
-/* Fill the bounds of the calling thread's stack. Return -1 if they are unknown. */
-extern int _PyRefMap_StackBounds(refmap_thread_t *thread);
 
 /* --- record_return.c: what functions return ------------------------------------------ */
 

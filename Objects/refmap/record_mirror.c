@@ -13,7 +13,7 @@
 
 #include "record.h"
 
-#ifdef REFMAP_RECORDS
+#ifdef REFMAP_WALKS
 
 #include <stdlib.h>               // abort()
 #include <sys/mman.h>             // mmap()
@@ -179,5 +179,5 @@ _PyRefMap_ForgetReturn(uintptr_t slot)
     }
 }
 
-#endif  // REFMAP_RECORDS
+#endif  // REFMAP_WALKS
 #endif  // Py_REFCOUNT_MAP

@@ -420,7 +420,7 @@ refmap_search_reachable(refmap_search_t *search, const refmap_thread_t *thread,
     uintptr_t seen[MAX_CANDIDATES];
     int nseen = 0;
     sp &= ~(uintptr_t)7;
-    for (int i = 0; i < STACK_WORDS && sp < thread->high - 8
+    for (int i = 0; i < STACK_WORDS && sp < thread->stack.high - 8
                     && nseen < MAX_CANDIDATES; i++, sp += 8) {
         uintptr_t word = *(uintptr_t *)sp;
         int known = word == search->object || word < REFMAP_PAGE_SIZE

@@ -52,7 +52,7 @@ _PyRefMap_ExchangeReturns(refmap_thread_t *thread, const refmap_frame_t *frames,
     // The outermost first: it goes to the end of the array.
     for (int i = n - 1; i >= 0; i--) {
         uintptr_t slot = frames[i].slot;
-        if ((slot & 7) != 0 || slot < thread->low || slot >= thread->high) {
+        if ((slot & 7) != 0 || slot < thread->stack.low || slot >= thread->stack.high) {
             continue;
         }
         // The last frame of the walk was not looked at so far.

@@ -7,9 +7,11 @@
 
 #ifdef Py_REFCOUNT_MAP
 
-#include "record.h"
+#include "stacks.h"
 
-#ifdef REFMAP_RECORDS
+#ifdef REFMAP_WALKS
+
+#include "pycore_ceval.h"         // _PyEval_EvalFrameDefault()
 
 #include <fcntl.h>                // open()
 #include <pthread.h>              // pthread_getattr_np()
@@ -89,11 +91,11 @@ _PyRefMap_EachMapping(int (*see)(const refmap_mapping_t *, void *), void *arg)
 /* How often an unknown address may lead to a look at the mappings. */
 #define MAX_REREADS 200
 
-enum { IS_RETURN = 1, IS_TRANSPARENT = 2, HAS_RULE = 4 };
+enum { IS_RETURN = 1, IS_TRANSPARENT = 2, HAS_RULE = 4, IS_PYTHON = 8 };
 
 static struct { uintptr_t start, end; } texts[MAX_TEXTS];
 static size_t ntexts;
-static int nrereads;
+static int nreads, nrereads;
 typedef struct {
     uintptr_t pc;
     int what;
@@ -120,8 +122,15 @@ refmap_see_text(const refmap_mapping_t *mapping, void *Py_UNUSED(arg))
 static void
 refmap_read_texts(void)
 {
+    nreads++;
     ntexts = 0;
     (void)_PyRefMap_EachMapping(refmap_see_text, NULL);
+}
+
+int
+_PyRefMap_MappingsSeen(void)
+{
+    return nreads;
 }
 
 static int
@@ -213,6 +222,9 @@ refmap_learn(uintptr_t pc, refmap_known_t *at)
         && _PyRefMap_FindCaller(pc, &place->rule) == 0)
     {
         place->what |= HAS_RULE;
+        if (place->rule.start == (uintptr_t)_PyEval_EvalFrameDefault) {
+            place->what |= IS_PYTHON;
+        }
     }
     return place;
 }
@@ -277,7 +289,7 @@ _PyRefMap_StartStacks(const uintptr_t (*ranges)[2], size_t n)
 
 /* A function at a call. */
 typedef struct {
-    const refmap_thread_t *thread;
+    const refmap_stack_t *stack;
     uintptr_t pc;               // where the call returns to
     uintptr_t sp;               // its stack pointer after that
     uintptr_t bp;               // what its frame pointer is, or whatever is in there
@@ -288,7 +300,7 @@ static int
 refmap_is_above(const refmap_cursor_t *cursor, uintptr_t address)
 {
     return (address & 7) == 0 && address >= cursor->sp
-           && address < cursor->thread->high - 2 * sizeof(uintptr_t);
+           && address < cursor->stack->high - 2 * sizeof(uintptr_t);
 }
 
 /* Go on to the caller by a rule. Return the slot of the activation that was left, or 0 if
@@ -323,15 +335,23 @@ refmap_step(refmap_cursor_t *cursor, const refmap_rule_t *rule)
     return slot;
 }
 
-int
-_PyRefMap_Walk(const refmap_thread_t *thread, uintptr_t fp,
-               refmap_frame_t *frames, int max)
+/* The caller of the function at `fp`, which has a frame pointer: a hook. Return -1 if there
+   is none. */
+static int
+refmap_start_walk(refmap_cursor_t *cursor, const refmap_stack_t *stack, uintptr_t fp)
 {
-    // Of the hook itself, which has a frame pointer.
-    static const refmap_rule_t hook = {REFMAP_FROM_BP, REFMAP_WORD_AT_CFA, 16, -16};
-    refmap_cursor_t cursor = {thread, 0, fp, fp};
+    static const refmap_rule_t hook = {REFMAP_FROM_BP, REFMAP_WORD_AT_CFA, 16, -16, 0};
+    *cursor = (refmap_cursor_t){stack, 0, fp, fp};
+    return fp < stack->low || refmap_step(cursor, &hook) == 0 ? -1 : 0;
+}
+
+int
+_PyRefMap_Walk(const refmap_stack_t *stack, uintptr_t fp, refmap_frame_t *frames,
+               int max)
+{
+    refmap_cursor_t cursor;
     int n = 0;
-    if (fp < thread->low || refmap_step(&cursor, &hook) == 0) {
+    if (refmap_start_walk(&cursor, stack, fp) < 0) {
         return 0;
     }
     while (n < max && cursor.pc != 0) {
@@ -356,7 +376,37 @@ _PyRefMap_Walk(const refmap_thread_t *thread, uintptr_t fp,
 }
 
 int
-_PyRefMap_StackBounds(refmap_thread_t *thread)
+_PyRefMap_WalkToPython(const refmap_stack_t *stack, uintptr_t fp,
+                       refmap_frame_t *frames, int max, int *is_fixed)
+{
+    refmap_cursor_t cursor;
+    int n = 0;
+    *is_fixed = 0;
+    if (refmap_start_walk(&cursor, stack, fp) < 0) {
+        return 0;
+    }
+    int by_sp = 1;
+    uintptr_t slot = fp + sizeof(uintptr_t);
+    while (n < max && slot != 0) {
+        const refmap_known_t *it = refmap_know(cursor.pc);
+        if (it == NULL || !(it->what & IS_RETURN)) {
+            return n;
+        }
+        // Here a slot is where the return address was found.
+        frames[n++] = (refmap_frame_t){cursor.pc, slot};
+        if (it->what & IS_PYTHON) {
+            break;
+        }
+        by_sp &= it->rule.cfa == REFMAP_FROM_SP;
+        slot = (it->what & HAS_RULE) && it->rule.cfa != REFMAP_NONE
+               ? refmap_step(&cursor, &it->rule) : 0;
+    }
+    *is_fixed = by_sp && slot != 0;
+    return n;
+}
+
+int
+_PyRefMap_StackBounds(refmap_stack_t *stack)
 {
     pthread_attr_t attr;
     void *low;
@@ -369,10 +419,10 @@ _PyRefMap_StackBounds(refmap_thread_t *thread)
     if (failed) {
         return -1;
     }
-    thread->low = (uintptr_t)low;
-    thread->high = (uintptr_t)low + size;
+    stack->low = (uintptr_t)low;
+    stack->high = (uintptr_t)low + size;
     return 0;
 }
 
-#endif  // REFMAP_RECORDS
+#endif  // REFMAP_WALKS
 #endif  // Py_REFCOUNT_MAP

@@ -5,9 +5,7 @@
 
 #ifdef Py_REFCOUNT_MAP
 
-#include "record.h"
-
-#ifdef REFMAP_RECORDS
+#include "stacks.h"
 
 #define ERASED ((uintptr_t)1)
 #define FIRST_SIZE ((size_t)256)
@@ -117,5 +115,4 @@ _PyRefMap_TableClear(refmap_table_t *table)
     memset(table, 0, sizeof(*table));
 }
 
-#endif  // REFMAP_RECORDS
 #endif  // Py_REFCOUNT_MAP

@@ -126,51 +126,12 @@ refmap_tape_text(uint64_t *word, const char *text, size_t size)
 
 #define MAX_NAME 512
 
-/* Copy text as UTF-8, as much of it as fits; without its own cache, which would
-   have to be allocated. */
-static size_t
-refmap_copy_text(PyObject *text, char *utf8, size_t size)
-{
-    size_t len = 0;
-    if (text == NULL || !PyUnicode_Check(text)) {
-        return 0;
-    }
-    for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(text); i++) {
-        Py_UCS4 c = PyUnicode_READ_CHAR(text, i);
-        if (len + 4 > size) {
-            break;
-        }
-        if (c < 0x80) {
-            utf8[len++] = (char)c;
-        }
-        else if (c < 0x800) {
-            utf8[len++] = (char)(0xc0 | c >> 6);
-            utf8[len++] = (char)(0x80 | (c & 0x3f));
-        }
-        else if (c >= 0xd800 && c < 0xe000) {
-            utf8[len++] = '?';      // a surrogate has no UTF-8
-        }
-        else if (c < 0x10000) {
-            utf8[len++] = (char)(0xe0 | c >> 12);
-            utf8[len++] = (char)(0x80 | (c >> 6 & 0x3f));
-            utf8[len++] = (char)(0x80 | (c & 0x3f));
-        }
-        else {
-            utf8[len++] = (char)(0xf0 | c >> 18);
-            utf8[len++] = (char)(0x80 | (c >> 12 & 0x3f));
-            utf8[len++] = (char)(0x80 | (c >> 6 & 0x3f));
-            utf8[len++] = (char)(0x80 | (c & 0x3f));
-        }
-    }
-    return len;
-}
-
 static uint32_t
 refmap_new_code(const PyCodeObject *code)
 {
     char name[MAX_NAME], file[MAX_NAME];
-    size_t name_size = refmap_copy_text(code->co_qualname, name, sizeof(name));
-    size_t file_size = refmap_copy_text(code->co_filename, file, sizeof(file));
+    size_t name_size = _PyRefMap_CopyText(code->co_qualname, name, sizeof(name));
+    size_t file_size = _PyRefMap_CopyText(code->co_filename, file, sizeof(file));
     uint64_t *word = _PyRefMap_TapeRecord(
         REFMAP_CODE, 0, 0,
         5 + refmap_words_of(name_size) + refmap_words_of(file_size));

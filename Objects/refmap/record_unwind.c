@@ -23,9 +23,9 @@
 
 #ifdef Py_REFCOUNT_MAP
 
-#include "record.h"
+#include "stacks.h"
 
-#ifdef REFMAP_RECORDS
+#ifdef REFMAP_WALKS
 
 #include <dlfcn.h>                // _dl_find_object()
 #include <link.h>                 // dl_iterate_phdr()
@@ -458,7 +458,7 @@ _PyRefMap_FindCaller(uintptr_t pc, refmap_rule_t *rule)
     if (!module.is_known) {
         // CPython's trampoline for perf is copied to memory of its own. What stands there
         // is all of it: sub $8, %rsp; call *%rcx
-        *rule = (refmap_rule_t){REFMAP_FROM_SP, REFMAP_SAME, 16, 0};
+        *rule = (refmap_rule_t){REFMAP_FROM_SP, REFMAP_SAME, 16, 0, 0};
         return memcmp((const void *)(pc - 6), "\x48\x83\xec\x08\xff\xd1", 6) ? -1
                : 0;
     }
@@ -477,6 +477,7 @@ _PyRefMap_FindCaller(uintptr_t pc, refmap_rule_t *rule)
         return -1;
     }
     *rule = row.rule;
+    rule->start = entry.start;
     if (row.has_no_caller) {
         rule->cfa = REFMAP_NONE;
         return 0;
@@ -484,5 +485,5 @@ _PyRefMap_FindCaller(uintptr_t pc, refmap_rule_t *rule)
     return row.has_caller && !row.is_unknown && rule->cfa != REFMAP_NONE ? 0 : -1;
 }
 
-#endif  // REFMAP_RECORDS
+#endif  // REFMAP_WALKS
 #endif  // Py_REFCOUNT_MAP

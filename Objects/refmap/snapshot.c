@@ -296,6 +296,7 @@ refmap_replace_lock_held(refmap_state_t *map, refmap_block_t *block)
         return NULL;
     }
     copy->index = block->index;
+    copy->is_watched = block->is_watched;
     // Two items with one key, for a moment: so nothing is lost if the
     // table has no memory for the new one.
     if (_PyRefMap_AddToTable_lock_held(map, copy) == 0) {

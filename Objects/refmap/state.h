@@ -114,6 +114,7 @@ struct _refmap_block {
     refmap_packed_t *packed;    // where its slots are; NULL: loose, in `group`
     refmap_group_t *group;
     unsigned lane;
+    int is_watched;             // the directory leaves it out: see log.h
     UT_hash_handle hh;
 };
 
@@ -207,11 +208,15 @@ typedef struct {
    `mutex`, and who reads them without holding the GIL holds `mutex` too. */
 struct _refmap_state {
     // The lookaside: see _PyRefMap_hot. Where its directory may not be written
-    // to, or is bypassed, `recent` by page number modulo its size.
+    // to, or is bypassed, and for blocks that are watched, `recent` by page number
+    // modulo its size.
     _PyRefMap_hot *hot;
     size_t directory_size;      // in bytes
     size_t npages;              // length of the directory; 0: read-only
     int is_bypassed;            // the directory stays empty: see record.h
+    int has_watched;            // some blocks are only in `recent`
+    int in_log;                 // somebody writes to a stream: see log.h
+    struct _refmap_stream *streams[3];  // of the active logs, by their kind
     refmap_block_t *recent[REFMAP_RECENT];
     Py_ssize_t unattributed;
     Py_ssize_t untracked;       // times that memory for a block was missing
