@@ -103,9 +103,13 @@ class Log:
         if begun and not begun[-1]._is_suspended:
             begun[-1]._stopped()
         begun.append(self)
-        self._started()
-        sys._refmap_log_switch(self.kind, self._number,
-                               f'another log begins: {self.path}')
+        try:
+            self._started()
+            sys._refmap_log_switch(self.kind, self._number,
+                                   f'another log begins: {self.path}')
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def _path(self, path):
@@ -118,9 +122,11 @@ class Log:
         if self not in begun:
             return
         was_last = begun[-1] is self
-        if was_last and not self._is_suspended:
+        if self._is_active():
             self._stopped()
-        self._before()
+            self._before()
+            # What follows is our own.
+            sys._refmap_log_switch(self.kind, None, None)
         begun.remove(self)
         self._final = self._read_counts()
         try:
