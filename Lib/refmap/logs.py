@@ -25,6 +25,11 @@ def default_name(serial, depth, suffix):
     return f'{now}_{serial}_P{os.getpid()}_O{depth}_PY{version}.{suffix}'
 
 
+def _text(anything):
+    """Return what UTF-8 can represent."""
+    return str(anything).encode(errors='backslashreplace').decode()
+
+
 def _age(rss):
     """Return the ns that a figure for resident memory may be old, -1 for none."""
     if rss is True:
@@ -106,7 +111,7 @@ class Log:
         try:
             self._started()
             sys._refmap_log_switch(self.kind, self._number,
-                                   f'another log begins: {self.path}')
+                                   _text(f'another log begins: {self.path}'))
         except BaseException:
             self.end()
             raise
@@ -139,7 +144,7 @@ class Log:
             outer = begun[-1]
             outer._started()
             sys._refmap_log_switch(self.kind, outer._number,
-                                   f'another log ended: {self.path}')
+                                   _text(f'another log ended: {self.path}'))
 
     def __enter__(self):
         return self.begin()
@@ -176,8 +181,7 @@ class Log:
     def message(self, text):
         """Write a text into the log, suspended or not."""
         self._require()
-        sys._refmap_log_message(self._number, str(text).encode(
-            'utf-8', 'backslashreplace').decode())
+        sys._refmap_log_message(self._number, _text(text))
 
     def flush(self):
         """Write out what is still in memory."""
