@@ -332,16 +332,30 @@ on_event(int kind, int event, PyObject *const *args, Py_ssize_t nargs)
         int offset = event == REFMAP_LINE
                      ? _PyRefMap_OffsetOfLine((PyCodeObject *)args[0])
                      : (int)PyLong_AsLong(args[1]);
-        int is_c = event == REFMAP_C_CALL || event == REFMAP_C_RETURN
-                   || event == REFMAP_C_RAISE;
-        PyObject *callable = is_c && nargs >= 3 ? args[2] : NULL;
-        // Calls of Python code are known by that it starts.
-        if (callable == NULL
-            || !(PyFunction_Check(callable) || PyMethod_Check(callable)))
-        {
-            _PyRefMap_LogCall(kind, event, args[0], offset, callable);
-        }
+        _PyRefMap_LogMonitored(kind, event, args[0], offset,
+                               nargs >= 3 ? args[2] : NULL);
     }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(log_tool_doc,
+"_refmap_log_tool($module, kind, tool, /)\n"
+"--\n"
+"\n"
+"The tool of sys.monitoring that was given the functions for a kind; -1: none.");
+
+static PyObject *
+log_tool(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int kind, tool;
+    if (!PyArg_ParseTuple(args, "ii:_refmap_log_tool", &kind, &tool)) {
+        return NULL;
+    }
+    if (kind < 0 || kind >= REFMAP_LOG_KINDS || tool < -1 || tool > 7) {
+        PyErr_SetString(PyExc_ValueError, "no such kind of logs, or no such tool");
+        return NULL;
+    }
+    _PyRefMap_LogTool(kind, tool);
     Py_RETURN_NONE;
 }
 
@@ -375,6 +389,7 @@ static PyMethodDef log_methods[] = {
     {"_refmap_log_flush", log_flush, METH_O, log_flush_doc},
     {"_refmap_log_counts", log_counts, METH_O, log_counts_doc},
     {"_refmap_log_types", log_types, METH_O, log_types_doc},
+    {"_refmap_log_tool", log_tool, METH_VARARGS, log_tool_doc},
     EVENT("on_call", on_call),
     EVENT("on_return", on_return),
     EVENT("on_raise", on_raise),

@@ -43,7 +43,7 @@ class EventLog(Log):
         case
     references -- also log each incref and decref of such objects
     rss -- log how much memory is resident: True, False, or how old the figure may be,
-        in seconds; reading it takes longer than an event. True is 0.000025
+        in seconds; reading it takes longer than an event. True is 0.00005
     stack -- Python frames that are kept of each event, at most 64; 0: no place at all.
         With any, the C functions on top of them are kept, too
     message -- a text for the header

@@ -33,7 +33,7 @@ def _text(anything):
 def _age(rss):
     """Return the ns that a figure for resident memory may be old, -1 for none."""
     if rss is True:
-        return 25_000
+        return 50_000
     if rss is False or rss is None:
         return -1
     if not isinstance(rss, (int, float)) or not 0 <= rss < 1e6:

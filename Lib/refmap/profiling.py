@@ -86,12 +86,14 @@ class _Monitored(Log):
         self._tool = tool
         for event, name in self.callbacks.items():
             sys.monitoring.register_callback(tool, event, getattr(sys, name))
+        sys._refmap_log_tool(self.kind, tool)
         sys.monitoring.set_events(tool, _mask(self.callbacks))
 
     def _stopped(self):
         tool, self._tool = self._tool, None
         if tool is not None:
             sys.monitoring.set_events(tool, 0)
+            sys._refmap_log_tool(self.kind, -1)
             for event in self.callbacks:
                 sys.monitoring.register_callback(tool, event, None)
             sys.monitoring.free_tool_id(tool)

@@ -239,7 +239,7 @@ _PyRefMap_LogText(refmap_stream_t *stream, int kind, const char *text, size_t si
 
 /* Bytes between the start of the bytecode and what runs. */
 static inline uint32_t
-refmap_offset(const _PyInterpreterFrame *frame)
+refmap_offset(_PyInterpreterFrame *frame)
 {
     return (uint32_t)((char *)frame->instr_ptr
                       - (char *)_PyCode_CODE(_PyFrame_GetCode(frame)));

@@ -45,8 +45,9 @@ typedef struct {
 /* Code that was met. */
 typedef struct {
     uint32_t birth;
-    uint32_t index;
+    uint32_t index;             // of its CODE record; 0: none yet
     uint32_t generation;
+    int is_own;                 // of what switches logs on and off
 } refmap_log_code_t;
 
 /* Words that stand for a place: (code << 32 | offset) for each Python frame, then return
@@ -241,6 +242,9 @@ extern void _PyRefMap_LogForgetName(refmap_stream_t *stream, PyObject *op);
 /* Write the type's record if that was not done yet; return its index. */
 extern uint32_t _PyRefMap_LogTypeIndex(refmap_stream_t *stream,
                                        refmap_log_met_t *met);
+/* What is known of code; NULL on out of memory. */
+extern refmap_log_code_t *_PyRefMap_LogKnownCode(refmap_stream_t *stream,
+                                                 const PyCodeObject *code);
 /* The index of code; 0 on out of memory. */
 extern uint32_t _PyRefMap_LogCode(refmap_stream_t *stream, const PyCodeObject *code);
 /* The index of a place; 0: unknown. */

@@ -224,39 +224,68 @@ refmap_write_code(refmap_stream_t *stream, const PyCodeObject *code)
     refmap_log_done(stream, p);
 }
 
+/* Is it code of the package by which people log? */
+static int
+refmap_is_own_code(const PyCodeObject *code)
+{
+    static const char *const tails[] = {
+        "/refmap/logs.py", "/refmap/eventlog.py", "/refmap/profiling.py"};
+    char file[MAX_NAME];
+    size_t size = _PyRefMap_CopyText(code->co_filename, file, sizeof(file));
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(tails); i++) {
+        size_t n = strlen(tails[i]);
+        if (size >= n && memcmp(file + size - n, tails[i], n) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Code that is not known, or is not what is known. */
-static Py_NO_INLINE uint32_t
+static Py_NO_INLINE refmap_log_code_t *
 refmap_new_code(refmap_stream_t *stream, const PyCodeObject *code, uint64_t *at)
 {
-    refmap_log_code_t now = {refmap_birth_of(code), 0, stream->generation};
-    if (*at != 0 && stream->known[*at - 1].birth == now.birth
-        && stream->known[*at - 1].index != 0)
-    {
+    refmap_log_code_t now = {
+        .birth = refmap_birth_of(code), .generation = stream->generation};
+    if (*at != 0 && stream->known[*at - 1].birth == now.birth) {
         stream->known[*at - 1].generation = stream->generation;
-        return stream->known[*at - 1].index;
+        return &stream->known[*at - 1];
     }
     if (_PyRefMap_Grow(&stream->known, &stream->known_allocated, stream->nknown + 1,
                        sizeof(*stream->known)) < 0) {
-        return 0;
+        return NULL;
     }
-    now.index = ++stream->ncodes;
+    now.is_own = refmap_is_own_code(code);
     stream->known[stream->nknown++] = now;
     *at = stream->nknown;
-    refmap_write_code(stream, code);
-    return now.index;
+    return &stream->known[stream->nknown - 1];
+}
+
+refmap_log_code_t *
+_PyRefMap_LogKnownCode(refmap_stream_t *stream, const PyCodeObject *code)
+{
+    uint64_t *at = _PyRefMap_TableAdd(&stream->codes, (uintptr_t)code);
+    if (at == NULL) {
+        return NULL;
+    }
+    if (*at != 0 && stream->known[*at - 1].generation == stream->generation) {
+        return &stream->known[*at - 1];
+    }
+    return refmap_new_code(stream, code, at);
 }
 
 uint32_t
 _PyRefMap_LogCode(refmap_stream_t *stream, const PyCodeObject *code)
 {
-    uint64_t *at = _PyRefMap_TableAdd(&stream->codes, (uintptr_t)code);
-    if (at == NULL) {
+    refmap_log_code_t *known = _PyRefMap_LogKnownCode(stream, code);
+    if (known == NULL) {
         return 0;
     }
-    if (*at != 0 && stream->known[*at - 1].generation == stream->generation) {
-        return stream->known[*at - 1].index;
+    if (known->index == 0) {
+        known->index = ++stream->ncodes;
+        refmap_write_code(stream, code);
     }
-    return refmap_new_code(stream, code, at);
+    return known->index;
 }
 
 
