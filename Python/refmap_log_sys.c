@@ -171,7 +171,8 @@ PyDoc_STRVAR(log_switch_doc,
 "_refmap_log_switch($module, kind, log, why, /)\n"
 "--\n"
 "\n"
-"Make `log`, or none for None, the active one of a kind. Both logs say why.\n"
+"Make `log`, or none for None, the active one of a kind. Both logs say why, but\n"
+"for None.\n"
 "\n"
 "Raise RuntimeError if sys.refmap_record() is on, and it logs references.");
 
@@ -182,7 +183,7 @@ log_switch(PyObject *Py_UNUSED(module), PyObject *args)
     const char *why;
     PyObject *number;
     refmap_log_t *log = NULL;
-    if (!PyArg_ParseTuple(args, "iOs:_refmap_log_switch", &kind, &number, &why)
+    if (!PyArg_ParseTuple(args, "iOz:_refmap_log_switch", &kind, &number, &why)
         || (number != Py_None && !convert_log(number, &log)))
     {
         return NULL;
@@ -329,7 +330,10 @@ static PyObject *
 on_event(int kind, int event, PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs >= 2 && PyCode_Check(args[0]) && PyLong_Check(args[1])) {
-        _PyRefMap_LogMonitored(kind, event, args[0], (int)PyLong_AsLong(args[1]),
+        int offset = event == REFMAP_LINE
+                     ? _PyRefMap_OffsetOfLine((PyCodeObject *)args[0])
+                     : (int)PyLong_AsLong(args[1]);
+        _PyRefMap_LogMonitored(kind, event, args[0], offset,
                                nargs >= 3 ? args[2] : NULL);
     }
     Py_RETURN_NONE;

@@ -94,6 +94,9 @@ enum { REFMAP_CALL = 5, REFMAP_RETURN_OF_CALL, REFMAP_C_CALL, REFMAP_C_RETURN,
    those are none if it is Python code. */
 extern void _PyRefMap_LogMonitored(int kind, int event, PyObject *code, int offset,
                                    PyObject *callable);
+/* The offset at which `code` runs in the current frame, where a line begins. 0: it does not
+   run there. */
+extern int _PyRefMap_OffsetOfLine(const PyCodeObject *code);
 
 /* sys.monitoring has `tool` of the current interpreter for the log of `kind`; -1: none any
    more. */
@@ -115,12 +118,16 @@ extern void _PyRefMap_LogChange(const void *op, Py_ssize_t n, Py_ssize_t count,
 /* Where the tracer of PyRefTracer_SetTracer() is kept: while the event log has the place
    that is looked at, in another one, from where the log calls it. */
 extern struct _reftracer_runtime_state *_PyRefMap_TracerSlot(void);
+/* A finaliser made another reference to an object of which the tracer was told that it
+   dies. */
+extern void _PyRefMap_LogResurrected(PyObject *op);
 extern void _PyRefMap_LogAfterFork(void);
 
 #else
 
 #  define _PyRefMap_TracerSlot() (&_PyRuntime.ref_tracer)
 #  define _PyRefMap_FlushLogs() ((void)0)
+#  define _PyRefMap_LogResurrected(op) ((void)0)
 #  define _PyRefMap_monitoring 0
 #  define _PyRefMap_Monitor(tstate, event, code, offset, args, tools) 0
 

@@ -25,6 +25,11 @@ def default_name(serial, depth, suffix):
     return f'{now}_{serial}_P{os.getpid()}_O{depth}_PY{version}.{suffix}'
 
 
+def _text(anything):
+    """Return what UTF-8 can represent."""
+    return str(anything).encode(errors='backslashreplace').decode()
+
+
 def _age(rss):
     """Return the ns that a figure for resident memory may be old, -1 for none."""
     if rss is True:
@@ -103,9 +108,13 @@ class Log:
         if begun and not begun[-1]._is_suspended:
             begun[-1]._stopped()
         begun.append(self)
-        self._started()
-        sys._refmap_log_switch(self.kind, self._number,
-                               f'another log begins: {self.path}')
+        try:
+            self._started()
+            sys._refmap_log_switch(self.kind, self._number,
+                                   _text(f'another log begins: {self.path}'))
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def _path(self, path):
@@ -118,9 +127,11 @@ class Log:
         if self not in begun:
             return
         was_last = begun[-1] is self
-        if was_last and not self._is_suspended:
+        if self._is_active():
             self._stopped()
-        self._before()
+            self._before()
+            # What follows is our own.
+            sys._refmap_log_switch(self.kind, None, None)
         begun.remove(self)
         self._final = self._read_counts()
         try:
@@ -133,7 +144,7 @@ class Log:
             outer = begun[-1]
             outer._started()
             sys._refmap_log_switch(self.kind, outer._number,
-                                   f'another log ended: {self.path}')
+                                   _text(f'another log ended: {self.path}'))
 
     def __enter__(self):
         return self.begin()
@@ -170,8 +181,7 @@ class Log:
     def message(self, text):
         """Write a text into the log, suspended or not."""
         self._require()
-        sys._refmap_log_message(self._number, str(text).encode(
-            'utf-8', 'backslashreplace').decode())
+        sys._refmap_log_message(self._number, _text(text))
 
     def flush(self):
         """Write out what is still in memory."""

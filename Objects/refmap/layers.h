@@ -247,6 +247,8 @@ extern void _PyRefMap_LogBeforeMap(void);
 
 /* --- maps.c: life of the maps ------------------------------------------------------ */
 
+/* Call `see` for each map; none comes or goes meanwhile. */
+extern void _PyRefMap_EachMap(void (*see)(refmap_state_t *map, void *arg), void *arg);
 /* Bypass the lookasides of all maps, also of those that are opened meanwhile. */
 extern void _PyRefMap_BypassAll(int on);
 

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>                // open()
+#include <sys/stat.h>             // fstat()
 #include <sys/uio.h>              // writev()
 #include <time.h>                 // clock_gettime()
 #include <unistd.h>               // write()
@@ -118,6 +119,16 @@ _PyRefMap_ResidentPages(refmap_log_t *log)
 
 /* --- writing ------------------------------------------------------------------------ */
 
+/* Is the descriptor still that of the log? Programs close descriptors that they don't
+   know, and get them for files of their own. */
+static int
+refmap_has_file(const refmap_log_t *log)
+{
+    struct stat now;
+    return fstat(log->fd, &now) == 0 && now.st_dev == log->device
+           && now.st_ino == log->inode;
+}
+
 /* Say once that a log ends, whatever became of sys.stderr. */
 static void
 refmap_say_failed(const refmap_log_t *log)
@@ -148,12 +159,29 @@ refmap_write(refmap_log_t *log, const void *bytes, size_t size)
     }
 }
 
+/* Open the file at the path of the log. */
+static int
+refmap_open_path(refmap_log_t *log)
+{
+    // A FIFO that nobody reads is an error, instead of that the program waits.
+    log->fd = open(log->options.path,
+                   O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666);
+    struct stat file;
+    if (log->fd < 0 || fstat(log->fd, &file) < 0
+        || fcntl(log->fd, F_SETFL, 0) < 0)
+    {
+        return -1;
+    }
+    log->device = file.st_dev;
+    log->inode = file.st_ino;
+    return 0;
+}
+
 int
 _PyRefMap_OpenLogFile(refmap_log_t *log)
 {
     refmap_start_clock();
-    log->fd = open(log->options.path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (log->fd < 0) {
+    if (refmap_open_path(log) < 0) {
         return -1;
     }
     if (log->options.rss_age >= 0) {
@@ -172,7 +200,9 @@ _PyRefMap_OpenLogFile(refmap_log_t *log)
 void
 _PyRefMap_CloseLogFile(refmap_log_t *log)
 {
-    if (log->fd >= 0 && close(log->fd) < 0 && log->error == 0) {
+    if (log->fd >= 0 && refmap_has_file(log) && close(log->fd) < 0
+        && log->error == 0)
+    {
         log->error = errno;
     }
     if (log->rss_fd >= 0) {
@@ -254,6 +284,15 @@ _PyRefMap_WriteStream(refmap_stream_t *stream)
 {
     refmap_log_t *log = stream->log;
     int saved_errno = errno;
+    if (log->pid != getpid()) {
+        // The child of a fork() that Python does not know of: the file is not its own.
+        stream->used = REFMAP_LOG_FRONT;
+        return;
+    }
+    if (log->fd >= 0 && log->error == 0 && !refmap_has_file(log)) {
+        log->error = EBADF;
+        refmap_say_failed(log);
+    }
     if (log->fd < 0 && log->error == 0 && stream->used > REFMAP_LOG_FRONT) {
         refmap_open_late(stream);
     }
