@@ -32,19 +32,18 @@ def suspects_of(found):
 # --- who ---------------------------------------------------------------------
 
 def lead(found):
-    """Return the sentences above the report."""
+    """Return the sentences above the report: who is to blame."""
     suspects = suspects_of(found)
     if not suspects:
         text = ('Nothing leaked.' if found['verdict'] == 'clean' else
                 'Who leaked is not known: the evidence does not suffice.')
-        return [element('p', text), hunt.numbers(found['findings'])]
+        return element('p', text)
     first = suspects[0]
     where = parts.place(first.file, first.line)
     return [element('p', culprit(first, found['roots']), ' \u2013 ',
                     rules.rule_of(first).short),
             element('p', what(first), where and [' \u00b7 ', where],
-                    class_='note'),
-            hunt.numbers(found['findings'])]
+                    class_='note')]
 
 
 def culprit(suspect, roots):
@@ -116,14 +115,14 @@ def suspect_part(rank, suspect, ident, sources):
                    aria_labelledby=heading)
 
 
-def suspects_section(found, ident='who', sources=None):
+def suspects_section(found, ident='who', sources=None, heading='Who leaked'):
     """Return the section about who leaked, or None."""
     sources = sources or source.Sources()
     suspects = suspects_of(found)
     if not suspects:
         return None
-    return ident, 'Who leaked', parts.section(
-        ident, 'Who leaked',
+    return ident, heading, parts.section(
+        ident, heading,
         [suspect_part(rank, suspect, ident, sources)
          for rank, suspect in enumerate(suspects, 1)])
 
@@ -209,13 +208,13 @@ def add_consequences(drawn, leaked, consequences):
         drawn.edge(key, rest)
 
 
-def owners_section(found, ident='owners'):
+def owners_section(found, ident='owners', heading='Who holds it'):
     """Return the section with the graph and the table of roots, or None."""
     drawn = owners_graph(found)
     if not found['roots']:
         return None
-    return ident, 'Who holds it', parts.section(
-        ident, 'Who holds it',
+    return ident, heading, parts.section(
+        ident, heading,
         graph.figure(drawn, f'{ident}-graph',
                      'From who lost or holds them to all leaked objects',
                      'An arrow goes from a cause to what it keeps alive.'),
@@ -265,14 +264,14 @@ def birth_stacks(births):
     return list(found.items())
 
 
-def births_section(found, ident='births'):
+def births_section(found, ident='births', heading='Births that stayed'):
     """Return the section with the flame graph, or None."""
     births = birth_stacks(found['births'])
     if not births:
         return None
     total = sum(count for _, count in births)
-    return ident, 'Births that stayed', parts.section(
-        ident, 'Births that stayed',
+    return ident, heading, parts.section(
+        ident, heading,
         flame.figure(births, f'{ident}-flame',
                      'Where the objects were born that stayed',
                      f'{plural(total, "object")} of '
@@ -306,4 +305,5 @@ def make(found, sources=None):
             hunt.growth_section(findings),
             hunt.notes_section(findings, remarks(found))]
     return page.Report('diagnosis', found['test'], found['verdict'],
-                       lead(found), [part for part in made if part])
+                       [lead(found), hunt.numbers(findings)],
+                       [part for part in made if part])

@@ -55,17 +55,16 @@ def lead(findings):
     guilty = told(findings)
     if not guilty:
         freed = findings['freed']
-        first = (f'Memory was freed while it was counted, '
-                 f'{plural(len(freed), "time")}.' if freed else
-                 'No object came to stay.')
-        return [element('p', first), numbers(findings)]
+        return element('p', f'Memory was freed while it was counted, '
+                            f'{plural(len(freed), "time")}.' if freed else
+                       'No object came to stay.')
     first, *rest = guilty
     also = f'; {plural(len(rest), "more type")} below' if rest else ''
     return [element('p', code(first['type'], 80),
                     f': {report.amount(first["refs"])} '
                     f'({PATTERNS.get(first["pattern"], first["pattern"])})'
                     f'{also}.'),
-            element('p', cause(first), class_='note'), numbers(findings)]
+            element('p', cause(first), class_='note')]
 
 
 def cause(finding):
@@ -307,4 +306,5 @@ def make(findings):
              growth_section(findings), methods_section(findings),
              notes_section(findings)]
     return page.Report('hunt', findings['test'], findings['verdict'],
-                       lead(findings), [part for part in found if part])
+                       [lead(findings), numbers(findings)],
+                       [part for part in found if part])

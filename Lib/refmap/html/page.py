@@ -4,8 +4,6 @@ import base64
 import functools
 import hashlib
 import importlib.resources
-import os
-import tempfile
 from collections import namedtuple
 
 from .markup import Markup, content, element, shown
@@ -99,33 +97,3 @@ def document(report):
         element('script', Markup(resource('script.js'))))
     html = element('html', head(report), body, lang='en')
     return f'<!DOCTYPE html>\n{html}\n'
-
-
-def write(path, text):
-    """Write a file as a whole, or not at all. Raise OSError."""
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        # A device or a pipe must stay what it is.
-        with open(path, 'w', encoding='utf-8') as file:
-            file.write(text)
-        return
-    handle, temporary = tempfile.mkstemp(
-        dir=os.path.dirname(path), prefix=os.path.basename(path)[:60] + '.')
-    try:
-        with open(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.chmod(temporary, mode_of(path))
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def mode_of(path):
-    """Return the permissions that a file has, or would be created with."""
-    try:
-        return os.stat(path).st_mode & 0o777
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask

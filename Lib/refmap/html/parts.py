@@ -31,12 +31,13 @@ def cell(value, numeric, header):
     return element('td', value, class_='number' if numeric else None)
 
 
-def table(caption, columns, rows, filter=None):
+def table(caption, columns, rows, filter=None, limit=MAX_ROWS):
     """Return a table, in a region that can be scrolled on its own.
 
     columns -- names; one that begins with '#' has numbers
     rows -- lists of what content() takes, the first names the row
     filter -- what its rows are, in words, if a script is to offer a filter
+    limit -- of the rows
     """
     numeric = [name.startswith('#') for name in columns]
     head = [element('th', name.removeprefix('#'), scope='col',
@@ -44,8 +45,8 @@ def table(caption, columns, rows, filter=None):
             for name, is_number in zip(columns, numeric)]
     body = [element('tr', [cell(value, is_number, not i) for i, (value, is_number)
                            in enumerate(zip(row, numeric))])
-            for row in rows[:MAX_ROWS]]
-    rest = more(len(rows) - MAX_ROWS, 'row')
+            for row in rows[:limit]]
+    rest = more(len(rows) - limit, 'row')
     return scrolled(
         caption,
         element('table', element('caption', caption),
