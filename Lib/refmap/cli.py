@@ -144,14 +144,24 @@ def append(path, text):
         file.write(text)
 
 
+def overwrite(path, text):
+    """Write text to a file, in place of what it has. Raise OSError."""
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(text)
+
+
 def replace(path, text):
     """Write a file as a whole, or leave it as it was. Raise OSError."""
     path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
         # A device or a pipe must stay what it is.
-        append(path, text)
+        overwrite(path, text)
         return
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+    try:
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+    except OSError as exc:
+        exc.filename = path         # not the name that it would have had
+        raise
     try:
         with open(handle, 'w', encoding='utf-8') as file:
             file.write(text)

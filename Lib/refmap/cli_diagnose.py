@@ -69,8 +69,8 @@ def html_text(diagnosis, _case):
 # Option, the function that makes its text, the one that writes it.
 _FILES = [
     ('json', json_text, cli.append),
-    ('sarif', sarif_text, cli.replace),
-    ('junit', junit_text, cli.replace),
+    ('sarif', sarif_text, cli.overwrite),
+    ('junit', junit_text, cli.overwrite),
     ('html', html_text, cli.replace),
 ]
 
