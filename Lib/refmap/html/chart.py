@@ -14,10 +14,11 @@ MAX_SERIES = 6
 # Points of a line that have marks.
 MAX_MARKS = 24
 # Percent of the width, pixels of the height.
-LEFT, RIGHT = 8.0, 97.0
-TOP, BOTTOM = 14, 190
+LEFT, RIGHT = 4.0, 96.0
+TOP, BOTTOM = 20, 190
 HEIGHT = 224
 TICKS = 4
+MAX_LABELS = 4
 
 MARKS = [
     'M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z', 'M-4 -4h8v8h-8z',
@@ -75,17 +76,17 @@ def grid(scale, ticks):
     """Return the lines of the y axis with their numbers."""
     for tick in ticks:
         y = scale.y(tick)
-        yield element('line', x1=f'{number(LEFT)}%', x2=f'{number(RIGHT)}%',
-                      y1=y, y2=y, class_='grid')
-        yield element('text', f'{tick:,.6g}', x=f'{number(LEFT - 1)}%', y=y,
-                      dy=4, class_='tick y')
+        yield element('line', x1=0, x2='100%', y1=y, y2=y, class_='grid')
+        yield element('text', f'{tick:,.6g}', x=0, y=y, dy=-4, class_='tick')
 
 
 def x_labels(scale, xs, labels):
     """Return as many labels of the x axis as there is room for."""
-    every = -(-len(xs) // 6)
-    for x, label in list(zip(xs, labels))[::every]:
-        yield element('text', label, x=scale.x(x), y=BOTTOM + 20,
+    last = len(xs) - 1
+    count = min(last, MAX_LABELS)
+    for i in sorted({round(last * i / max(count, 1))
+                     for i in range(count + 1)}):
+        yield element('text', labels[i], x=scale.x(xs[i]), y=BOTTOM + 20,
                       class_='tick x')
 
 

@@ -281,10 +281,14 @@ def births_section(found, ident='births', heading='Births that stayed'):
 
 # --- all of it ---------------------------------------------------------------
 
+def unknown(note):
+    """Return what is said of something that could not be known."""
+    return [element('strong', 'Not known: '), note]
+
+
 def remarks(found):
     """Return what could not be known, and what was recorded."""
-    said = [[element('strong', 'Not known: '), note]
-            for note in found['notes']]
+    said = [unknown(note) for note in found['notes']]
     if found['recorded']:
         seconds = found['seconds']
         said.append(f'Recorded {plural(found["recorded"], "run")} in '

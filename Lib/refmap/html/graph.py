@@ -13,6 +13,9 @@ MARGIN = 12
 LETTER = 7.3
 MAX_LETTERS = 30
 MIN_WIDTH = 76
+# A label is where its curve is after 70 % of its way: near what it leads to, as
+# several may begin at one box.
+LABEL_X, LABEL_Y = 0.784, 0.658
 # Boxes that are drawn; the list has all.
 MAX_NODES = 40
 
@@ -55,15 +58,25 @@ def drawn(graph):
     return nodes, edges
 
 
-def width_of(node):
-    letters = max(len(shown(node.title, MAX_LETTERS)) * 0.9,
-                  len(shown(node.name, MAX_LETTERS)))
+def width_of(*texts):
+    """Return the width of a box with room for these texts."""
+    letters = max(len(shown(text, MAX_LETTERS)) for text in texts)
     return max(MIN_WIDTH, letters * LETTER + 20)
+
+
+def widths_of(nodes, edges):
+    """Return {key: width}: of a box, or of the label above it if that needs
+    more."""
+    widths = {key: width_of(node.title, node.name)
+              for key, node in nodes.items()}
+    for edge in edges:
+        widths[edge.to] = max(widths[edge.to], width_of(edge.label) - 20)
+    return widths
 
 
 def box(node, x, y):
     """Return the drawing of a node whose center is at x."""
-    width = width_of(node)
+    width = width_of(node.title, node.name)
     corner = {'root': 20, 'who': 2}.get(node.kind, 6)
     return element(
         'g', element('title', f'{node.title}: {shown(node.name)}'),
@@ -104,10 +117,11 @@ def arrow(edge, found, top):
     x, y = points[0] if up else points[-1]
     back = 7 if up else -7
     tip = f'M{number(x)} {number(y)}l-4 {back}h8z'
-    near, far = (points[-1], points[-2]) if up else (points[0], points[1])
+    far, near = points[:2] if up else points[-2:]
     label = element('text', shown(edge.label, MAX_LETTERS),
-                    x=number((near[0] + far[0]) / 2),
-                    y=number((near[1] + far[1]) / 2 + 4), class_='label')
+                    x=number(far[0] + (near[0] - far[0]) * LABEL_X),
+                    y=number(far[1] + (near[1] - far[1]) * LABEL_Y + 4),
+                    class_='label')
     line = element('g', element('path', d=curve(points), class_='line'),
                    element('path', d=tip, class_='tip'),
                    class_='edge up' if up else 'edge')
@@ -117,7 +131,7 @@ def arrow(edge, found, top):
 def svg(graph, ident, title, description):
     """Return the drawing of a Graph as an SVG element."""
     nodes, edges = drawn(graph)
-    found = layout({key: width_of(node) for key, node in nodes.items()},
+    found = layout(widths_of(nodes, edges),
                    [(edge.source, edge.to) for edge in edges])
     top = {key: MARGIN + i * LAYER
            for i, layer in enumerate(found.layers) for key in layer}

@@ -39,16 +39,20 @@ def make(findings, sources=None):
     """
     sources = sources or source.Sources()
     diagnoses = findings.get('who') or []
-    said = [note for found in diagnoses for note in diagnosis.remarks(found)]
+    # What is said of several methods is said once.
+    said = list(dict.fromkeys(note for found in diagnoses
+                              for note in found['notes']))
     if findings.get('who_note'):
         said.append(findings['who_note'])
     first = next((found for found in diagnoses if found['suspects']), None)
     made = [hunt.methods_section(findings)]
     for number, found in enumerate(diagnoses, 1):
         made += sections_of(found, number, sources)
+    known = any(found['roots'] for found in diagnoses)
     made += [hunt.leaked_section(findings, open=False),
-             hunt.holders_section(findings), hunt.growth_section(findings),
-             hunt.notes_section(findings, said)]
+             None if known else hunt.holders_section(findings),
+             hunt.growth_section(findings),
+             hunt.notes_section(findings, map(diagnosis.unknown, said))]
     return page.Report('test file', findings['test'], findings['verdict'],
                        [diagnosis.lead(first) if first else hunt.lead(findings),
                         hunt.numbers(findings)],
