@@ -22,14 +22,14 @@ PASSING = 8
 Layout = namedtuple('Layout', 'centers layers ways turned width')
 
 
-def turned_edges(nodes, edges):
+def turned_edges(nodes, below):
     """Return the edges that lead back to a node on the way, as a set.
 
-    edges -- {node: [node, ...]}
+    below -- as following() returns it
     """
     turned, done = set(), set()
     for start in nodes:
-        way = [(start, iter(edges.get(start, ())))]
+        way = [(start, iter(below.get(start, ())))]
         on_way = {start}
         while way and start not in done:
             node, rest = way[-1]
@@ -37,7 +37,7 @@ def turned_edges(nodes, edges):
                 if other in on_way:
                     turned.add((node, other))
                 elif other not in done:
-                    way.append((other, iter(edges.get(other, ()))))
+                    way.append((other, iter(below.get(other, ()))))
                     on_way.add(other)
                     break
             else:
@@ -47,23 +47,30 @@ def turned_edges(nodes, edges):
     return turned
 
 
+def following(edges):
+    """Return {node: [nodes that edges lead to]}."""
+    found = {}
+    for source, to in edges:
+        found.setdefault(source, []).append(to)
+    return found
+
+
 def depths(nodes, edges):
     """Return {node: layer}: each is below all that lead to it.
 
     edges -- a list of (from, to), without cycles
     """
-    found = dict.fromkeys(nodes, 0)
-    above = {node: 0 for node in nodes}
+    found, below = dict.fromkeys(nodes, 0), following(edges)
+    above = dict.fromkeys(nodes, 0)
     for _, to in edges:
         above[to] += 1
     waiting = [node for node in nodes if not above[node]]
     for node in waiting:
-        for source, to in edges:
-            if source == node:
-                found[to] = max(found[to], found[node] + 1)
-                above[to] -= 1
-                if not above[to]:
-                    waiting.append(to)
+        for to in below.get(node, ()):
+            found[to] = max(found[to], found[node] + 1)
+            above[to] -= 1
+            if not above[to]:
+                waiting.append(to)
     return found
 
 
@@ -159,10 +166,7 @@ def layout(width, edges):
     width -- {node: its width}, in the order of importance
     edges -- a list of (from, to), each once; none from a node to itself
     """
-    following = {}
-    for source, to in edges:
-        following.setdefault(source, []).append(to)
-    turned = turned_edges(width, following)
+    turned = turned_edges(width, following(edges))
     straight = list(dict.fromkeys(
         (to, source) if (source, to) in turned else (source, to)
         for source, to in edges))
