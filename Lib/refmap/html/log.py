@@ -261,21 +261,21 @@ def make(found, births=None, lines=None):
                        [part for part in made if part])
 
 
-def document(analysis):
+def document(analysis, logs):
     """Return the HTML of a report, a str; the logs are read once more.
 
-    analysis -- a refmap.log.analysis.Analysis
+    analysis -- a refmap.log.analysis.Analysis, of the Logs
     """
     from ..log import report
     names = [name for name, *_ in analysis.types()[:MAX_TYPES]]
-    lines = timeline(changes(analysis.logs), analysis.until, names)
+    lines = timeline(changes(logs), analysis.until, names)
     found = report.to_json(analysis)        # looks up all places at once
     return page.document(make(found, stacks_of(analysis), lines))
 
 
-def write(analysis, out):
-    """Write an Analysis to a binary file, as the other formats do."""
-    out.write(document(analysis).encode())
+def write(analysis, logs, out):
+    """Write the Analysis of some Logs to a binary file."""
+    out.write(document(analysis, logs).encode())
 
 
 def stacks_of(analysis):
