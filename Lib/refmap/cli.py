@@ -11,7 +11,6 @@ A command is a module with
 
 import argparse
 import os
-import tempfile
 import time
 
 import refmap
@@ -152,6 +151,7 @@ def overwrite(path, text):
 
 def replace(path, text):
     """Write a file as a whole, or leave it as it was. Raise OSError."""
+    import tempfile     # not part of programs that are hunted
     path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
         # A device or a pipe must stay what it is.

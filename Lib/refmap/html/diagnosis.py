@@ -156,7 +156,8 @@ def add_chain(drawn, roots, leaked):
     first = before = None
     for line in chain[:-1]:
         label, name = label_and_name(line)
-        kind, title = ('holder', 'holds it') if before else ('root', 'begins here')
+        kind, title = (('holder', 'holds it') if before else
+                       ('root', 'begins here'))
         key = drawn.node(('object', name), kind, title, name)
         if before:
             drawn.edge(before, key, label)

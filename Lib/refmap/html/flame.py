@@ -8,8 +8,8 @@ from . import parts
 from .markup import code, element, number, shown
 
 HEIGHT = 20
-# Frames that are drawn; what a frame, and one with letters, needs to be: percent
-# of the width.
+# Frames that are drawn; percent of the width that a frame needs, and one with
+# letters.
 MAX_FRAMES = 600
 MIN_PERCENT = 0.1
 MIN_FOR_LETTERS = 3
@@ -114,7 +114,8 @@ def stack_name(stack):
 def figure(births, ident, title, caption):
     """Return the births as a figure: drawn, and as a table; see build()."""
     top = build(births)
-    rows = [[stack_name(stack), f'{count:,}', f'{100 * count / top.count:.1f} %']
+    rows = [[stack_name(stack), f'{count:,}',
+             f'{100 * count / top.count:.1f} %']
             for stack, count in sorted(births, key=lambda one: -one[1])]
     return parts.figure(
         [caption, ' ', element('span', 'Py: Python code, C: a C function, '

@@ -36,7 +36,7 @@ def runs_text(findings):
 
 def leaked_series(findings):
     """Return the references that leaked in each run."""
-    leaked = [0] * findings['runs']
+    leaked = [0] * len(findings['total'])
     for finding in findings['types']:
         if finding['pattern'] in (judge.EVERY_RUN, judge.SOME_RUNS):
             judge.add(leaked, finding['refs'])
@@ -163,10 +163,10 @@ def freed_list(findings):
 def holders_graph(findings):
     """Return the Graph of the leaked types and of what holds them."""
     drawn = graph.Graph()
-    owner = {}                  # address of a leaked object -> its type
+    owner = {}                  # address of a leaked object -> its finding
     for finding in told(findings):
         for record in finding['objects']:
-            owner.setdefault(record['address'], finding['type'])
+            owner.setdefault(record['address'], finding)
     for finding in told(findings):
         unheld = sum(r.get('unheld', 0) for r in finding['objects'])
         if unheld:
@@ -177,25 +177,27 @@ def holders_graph(findings):
     for finding in told(findings):
         for record in finding['objects']:
             for text in record.get('held_by', ()):
-                add_holder(drawn, finding, text, owner, findings)
+                add_holder(drawn, finding, text, owner)
     return drawn
 
 
 def type_node(drawn, finding):
     count = len(finding['objects']) + finding['more']
-    return drawn.node(('type', finding['type']), 'leaked', f'leaked \u00d7{count}',
-                      finding['type'])
+    return drawn.node(('type', finding['type']), 'leaked',
+                      f'leaked \u00d7{count}', finding['type'])
 
 
-def add_holder(drawn, finding, text, owner, findings):
-    """Add one line of 'held_by' to a graph."""
+def add_holder(drawn, finding, text, owner):
+    """Add one line of 'held_by' to a graph.
+
+    owner -- {address: finding} of the leaked objects
+    """
     if _REST.fullmatch(text):
         return
     address, name, _ = _HOLDER.fullmatch(text).groups()
     holder = owner.get(int(address, 16)) if address else None
     if holder is not None:
-        other = next(f for f in told(findings) if f['type'] == holder)
-        source = type_node(drawn, other)
+        source = type_node(drawn, holder)
     else:
         kind = 'leaked' if address else 'holder'
         title = 'leaked, too' if address else 'not leaked'
@@ -223,7 +225,7 @@ def growth_section(findings, ident='growth'):
     series.sort(key=lambda one: -abs(one.values[-1]))
     if not series:
         return None
-    xs = list(range(findings['runs'] + 1))
+    xs = list(range(len(findings['total']) + 1))
     labels = ['start', *(f'run {run}' for run in xs[1:])]
     return ident, 'Over time', parts.section(
         ident, 'Over time',

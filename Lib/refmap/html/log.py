@@ -45,8 +45,8 @@ def place_cell(place):
 # --- over time ---------------------------------------------------------------
 
 def timeline(changes, until, names):
-    """Return (clocks, {type name: growth}): how many more objects of a type live
-    at each clock than when the logs began.
+    """Return (clocks, {type name: growth}): how many more objects of a type
+    live at each clock than when the logs began.
 
     changes -- (clock, type name, 1 for a birth or -1 for a death), in the order
                of the clocks
@@ -73,8 +73,8 @@ def growth_section(lines):
         'growth', 'Over time',
         chart.figure(series, clocks, [f'{clock:.3g} s' for clock in clocks],
                      'growth-chart', 'Births less deaths by type',
-                     'Births less deaths since the log began, of the types that '
-                     'grew most.'))
+                     'Births less deaths since the log began, of the types '
+                     'that grew most.'))
 
 
 # --- what is alive -----------------------------------------------------------
@@ -93,8 +93,8 @@ def lead(found):
         return [element('p', 'Nothing that was made is alive at the end.'),
                 facts]
     first = alive[0]
-    return [element('p', f'{plural(count, "object")} made and alive at the end. '
-                         f'Most of one kind: {first["count"]:,} ',
+    return [element('p', f'{plural(count, "object")} made and alive at the '
+                         f'end. Most of one kind: {first["count"]:,} ',
                     code(first['type'], 80), '.'),
             element('p', 'Made in ', place_cell(first), class_='note'), facts]
 
@@ -187,7 +187,8 @@ def references_section(found):
 
 def resident_section(found):
     """Return the section about resident memory, or None."""
-    rows = [[place_cell(row), f'{row["bytes"]:+,}'] for row in found['resident']]
+    rows = [[place_cell(row), f'{row["bytes"]:+,}']
+            for row in found['resident']]
     if not rows:
         return None
     return 'resident', 'Resident memory', parts.section(
@@ -206,8 +207,8 @@ def findings_of(found):
                     f'{found["n_reused"]}.')
     unseen = sum(row['count'] for row in found['unseen'])
     if unseen:
-        said.append(f'{plural(unseen, "object")} died that were made before, or '
-                    f'unseen.')
+        said.append(f'{plural(unseen, "object")} died that were made before, '
+                    f'or unseen.')
     said += [[code(row['type']), ': ', plural(row['count'], 'change'),
               ' of counts that no event tells of.']
              for row in found['unexplained']]

@@ -3,7 +3,7 @@
 import base64
 import functools
 import hashlib
-import importlib.resources
+import pkgutil
 from collections import namedtuple
 
 from .markup import Markup, content, element, shown
@@ -23,8 +23,7 @@ Report = namedtuple('Report', 'kind title verdict lead sections')
 @functools.cache
 def resource(name):
     """Return the text of a file of this package."""
-    return importlib.resources.files(__package__).joinpath(name).read_text(
-        encoding='utf-8')
+    return pkgutil.get_data(__package__, name).decode()
 
 
 def digest(text):

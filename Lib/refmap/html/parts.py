@@ -43,8 +43,8 @@ def table(caption, columns, rows, filter=None, limit=MAX_ROWS):
     head = [element('th', name.removeprefix('#'), scope='col',
                     class_='number' if is_number else None)
             for name, is_number in zip(columns, numeric)]
-    body = [element('tr', [cell(value, is_number, not i) for i, (value, is_number)
-                           in enumerate(zip(row, numeric))])
+    body = [element('tr', [cell(value, is_number, not i) for i, (
+                value, is_number) in enumerate(zip(row, numeric))])
             for row in rows[:limit]]
     rest = more(len(rows) - limit, 'row')
     return scrolled(
