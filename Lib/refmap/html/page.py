@@ -6,7 +6,7 @@ import hashlib
 import pkgutil
 from collections import namedtuple
 
-from .markup import Markup, content, element, shown
+from .markup import Markup, element, shown
 
 # How a verdict looks: a sign, as colours alone say nothing to many.
 SIGNS = {'error': '\u2716', 'leak': '\u25cf', 'suspicious': '\u25b2',

@@ -24,11 +24,12 @@ def more(count, noun):
     return f'\u2026 and {plural(count, f"more {noun}")}' if count > 0 else None
 
 
-def cell(value, numeric, header):
-    """Return a cell; the first of a row is its header."""
-    if header:
-        return element('th', value, scope='row')
-    return element('td', value, class_='number' if numeric else None)
+def table_row(row, numeric):
+    """Return a row of a table; its first cell is its header."""
+    first, *rest = row
+    return element('tr', element('th', first, scope='row'),
+                   [element('td', value, class_='number' if is_number else None)
+                    for value, is_number in zip(rest, numeric[1:])])
 
 
 def table(caption, columns, rows, filter=None, limit=MAX_ROWS):
@@ -43,9 +44,7 @@ def table(caption, columns, rows, filter=None, limit=MAX_ROWS):
     head = [element('th', name.removeprefix('#'), scope='col',
                     class_='number' if is_number else None)
             for name, is_number in zip(columns, numeric)]
-    body = [element('tr', [cell(value, is_number, not i) for i, (
-                value, is_number) in enumerate(zip(row, numeric))])
-            for row in rows[:limit]]
+    body = [table_row(row, numeric) for row in rows[:limit]]
     rest = more(len(rows) - limit, 'row')
     return scrolled(
         caption,
