@@ -236,8 +236,9 @@ def root_rows(found):
     return [[[code(root['type']), ' ', code(f'{root["address"]:#x}')],
              root['kind'] or 'not known',
              f'{root["before"]} \u2192 {root["after"]}',
-             parts.joined([code(place_text(site)) for site in root['born']],
-                          ', called by ')]
+             parts.where(parts.joined([code(place_text(site))
+                                       for site in root['born']],
+                                      ', called by '))]
             for root in found['roots']]
 
 

@@ -107,8 +107,8 @@ def svg(top, ident, title, description):
 
 def stack_name(stack):
     """Return a stack as Markup."""
-    return parts.joined([code(f'{KINDS[kind]}{name}') for name, kind in stack],
-                        ' \u203a ')
+    return parts.where(parts.joined(
+        [code(f'{KINDS[kind]}{name}') for name, kind in stack], ' \u203a '))
 
 
 def figure(births, ident, title, caption):

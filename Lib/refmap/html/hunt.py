@@ -153,8 +153,7 @@ def freed_list(findings):
     """Return the memory that was freed while counted, or None."""
     if not findings['freed']:
         return None
-    items = [report.freed_line(*record).capitalize()
-             for record in findings['freed']]
+    items = [report.freed_line(*record) for record in findings['freed']]
     return [element('h3', 'Freed while counted'), parts.bullets(items)]
 
 
@@ -258,13 +257,14 @@ def remarks(findings):
     """Return what else there is to say, a list of what content() takes."""
     said = []
     if findings.get('unhooked'):
-        said.append(unhooked.sentence(findings['unhooked']))
+        text = unhooked.sentence(findings['unhooked'])
+        said.append(f'{text[0].upper()}{text[1:]}.')
     if findings['runs'] < 3:
         said.append('Less than three runs: what the last run still held looks '
                     'like a leak.')
     if findings['lost']:
-        said.append(f'Not exact: memory was short, {findings["lost"]} pages '
-                    f'are not compared.')
+        said.append(f'Not exact: memory was short for the comparison of '
+                    f'{plural(findings["lost"], "page")}.')
     return said
 
 

@@ -37,9 +37,10 @@ def place_cell(place):
     python, c = python_text(place), place['c_function']
     if not python and not c:
         return 'not known'
-    return [code(python) if python else None, ' ' if python and c else None,
-            element('span', 'in ' if python else None, code(c), class_='place')
-            if c else None]
+    return parts.where(
+        code(python) if python else None, ' ' if python and c else None,
+        element('span', 'in ' if python else None, code(c), class_='place')
+        if c else None)
 
 
 # --- over time ---------------------------------------------------------------

@@ -90,6 +90,11 @@ def place(file, line):
     return code(f'{file}:{line}' if line else file)
 
 
+def where(*children):
+    """Return a place, as a cell of a table that must not become too narrow."""
+    return element('span', children, class_='where')
+
+
 def joined(items, separator=', '):
     """Return items as one, with text between them."""
     parts = []

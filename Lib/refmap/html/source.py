@@ -15,9 +15,9 @@ SUFFIXES = ('.c', '.cc', '.cpp', '.cxx', '.h', '.hh', '.hpp', '.m', '.mm',
 # Bytes of a file that are read, characters of a line that are shown.
 MAX_SIZE = 1 << 22
 MAX_LINE = 160
-# Lines before and after the one in question; lines of an excerpt.
+# Lines before and after those that are marked, of which there are so many.
 AROUND = 3
-MAX_EXCERPT = 24
+MAX_MARKED = 4
 
 
 def candidates(file):
@@ -79,23 +79,26 @@ class Sources:
     def excerpt(self, file, numbers):
         """Return the lines around some, which are marked; None if unknown.
 
-        numbers -- of lines; those too far from the first are left out
+        numbers -- of lines, the most important first
         """
         lines = self.lines(file) if file else None
         if lines is None or not 0 < numbers[0] <= len(lines):
             return None
-        room = MAX_EXCERPT - 2 * AROUND
-        marked = {number for number in numbers
-                  if abs(number - numbers[0]) < room // 2 + 1
-                  and 0 < number <= len(lines)}
-        first = max(1, min(marked) - AROUND)
-        last = min(len(lines), max(marked) + AROUND)
-        width = len(str(last))
-        return element('pre', [
-            source_line(number, width, lines[number - 1], number in marked)
-            for number in range(first, last + 1)],
-            class_='source', tabindex='0', role='region',
-            aria_label=f'{file}, lines {first} to {last}')
+        known = dict.fromkeys(n for n in numbers if 0 < n <= len(lines))
+        marked = sorted(list(known)[:MAX_MARKED])
+        wanted = sorted({number for mark in marked for number in range(
+            max(1, mark - AROUND), min(len(lines), mark + AROUND) + 1)})
+        width = len(str(wanted[-1]))
+        shown, before = [], wanted[0] - 1
+        for number in wanted:
+            if number != before + 1:
+                shown.append(element('span', Markup('\u22ee\n')))
+            shown.append(source_line(number, width, lines[number - 1],
+                                     number in marked))
+            before = number
+        return element('pre', shown, class_='source', tabindex='0',
+                       role='region', aria_label=f'{file}, lines {wanted[0]} '
+                                                 f'to {wanted[-1]}')
 
 
 def source_line(number, width, text, marked):

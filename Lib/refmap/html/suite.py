@@ -22,13 +22,12 @@ Entry = namedtuple('Entry', 'name verdict references file')
 def sections_of(found, number, sources):
     """Return the sections of the diagnosis of a method, or of all together."""
     name = found['test']
-    made = [diagnosis.suspects_section(found, f'who-{number}', sources,
+    return [diagnosis.suspects_section(found, f'who-{number}', sources,
                                        f'Who leaked in {name}'),
             diagnosis.owners_section(found, f'owners-{number}',
                                      f'Who holds it in {name}'),
             diagnosis.births_section(found, f'births-{number}',
                                      f'Births that stayed of {name}')]
-    return made
 
 
 def make(findings, sources=None):

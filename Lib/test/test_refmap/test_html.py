@@ -497,15 +497,14 @@ class SourceTests(unittest.TestCase):
                               if path == 'Modules/f.c' else None)
 
     def test_excerpt(self):
-        text = self.sources().excerpt('Modules/f.c', [10, 12, 90, 0, 101])
-        document = Document(text)
-        lines = ''.join(document.texts['span'])
+        text = self.sources().excerpt('Modules/f.c',
+                                      [10, 12, 99, 0, 101, 12, 50, 70])
         marked = re.findall(r'marked">\u25b6 .*?(line \d+)', text, re.DOTALL)
-        self.assertEqual(marked, ['line 10', 'line 12'])
-        self.assertIn('line 7', lines)
-        self.assertIn('line 15', lines)
-        self.assertNotIn('line 6', lines)
-        self.assertNotIn('line 16', lines)
+        self.assertEqual(marked, ['line 10', 'line 12', 'line 50', 'line 99'])
+        lines = ''.join(Document(text).texts['span'])
+        self.assertEqual(re.findall(r'line (\d+)|\u22ee', lines), [
+            *map(str, range(7, 16)), '', *map(str, range(47, 54)), '',
+            *map(str, range(96, 101))])
 
     def test_what_is_unknown(self):
         sources = self.sources()
