@@ -16,7 +16,8 @@ SIGNS = {'error': '\u2716', 'leak': '\u25cf', 'suspicious': '\u25b2',
 # title -- what was hunted, diagnosed or logged
 # verdict -- one of SIGNS, or None
 # lead -- what is to be known first: what content() takes
-# sections -- a list of (id, heading, Markup), made by parts.section()
+# sections -- a list of (id, what the contents call it or None, Markup of
+#             parts.section())
 Report = namedtuple('Report', 'kind title verdict lead sections')
 
 
@@ -78,7 +79,7 @@ def masthead(report):
 def contents(sections):
     """Return the links to the sections."""
     links = [element('li', element('a', heading, href=f'#{ident}'))
-             for ident, heading, _ in sections]
+             for ident, heading, _ in sections if heading]
     return element('div', element('nav', element('ul', links),
                                   aria_label='Sections'), class_='bar')
 

@@ -20,14 +20,18 @@ Entry = namedtuple('Entry', 'name verdict references file')
 
 
 def sections_of(found, number, sources):
-    """Return the sections of the diagnosis of a method, or of all together."""
+    """Return the sections of the diagnosis of a method, or of all together. The
+    first of them is in the contents."""
     name = found['test']
-    return [diagnosis.suspects_section(found, f'who-{number}', sources,
+    made = [diagnosis.suspects_section(found, f'who-{number}', sources,
                                        f'Who leaked in {name}'),
             diagnosis.owners_section(found, f'owners-{number}',
                                      f'Who holds it in {name}'),
             diagnosis.births_section(found, f'births-{number}',
                                      f'Births that stayed of {name}')]
+    first, *rest = [*filter(None, made), None]
+    return [first, *((ident, None, markup) for ident, _, markup
+                     in filter(None, rest))]
 
 
 def make(findings, sources=None):

@@ -200,6 +200,13 @@ class StructureTests(ReportTestCase):
         self.assertEqual(links, ['c%20c.html', 'b.html'])
         self.check(Document(page.document(suite.index([]))))
 
+    def test_contents_of_a_test_file(self):
+        text = reports.document(REPORTS['test file'])
+        links = re.findall(r'<li><a href="#(.*?)"', text)
+        self.assertEqual(links, ['methods', 'who-1', 'who-2', 'leaked',
+                                 'growth', 'notes'])
+        self.assertIn('<section id="owners-2"', text)
+
     def test_verdict_comes_first(self):
         for name, word in [('hunt', 'leak'), ('clean hunt', 'clean')]:
             text = reports.document(REPORTS[name])
