@@ -269,8 +269,8 @@ def document(analysis, logs):
     analysis -- a refmap.log.analysis.Analysis, of the Logs
     """
     from ..log import report
-    names = [name for name, *_ in analysis.types()[:MAX_TYPES]]
-    lines = timeline(changes(logs), analysis.until, names)
+    grown = [name for name, new, deleted in analysis.types() if new > deleted]
+    lines = timeline(changes(logs), analysis.until, grown[:MAX_TYPES])
     found = report.to_json(analysis)        # looks up all places at once
     return page.document(make(found, stacks_of(analysis), lines))
 
