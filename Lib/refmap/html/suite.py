@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from ..report import plural
 from . import diagnosis, hunt, page, parts, source
-from .markup import code, element
+from .markup import Markup, code, element
 
 # The worst comes first.
 VERDICTS = ['error', 'leak', 'suspicious', 'clean']
@@ -72,7 +72,7 @@ def row(one):
     """Return the row about an Entry."""
     name = code(one.name)
     if one.file:
-        name = element('a', name, href=quote(one.file))
+        name = element('a', name, href=Markup(quote(one.file)))
     return [name, one.verdict, hunt.joined(one.references)]
 
 
