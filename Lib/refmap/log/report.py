@@ -164,7 +164,8 @@ def to_json(analysis):
     places = Places(analysis)
     findings = analysis.findings
     return {
-        'logs': [{'path': log.path, 'header': log.header, 'ended': log.ended,
+        'logs': [{'path': log.path, 'pid': log.pid, 'header': log.header,
+                  'kind': log.kind, 'ended': log.ended,
                   'cut_off': log.cut_off} for log in analysis.logs],
         'until': analysis.until,
         'bytes': 'size' if analysis.has_sizes else 'tp_basicsize',
@@ -219,7 +220,19 @@ def _section(title, lines, limit):
 
 
 def _seconds(number):
+    """A clock."""
     return f'{number:z.6f} s'
+
+
+def _length(seconds):
+    """How long something took, to three digits."""
+    for unit in 's', 'ms', 'us':
+        if seconds >= 1:
+            break
+        seconds *= 1000
+    else:
+        unit = 'ns'
+    return f'{seconds:.3g} {unit}'
 
 
 def _alive_lines(rows):
@@ -229,12 +242,12 @@ def _alive_lines(rows):
 def _died_lines(rows):
     return [f'  {row["count"]:>8} {row["type"]}: made in {_where(row["born"])}; '
             f'deleted in {_where(row["died"])}; lived '
-            f'{_seconds(row["shortest"])} to {_seconds(row["longest"])}, '
-            f'{_seconds(row["mean"])} on average' for row in rows]
+            f'{_length(row["shortest"])} to {_length(row["longest"])}, '
+            f'{_length(row["mean"])} on average' for row in rows]
 
 
 def _longest_lines(rows):
-    return [f'  {_seconds(row["seconds"])}: {row["type"]} '
+    return [f'  {_length(row["seconds"])}: {row["type"]} '
             f'{row["address"]:#x} (birth {row["birth"]}), made at '
             f'{_seconds(row["clock"])} in {_where(row["born"])}; deleted in '
             f'{_where(row["died"])}' for row in rows]
@@ -271,8 +284,7 @@ def lines(found, limit=20):
 
 def _raw_lines(found, limit):
     for log in found['logs']:
-        yield f'{log["path"]}: {log["header"].get("kind", "events")} of process ' \
-              f'{log["header"].get("pid", "?")}'
+        yield f'{log["path"]}: {log["kind"]} of process {log["pid"] or "?"}'
     alive = sum(row['count'] for row in found['alive'])
     size = sum(row['bytes'] for row in found['alive'])
     yield (f'{plural(alive, "object")} made and alive at the end, '

@@ -85,10 +85,10 @@ class Table:
 
     def head(self):
         """Yield what stands above the rows."""
-        header = self._log.header
+        header = {**self._log.header, 'pid': self._log.pid}
         known = [f'{key} {header[key]}' for key in ('kind', 'pid', 'executable',
                                                     'python')
-                 if key in header]
+                 if header.get(key) is not None]
         yield escape(f'LOG: {self._log.path}: {", ".join(known)}')
         if header.get('message'):
             yield escape(f'MSG: # {header["message"]}')

@@ -316,7 +316,8 @@ class LogsTests(AnalysisTestCase):
 
     def fork(self, path='parent.log'):
         parent = program()
-        child = log_records.Log(start=parent.now, pid=78)
+        # Its header is that of the parent.
+        child = log_records.Log(start=parent.now)
         child.fork(77, 78, path)
         t, place = child.type('list'), child.line('h', '/src/c.py', 30)
         parent.new(0x6000, 1, 1)
@@ -336,6 +337,7 @@ class LogsTests(AnalysisTestCase):
         self.assertEqual(self.rows(found['unseen'], 'count'), [(1,)])
         self.assertEqual(found['n_reused'], 0)
         self.assertEqual(found['notes'], [])
+        self.assertEqual(self.rows(found['logs'], 'pid'), [(78,), (77,)])
 
     def test_child_alone(self):
         _, child = self.fork('/tmp/parent.log')
