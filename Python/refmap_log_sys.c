@@ -7,6 +7,7 @@
 
 #include "pycore_refmap_log.h"
 #include "pycore_refmap_query.h"  // _PyRefMap_Malloc()
+#include "pycore_refmap_sys.h"    // _PyRefMap_log_methods
 
 #include <errno.h>
 
@@ -170,7 +171,8 @@ PyDoc_STRVAR(log_switch_doc,
 "_refmap_log_switch($module, kind, log, why, /)\n"
 "--\n"
 "\n"
-"Make `log`, or none for None, the active one of a kind. Both logs say why.\n"
+"Make `log`, or none for None, the active one of a kind. Both logs say why, but\n"
+"for None.\n"
 "\n"
 "Raise RuntimeError if sys.refmap_record() is on, and it logs references.");
 
@@ -181,7 +183,7 @@ log_switch(PyObject *Py_UNUSED(module), PyObject *args)
     const char *why;
     PyObject *number;
     refmap_log_t *log = NULL;
-    if (!PyArg_ParseTuple(args, "iOs:_refmap_log_switch", &kind, &number, &why)
+    if (!PyArg_ParseTuple(args, "iOz:_refmap_log_switch", &kind, &number, &why)
         || (number != Py_None && !convert_log(number, &log)))
     {
         return NULL;
@@ -328,17 +330,33 @@ static PyObject *
 on_event(int kind, int event, PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs >= 2 && PyCode_Check(args[0]) && PyLong_Check(args[1])) {
-        int offset = (int)PyLong_AsLong(args[1]);
-        int is_c = event == REFMAP_C_CALL || event == REFMAP_C_RETURN
-                   || event == REFMAP_C_RAISE;
-        PyObject *callable = is_c && nargs >= 3 ? args[2] : NULL;
-        // Calls of Python code are known by that it starts.
-        if (callable == NULL
-            || !(PyFunction_Check(callable) || PyMethod_Check(callable)))
-        {
-            _PyRefMap_LogCall(kind, event, args[0], offset, callable);
-        }
+        int offset = event == REFMAP_LINE
+                     ? _PyRefMap_OffsetOfLine((PyCodeObject *)args[0])
+                     : (int)PyLong_AsLong(args[1]);
+        _PyRefMap_LogMonitored(kind, event, args[0], offset,
+                               nargs >= 3 ? args[2] : NULL);
     }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(log_tool_doc,
+"_refmap_log_tool($module, kind, tool, /)\n"
+"--\n"
+"\n"
+"The tool of sys.monitoring that was given the functions for a kind; -1: none.");
+
+static PyObject *
+log_tool(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int kind, tool;
+    if (!PyArg_ParseTuple(args, "ii:_refmap_log_tool", &kind, &tool)) {
+        return NULL;
+    }
+    if (kind < 0 || kind >= REFMAP_LOG_KINDS || tool < -1 || tool > 7) {
+        PyErr_SetString(PyExc_ValueError, "no such kind of logs, or no such tool");
+        return NULL;
+    }
+    _PyRefMap_LogTool(kind, tool);
     Py_RETURN_NONE;
 }
 
@@ -364,7 +382,7 @@ CALLBACK(on_trace_raise, REFMAP_LOG_TRACE, REFMAP_RAISE)
     {"_refmap_" NAME, _PyCFunction_CAST(FUNCTION), METH_FASTCALL, \
      PyDoc_STR("For sys.monitoring, of an event log.")}
 
-static PyMethodDef log_methods[] = {
+PyMethodDef _PyRefMap_log_methods[] = {
     {"_refmap_log_open", log_open, METH_VARARGS, log_open_doc},
     {"_refmap_log_switch", log_switch, METH_VARARGS, log_switch_doc},
     {"_refmap_log_close", log_close, METH_VARARGS, log_close_doc},
@@ -372,6 +390,7 @@ static PyMethodDef log_methods[] = {
     {"_refmap_log_flush", log_flush, METH_O, log_flush_doc},
     {"_refmap_log_counts", log_counts, METH_O, log_counts_doc},
     {"_refmap_log_types", log_types, METH_O, log_types_doc},
+    {"_refmap_log_tool", log_tool, METH_VARARGS, log_tool_doc},
     EVENT("on_call", on_call),
     EVENT("on_return", on_return),
     EVENT("on_raise", on_raise),
@@ -384,11 +403,5 @@ static PyMethodDef log_methods[] = {
     EVENT("on_trace_raise", on_trace_raise),
     {NULL}
 };
-
-int
-_PyRefMap_InitLogSys(PyObject *sysmod)
-{
-    return _PyRefMap_AddSysFunctions(sysmod, log_methods);
-}
 
 #endif  // Py_REFCOUNT_MAP

@@ -90,11 +90,26 @@ extern int _PyRefMap_LogTypes(refmap_log_t *log,
 enum { REFMAP_CALL = 5, REFMAP_RETURN_OF_CALL, REFMAP_C_CALL, REFMAP_C_RETURN,
        REFMAP_LINE, REFMAP_RAISE, REFMAP_C_RAISE };
 /* For the active log of `kind`, if there is one: Python code at `offset`, in bytes, of its
-   bytecode. `callable`: of C, for the events that have one. */
-extern void _PyRefMap_LogCall(int kind, int event, PyObject *code, int offset,
-                              PyObject *callable);
+   bytecode. `callable`: what is called, or was, for the events of C; others ignore it, and
+   those are none if it is Python code. */
+extern void _PyRefMap_LogMonitored(int kind, int event, PyObject *code, int offset,
+                                   PyObject *callable);
+/* The offset at which `code` runs in the current frame, where a line begins. 0: it does not
+   run there. */
+extern int _PyRefMap_OffsetOfLine(const PyCodeObject *code);
+
+/* sys.monitoring has `tool` of the current interpreter for the log of `kind`; -1: none any
+   more. */
+extern void _PyRefMap_LogTool(int kind, int tool);
 
 /* --- hooks ------------------------------------------------------------------------------ */
+
+/* Does sys.monitoring have a tool for a log? Tested where it has any only. */
+extern int _PyRefMap_monitoring;
+/* An event of sys.monitoring is for `tools` only. If that is the one of a log, log it, and
+   return 1: a call of Python's takes longer. `args`: what the event has besides. */
+extern int _PyRefMap_Monitor(PyThreadState *tstate, int event, PyCodeObject *code,
+                             int offset, PyObject *const *args, unsigned tools);
 
 /* Is there an active log with INC and DEC? Tested on slow paths only. */
 extern int _PyRefMap_logging_references;
@@ -103,12 +118,18 @@ extern void _PyRefMap_LogChange(const void *op, Py_ssize_t n, Py_ssize_t count,
 /* Where the tracer of PyRefTracer_SetTracer() is kept: while the event log has the place
    that is looked at, in another one, from where the log calls it. */
 extern struct _reftracer_runtime_state *_PyRefMap_TracerSlot(void);
+/* A finaliser made another reference to an object of which the tracer was told that it
+   dies. */
+extern void _PyRefMap_LogResurrected(PyObject *op);
 extern void _PyRefMap_LogAfterFork(void);
 
 #else
 
 #  define _PyRefMap_TracerSlot() (&_PyRuntime.ref_tracer)
 #  define _PyRefMap_FlushLogs() ((void)0)
+#  define _PyRefMap_LogResurrected(op) ((void)0)
+#  define _PyRefMap_monitoring 0
+#  define _PyRefMap_Monitor(tstate, event, code, offset, args, tools) 0
 
 #endif  // Py_REFCOUNT_MAP
 

@@ -25,10 +25,15 @@ def default_name(serial, depth, suffix):
     return f'{now}_{serial}_P{os.getpid()}_O{depth}_PY{version}.{suffix}'
 
 
+def _text(anything):
+    """Return what UTF-8 can represent."""
+    return str(anything).encode(errors='backslashreplace').decode()
+
+
 def _age(rss):
     """Return the ns that a figure for resident memory may be old, -1 for none."""
     if rss is True:
-        return 25_000
+        return 50_000
     if rss is False or rss is None:
         return -1
     if not isinstance(rss, (int, float)) or not 0 <= rss < 1e6:
@@ -95,18 +100,33 @@ class Log:
         path = self._file
         if path is None:
             path = default_name(serial, depth, self.suffix)
-        self._before()
         self.path = self._path(path)
-        name = None if self.path is None else os.fsencode(self.path)
-        self._number = self._open(name, self._header(serial, depth))
-        _serials += 1
-        if begun and not begun[-1]._is_suspended:
-            begun[-1]._stopped()
-        begun.append(self)
-        self._started()
-        sys._refmap_log_switch(self.kind, self._number,
-                               f'another log begins: {self.path}')
+        outer = begun[-1] if begun and not begun[-1]._is_suspended else None
+        if outer is not None:
+            outer._yield_to(f'another log begins: {self.path}')
+        try:
+            self._before()
+            name = None if self.path is None else os.fsencode(self.path)
+            self._number = self._open(name, self._header(serial, depth))
+            _serials += 1
+            begun.append(self)
+            self._started()
+            sys._refmap_log_switch(self.kind, self._number, '')
+        except BaseException:
+            if self in begun:
+                self.end()
+            elif outer is not None:
+                outer._go_on('the other log could not begin')
+            raise
         return self
+
+    def _yield_to(self, why):
+        sys._refmap_log_switch(self.kind, None, _text(why))
+        self._stopped()
+
+    def _go_on(self, why):
+        self._started()
+        sys._refmap_log_switch(self.kind, self._number, _text(why))
 
     def _path(self, path):
         """Return the absolute path; None: nothing is written."""
@@ -118,9 +138,11 @@ class Log:
         if self not in begun:
             return
         was_last = begun[-1] is self
-        if was_last and not self._is_suspended:
+        if self._is_active():
             self._stopped()
-        self._before()
+            self._before()
+            # What follows is our own.
+            sys._refmap_log_switch(self.kind, None, None)
         begun.remove(self)
         self._final = self._read_counts()
         try:
@@ -130,10 +152,7 @@ class Log:
         except OSError as exc:
             self.error = exc
         if was_last and begun and not begun[-1]._is_suspended:
-            outer = begun[-1]
-            outer._started()
-            sys._refmap_log_switch(self.kind, outer._number,
-                                   f'another log ended: {self.path}')
+            begun[-1]._go_on(f'another log ended: {self.path}')
 
     def __enter__(self):
         return self.begin()
@@ -170,8 +189,7 @@ class Log:
     def message(self, text):
         """Write a text into the log, suspended or not."""
         self._require()
-        sys._refmap_log_message(self._number, str(text).encode(
-            'utf-8', 'backslashreplace').decode())
+        sys._refmap_log_message(self._number, _text(text))
 
     def flush(self):
         """Write out what is still in memory."""

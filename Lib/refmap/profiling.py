@@ -75,23 +75,28 @@ class _Monitored(Log):
         return 1 if self._d_rss_trigger == -1 else -(-self._d_rss_trigger // page)
 
     def _open(self, path, header):
-        self._tool = _free_tool()       # before anything is changed
+        _free_tool()        # before anything is changed
         return sys._refmap_log_open(
             self.kind, path, header, (), (), True, self._references, 1, 0,
             max(self._age, 0) if self._pages() else self._age, self._pages())
 
     def _started(self):
-        self._tool = tool = _free_tool()
+        tool = _free_tool()
         sys.monitoring.use_tool_id(tool, f'refmap.{type(self).__name__}')
+        self._tool = tool
         for event, name in self.callbacks.items():
             sys.monitoring.register_callback(tool, event, getattr(sys, name))
+        sys._refmap_log_tool(self.kind, tool)
         sys.monitoring.set_events(tool, _mask(self.callbacks))
 
     def _stopped(self):
-        sys.monitoring.set_events(self._tool, 0)
-        for event in self.callbacks:
-            sys.monitoring.register_callback(self._tool, event, None)
-        sys.monitoring.free_tool_id(self._tool)
+        tool, self._tool = self._tool, None
+        if tool is not None:
+            sys.monitoring.set_events(tool, 0)
+            sys._refmap_log_tool(self.kind, -1)
+            for event in self.callbacks:
+                sys.monitoring.register_callback(tool, event, None)
+            sys.monitoring.free_tool_id(tool)
 
     @property
     def count(self):

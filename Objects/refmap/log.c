@@ -95,6 +95,7 @@ refmap_make_stream(refmap_log_t *log, refmap_state_t *map)
 static Py_NO_INLINE refmap_stream_t *
 refmap_find_stream(refmap_log_t *log, refmap_state_t *map)
 {
+    int is_active = _PyRefMap_active_logs[log->options.kind] == log;
     refmap_stream_t *stream = log->streams;
     while (stream != NULL && stream->map != map) {
         stream = stream->next;
@@ -102,10 +103,16 @@ refmap_find_stream(refmap_log_t *log, refmap_state_t *map)
     if (stream == NULL) {
         stream = refmap_make_stream(log, map);
     }
+    else if (is_active && log->options.kind == REFMAP_LOG_EVENTS
+             && log->options.references)
+    {
+        // It was resumed.
+        _PyRefMap_LogWatchWanted(stream);
+    }
     if (stream == NULL) {
         log->lost++;
     }
-    else if (_PyRefMap_active_logs[log->options.kind] == log) {
+    else if (is_active) {
         map->streams[log->options.kind] = stream;
     }
     return stream;
@@ -232,7 +239,7 @@ _PyRefMap_LogText(refmap_stream_t *stream, int kind, const char *text, size_t si
 
 /* Bytes between the start of the bytecode and what runs. */
 static inline uint32_t
-refmap_offset(const _PyInterpreterFrame *frame)
+refmap_offset(_PyInterpreterFrame *frame)
 {
     return (uint32_t)((char *)frame->instr_ptr
                       - (char *)_PyCode_CODE(_PyFrame_GetCode(frame)));
@@ -246,6 +253,15 @@ refmap_complete(_PyInterpreterFrame *frame)
         frame = frame->previous;
     }
     return frame;
+}
+
+int
+_PyRefMap_OffsetOfLine(const PyCodeObject *code)
+{
+    _PyInterpreterFrame *frame = refmap_complete(
+        _PyThreadState_GET()->current_frame);
+    return frame != NULL && _PyFrame_GetCode(frame) == code
+           ? (int)refmap_offset(frame) : 0;
 }
 
 static void
@@ -400,6 +416,28 @@ refmap_boring(const PyTypeObject *type)
     return &boring[((uintptr_t)type >> 4) % Py_ARRAY_LENGTH(boring)];
 }
 
+/* Does the log name such objects? */
+static inline int
+refmap_is_named(PyObject *op)
+{
+    return PyType_Check(op) || PyCode_Check(op);
+}
+
+/* No log knows a type, or code, by its address any more. */
+static void
+refmap_forget(PyObject *op)
+{
+    const refmap_state_t *map = refmap_current_map();
+    for (int kind = 0; map != NULL && kind < REFMAP_LOG_KINDS; kind++) {
+        if (map->streams[kind] != NULL) {
+            _PyRefMap_LogForgetName(map->streams[kind], op);
+        }
+    }
+    if (PyType_Check(op)) {
+        *refmap_boring((PyTypeObject *)op) = NULL;
+    }
+}
+
 static inline void
 refmap_trace(refmap_stream_t *stream, PyObject *op, int is_birth, void *fp)
 {
@@ -409,26 +447,18 @@ refmap_trace(refmap_stream_t *stream, PyObject *op, int is_birth, void *fp)
         return;
     }
     if (met->is_wanted) {
-        *(is_birth ? &met->births : &met->deaths) += 1;
         if (stream->log->options.path != NULL) {
             uint32_t type = _PyRefMap_LogTypeIndex(stream, met);
             (is_birth ? refmap_write_new : refmap_write_del)(stream, op, type, fp);
         }
+        *(is_birth ? &met->births : &met->deaths) += 1;
         if (is_birth && _PyRefMap_logging_references
             && _PyRefMap_Entry(_PyRefMap_current, op) != 0)
         {
             _PyRefMap_WatchPage(stream->map, (uintptr_t)op);
         }
     }
-    if (met->is_type || met->is_code) {
-        if (!is_birth) {
-            _PyRefMap_LogForgetName(stream, met, op);
-        }
-        if (met->is_type) {
-            *refmap_boring((PyTypeObject *)op) = NULL;
-        }
-    }
-    else if (!met->is_wanted) {
+    else if (!refmap_is_named(op)) {
         *refmap_boring(Py_TYPE(op)) = Py_TYPE(op);
     }
 }
@@ -444,6 +474,13 @@ refmap_log_lifetime(PyObject *op, int is_birth, void *fp)
         if (stream != NULL) {
             refmap_trace(stream, op, is_birth, fp);
         }
+    }
+    else if (!refmap_is_named(op)) {
+        // Of a profile: it has no births and deaths.
+        *refmap_boring(Py_TYPE(op)) = Py_TYPE(op);
+    }
+    if (UNLIKELY(!is_birth && refmap_is_named(op))) {
+        refmap_forget(op);
     }
     refmap_unlock_logs(first, locked);
 }
@@ -474,6 +511,14 @@ refmap_tracer(PyObject *op, PyRefTracerEvent event, void *Py_UNUSED(data))
         return 0;
     }
     return refmap_tracer_slow(op, event);
+}
+
+void
+_PyRefMap_LogResurrected(PyObject *op)
+{
+    if (is_installed && _PyThreadState_GET() != NULL) {
+        refmap_log_lifetime(op, 1, __builtin_frame_address(0));
+    }
 }
 
 void

@@ -26,6 +26,9 @@ enum {
     REFMAP_LOG_LOST, REFMAP_LOG_END
 };
 
+/* Bytes of a name that are kept. */
+#define REFMAP_LOG_NAME ((size_t)512)
+
 /* A type, since the stream began or was resumed. */
 typedef struct {
     uintptr_t address;
@@ -33,7 +36,6 @@ typedef struct {
     uint32_t index;             // of its TYPE record; 0: none yet
     uint32_t generation;        // of the stream, when it was seen to be the same
     int is_wanted;
-    int is_type, is_code;       // are its instances type objects, code objects?
     int64_t living;             // when the log began
     uint64_t births, deaths;
     const char *name;           // tp_name then, borrowed: it may be gone
@@ -43,8 +45,9 @@ typedef struct {
 /* Code that was met. */
 typedef struct {
     uint32_t birth;
-    uint32_t index;
+    uint32_t index;             // of its CODE record; 0: none yet
     uint32_t generation;
+    int is_own;                 // of what switches logs on and off
 } refmap_log_code_t;
 
 /* Words that stand for a place: (code << 32 | offset) for each Python frame, then return
@@ -141,6 +144,8 @@ struct _refmap_log {
     refmap_stream_t *streams;
     uint32_t nstreams;
     int fd;                     // -1: not opened yet
+    dev_t device;               // of its file
+    ino_t inode;
     int rss_fd;
     int error;                  // errno why nothing more is written
     pid_t pid, parent;          // parent: of a child's log that has no FORK record yet
@@ -233,11 +238,13 @@ refmap_log_type(refmap_stream_t *stream, PyTypeObject *type)
 /* What is known by its address may have died meanwhile. */
 extern void _PyRefMap_LogDoubtNames(refmap_stream_t *stream);
 /* Forget a type, or code, that dies. */
-extern void _PyRefMap_LogForgetName(refmap_stream_t *stream,
-                                    const refmap_log_met_t *met, PyObject *op);
+extern void _PyRefMap_LogForgetName(refmap_stream_t *stream, PyObject *op);
 /* Write the type's record if that was not done yet; return its index. */
 extern uint32_t _PyRefMap_LogTypeIndex(refmap_stream_t *stream,
                                        refmap_log_met_t *met);
+/* What is known of code; NULL on out of memory. */
+extern refmap_log_code_t *_PyRefMap_LogKnownCode(refmap_stream_t *stream,
+                                                 const PyCodeObject *code);
 /* The index of code; 0 on out of memory. */
 extern uint32_t _PyRefMap_LogCode(refmap_stream_t *stream, const PyCodeObject *code);
 /* The index of a place; 0: unknown. */

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>                // open()
+#include <sys/stat.h>             // fstat()
 #include <sys/uio.h>              // writev()
 #include <time.h>                 // clock_gettime()
 #include <unistd.h>               // write()
@@ -118,6 +119,16 @@ _PyRefMap_ResidentPages(refmap_log_t *log)
 
 /* --- writing ------------------------------------------------------------------------ */
 
+/* Is the descriptor still that of the log? Programs close descriptors that they don't
+   know, and get them for files of their own. */
+static int
+refmap_has_file(const refmap_log_t *log)
+{
+    struct stat now;
+    return fstat(log->fd, &now) == 0 && now.st_dev == log->device
+           && now.st_ino == log->inode;
+}
+
 /* Say once that a log ends, whatever became of sys.stderr. */
 static void
 refmap_say_failed(const refmap_log_t *log)
@@ -148,37 +159,22 @@ refmap_write(refmap_log_t *log, const void *bytes, size_t size)
     }
 }
 
-int
-_PyRefMap_OpenLogFile(refmap_log_t *log)
+/* Open the file at the path of the log. */
+static int
+refmap_open_path(refmap_log_t *log)
 {
-    refmap_start_clock();
-    log->fd = open(log->options.path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (log->fd < 0) {
+    // A FIFO that nobody reads is an error, instead of that the program waits.
+    log->fd = open(log->options.path,
+                   O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666);
+    struct stat file;
+    if (log->fd < 0 || fstat(log->fd, &file) < 0
+        || fcntl(log->fd, F_SETFL, 0) < 0)
+    {
         return -1;
     }
-    if (log->options.rss_age >= 0) {
-        // Of the process that opens it.
-        log->rss_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    }
-    unsigned char start[12] = "refmapL1";
-    for (int i = 0; i < 4; i++) {
-        start[8 + i] = (unsigned char)(log->options.header_size >> 8 * i);
-    }
-    refmap_write(log, start, sizeof(start));
-    refmap_write(log, log->options.header, log->options.header_size);
+    log->device = file.st_dev;
+    log->inode = file.st_ino;
     return 0;
-}
-
-void
-_PyRefMap_CloseLogFile(refmap_log_t *log)
-{
-    if (log->fd >= 0 && close(log->fd) < 0 && log->error == 0) {
-        log->error = errno;
-    }
-    if (log->rss_fd >= 0) {
-        (void)close(log->rss_fd);
-    }
-    log->fd = log->rss_fd = -1;
 }
 
 static unsigned char *
@@ -190,30 +186,79 @@ refmap_put_word(unsigned char *p, uint32_t word)
     return p;
 }
 
-/* What a chunk of so many bytes of records begins with. */
+/* What a chunk of so many bytes of records of a stream begins with. */
 static void
-refmap_put_front(unsigned char *p, const refmap_stream_t *stream, size_t size)
+refmap_put_front(unsigned char *p, uint32_t stream, size_t size)
 {
     memcpy(p, "RMCK", 4);
     p = refmap_put_word(p + 4, (uint32_t)size);
-    p = refmap_put_word(p, stream->number);
+    p = refmap_put_word(p, stream);
     (void)refmap_put_word(p, 0);
+}
+
+/* What all clocks show. */
+static unsigned char *
+refmap_put_sync(unsigned char *p)
+{
+    *p++ = REFMAP_LOG_SYNC;
+    p = refmap_put(p, _PyRefMap_Ticks());
+    p = refmap_put(p, refmap_clock(CLOCK_MONOTONIC));
+    return refmap_put(p, refmap_clock(CLOCK_REALTIME));
+}
+
+/* A chunk with nothing but a SYNC: with that of the first events it tells how long a tick
+   is. */
+static void
+refmap_write_sync(refmap_log_t *log)
+{
+    unsigned char chunk[REFMAP_LOG_FRONT], *end = refmap_put_sync(chunk + CHUNK_HEADER);
+    refmap_put_front(chunk, 0, (size_t)(end - chunk) - CHUNK_HEADER);
+    refmap_write(log, chunk, (size_t)(end - chunk));
+}
+
+int
+_PyRefMap_OpenLogFile(refmap_log_t *log)
+{
+    refmap_start_clock();
+    if (refmap_open_path(log) < 0) {
+        return -1;
+    }
+    if (log->options.rss_age >= 0) {
+        // Of the process that opens it.
+        log->rss_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    }
+    unsigned char start[12] = "refmapL1";
+    (void)refmap_put_word(start + 8, (uint32_t)log->options.header_size);
+    refmap_write(log, start, sizeof(start));
+    refmap_write(log, log->options.header, log->options.header_size);
+    refmap_write_sync(log);
+    return 0;
+}
+
+void
+_PyRefMap_CloseLogFile(refmap_log_t *log)
+{
+    if (log->fd >= 0 && refmap_has_file(log) && close(log->fd) < 0
+        && log->error == 0)
+    {
+        log->error = errno;
+    }
+    if (log->rss_fd >= 0) {
+        (void)close(log->rss_fd);
+    }
+    log->fd = log->rss_fd = -1;
 }
 
 /* Fill in what stands in front of the records, and return where it begins. */
 static unsigned char *
 refmap_begin_chunk(refmap_stream_t *stream)
 {
-    unsigned char sync[REFMAP_LOG_FRONT - CHUNK_HEADER], *end = sync;
-    *end++ = REFMAP_LOG_SYNC;
-    end = refmap_put(end, _PyRefMap_Ticks());
-    end = refmap_put(end, refmap_clock(CLOCK_MONOTONIC));
-    end = refmap_put(end, refmap_clock(CLOCK_REALTIME));
-    size_t n = (size_t)(end - sync);
+    unsigned char sync[REFMAP_LOG_FRONT - CHUNK_HEADER];
+    size_t n = (size_t)(refmap_put_sync(sync) - sync);
     unsigned char *records = stream->buffer + REFMAP_LOG_FRONT - n;
     memcpy(records, sync, n);
     unsigned char *start = records - CHUNK_HEADER;
-    refmap_put_front(start, stream, n + stream->used - REFMAP_LOG_FRONT);
+    refmap_put_front(start, stream->number, n + stream->used - REFMAP_LOG_FRONT);
     return start;
 }
 
@@ -229,7 +274,7 @@ refmap_write_fork(const refmap_stream_t *stream)
     p = refmap_put(p, (uint64_t)log->pid);
     p = refmap_put(p, size);
     size_t n = (size_t)(p - record);
-    refmap_put_front(front, stream, n + size);
+    refmap_put_front(front, stream->number, n + size);
     refmap_write(log, front, sizeof(front));
     refmap_write(log, record, n);
     refmap_write(log, log->parent_path, size);
@@ -254,6 +299,15 @@ _PyRefMap_WriteStream(refmap_stream_t *stream)
 {
     refmap_log_t *log = stream->log;
     int saved_errno = errno;
+    if (log->pid != getpid()) {
+        // The child of a fork() that Python does not know of: the file is not its own.
+        stream->used = REFMAP_LOG_FRONT;
+        return;
+    }
+    if (log->fd >= 0 && log->error == 0 && !refmap_has_file(log)) {
+        log->error = EBADF;
+        refmap_say_failed(log);
+    }
     if (log->fd < 0 && log->error == 0 && stream->used > REFMAP_LOG_FRONT) {
         refmap_open_late(stream);
     }

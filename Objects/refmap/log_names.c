@@ -14,8 +14,7 @@
 
 #include <fnmatch.h>
 
-/* Bytes of a name that are kept, and of a table of lines. */
-#define MAX_NAME 512
+/* Bytes of a table of lines that are kept. */
 #define MAX_LINES ((size_t)64 << 10)
 
 static uint32_t
@@ -35,7 +34,7 @@ refmap_put_bytes(unsigned char *p, const char *bytes, size_t size)
 static unsigned char *
 refmap_put_text(unsigned char *p, PyObject *text)
 {
-    char utf8[MAX_NAME];
+    char utf8[REFMAP_LOG_NAME];
     return refmap_put_bytes(p, utf8, _PyRefMap_CopyText(text, utf8, sizeof(utf8)));
 }
 
@@ -80,13 +79,21 @@ refmap_wants(const refmap_log_options_t *options, const PyTypeObject *type)
 static char *
 refmap_copy_name(const char *name)
 {
-    size_t n = strnlen(name, MAX_NAME);
-    char *copy = _PyRefMap_Malloc(MAX_NAME + 1);
+    size_t n = strnlen(name, REFMAP_LOG_NAME);
+    char *copy = _PyRefMap_Malloc(n + 1);
     if (copy != NULL) {
         memcpy(copy, name, n);
         copy[n] = '\0';
     }
     return copy;
+}
+
+static void
+refmap_free_name(char *copy)
+{
+    if (copy != NULL) {
+        _PyRefMap_RawFree(copy, strlen(copy) + 1);
+    }
 }
 
 /* Fill in a type that is new, or has another name now. */
@@ -97,9 +104,7 @@ refmap_meet_type(refmap_stream_t *stream, refmap_log_met_t *met, PyTypeObject *t
     if (copy == NULL) {
         return -1;
     }
-    if (met->copy != NULL) {
-        _PyRefMap_RawFree(met->copy, MAX_NAME + 1);
-    }
+    refmap_free_name(met->copy);
     met->copy = copy;
     met->name = type->tp_name;
     met->address = (uintptr_t)type;
@@ -107,8 +112,6 @@ refmap_meet_type(refmap_stream_t *stream, refmap_log_met_t *met, PyTypeObject *t
     met->index = 0;
     met->generation = stream->generation;
     met->is_wanted = refmap_wants(&stream->log->options, type);
-    met->is_type = PyType_IsSubtype(type, &PyType_Type);
-    met->is_code = type == &PyCode_Type;
     return 0;
 }
 
@@ -131,7 +134,7 @@ refmap_new_type(refmap_stream_t *stream, PyTypeObject *type, uint64_t *at)
     }
     if (_PyRefMap_Grow(&stream->met, &stream->met_allocated, stream->nmet + 1,
                        sizeof(*stream->met)) < 0) {
-        _PyRefMap_RawFree(met.copy, MAX_NAME + 1);
+        refmap_free_name(met.copy);
         return NULL;
     }
     stream->met[stream->nmet++] = met;
@@ -160,14 +163,14 @@ _PyRefMap_LogType(refmap_stream_t *stream, PyTypeObject *type)
 }
 
 void
-_PyRefMap_LogForgetName(refmap_stream_t *stream, const refmap_log_met_t *met,
-                        PyObject *op)
+_PyRefMap_LogForgetName(refmap_stream_t *stream, PyObject *op)
 {
-    if (met->is_type) {
+    if (PyType_Check(op)) {
         _PyRefMap_TableRemove(&stream->types, (uintptr_t)op);
+        _PyRefMap_TableRemove(&stream->callables, (uintptr_t)op);
         stream->quick_types[((uintptr_t)op >> 4) % REFMAP_LOG_QUICK].type = NULL;
     }
-    if (met->is_code) {
+    else {
         _PyRefMap_TableRemove(&stream->codes, (uintptr_t)op);
         memset(stream->quick_places, 0, sizeof(stream->quick_places));
     }
@@ -186,13 +189,15 @@ _PyRefMap_LogTypeIndex(refmap_stream_t *stream, refmap_log_met_t *met)
 {
     if (met->index == 0) {
         const PyTypeObject *type = (PyTypeObject *)met->address;
-        unsigned char *p = refmap_log_room(stream, REFMAP_LOG_EVENT + MAX_NAME);
+        unsigned char *p = refmap_log_room(stream, REFMAP_LOG_EVENT + REFMAP_LOG_NAME);
         *p++ = REFMAP_LOG_TYPE;
         p = refmap_put_address(p, met->address);
         p = refmap_put(p, type->tp_flags);
         p = refmap_put(p, (uint64_t)type->tp_basicsize);
         p = refmap_put(p, (uint64_t)type->tp_itemsize);
-        p = refmap_put(p, (uint64_t)met->living);
+        // Of a type that was renamed the objects go on.
+        p = refmap_put(p, (uint64_t)Py_MAX(met->living + (int64_t)(met->births
+                                                        - met->deaths), 0));
         p = refmap_put_bytes(p, met->copy, strlen(met->copy));
         refmap_log_done(stream, p);
         met->index = ++stream->ntypes;
@@ -209,7 +214,7 @@ refmap_write_code(refmap_stream_t *stream, const PyCodeObject *code)
     size_t nlines = (size_t)PyBytes_GET_SIZE(code->co_linetable);
     nlines = nlines > MAX_LINES ? 0 : nlines;
     unsigned char *p = refmap_log_room(stream,
-                                       REFMAP_LOG_EVENT + nlines + 2 * MAX_NAME);
+                                       REFMAP_LOG_EVENT + nlines + 2 * REFMAP_LOG_NAME);
     *p++ = REFMAP_LOG_CODE;
     p = refmap_put(p, (uint64_t)Py_MAX(code->co_firstlineno, 0));
     p = refmap_put(p, (uint64_t)_PyCode_NBYTES(code));
@@ -219,39 +224,68 @@ refmap_write_code(refmap_stream_t *stream, const PyCodeObject *code)
     refmap_log_done(stream, p);
 }
 
+/* Is it code of the package by which people log? */
+static int
+refmap_is_own_code(const PyCodeObject *code)
+{
+    static const char *const tails[] = {
+        "/refmap/logs.py", "/refmap/eventlog.py", "/refmap/profiling.py"};
+    char file[REFMAP_LOG_NAME];
+    size_t size = _PyRefMap_CopyText(code->co_filename, file, sizeof(file));
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(tails); i++) {
+        size_t n = strlen(tails[i]);
+        if (size >= n && memcmp(file + size - n, tails[i], n) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Code that is not known, or is not what is known. */
-static Py_NO_INLINE uint32_t
+static Py_NO_INLINE refmap_log_code_t *
 refmap_new_code(refmap_stream_t *stream, const PyCodeObject *code, uint64_t *at)
 {
-    refmap_log_code_t now = {refmap_birth_of(code), 0, stream->generation};
-    if (*at != 0 && stream->known[*at - 1].birth == now.birth
-        && stream->known[*at - 1].index != 0)
-    {
+    refmap_log_code_t now = {
+        .birth = refmap_birth_of(code), .generation = stream->generation};
+    if (*at != 0 && stream->known[*at - 1].birth == now.birth) {
         stream->known[*at - 1].generation = stream->generation;
-        return stream->known[*at - 1].index;
+        return &stream->known[*at - 1];
     }
     if (_PyRefMap_Grow(&stream->known, &stream->known_allocated, stream->nknown + 1,
                        sizeof(*stream->known)) < 0) {
-        return 0;
+        return NULL;
     }
-    now.index = ++stream->ncodes;
+    now.is_own = refmap_is_own_code(code);
     stream->known[stream->nknown++] = now;
     *at = stream->nknown;
-    refmap_write_code(stream, code);
-    return now.index;
+    return &stream->known[stream->nknown - 1];
+}
+
+refmap_log_code_t *
+_PyRefMap_LogKnownCode(refmap_stream_t *stream, const PyCodeObject *code)
+{
+    uint64_t *at = _PyRefMap_TableAdd(&stream->codes, (uintptr_t)code);
+    if (at == NULL) {
+        return NULL;
+    }
+    if (*at != 0 && stream->known[*at - 1].generation == stream->generation) {
+        return &stream->known[*at - 1];
+    }
+    return refmap_new_code(stream, code, at);
 }
 
 uint32_t
 _PyRefMap_LogCode(refmap_stream_t *stream, const PyCodeObject *code)
 {
-    uint64_t *at = _PyRefMap_TableAdd(&stream->codes, (uintptr_t)code);
-    if (at == NULL) {
+    refmap_log_code_t *known = _PyRefMap_LogKnownCode(stream, code);
+    if (known == NULL) {
         return 0;
     }
-    if (*at != 0 && stream->known[*at - 1].generation == stream->generation) {
-        return stream->known[*at - 1].index;
+    if (known->index == 0) {
+        known->index = ++stream->ncodes;
+        refmap_write_code(stream, code);
     }
-    return refmap_new_code(stream, code, at);
+    return known->index;
 }
 
 
@@ -407,9 +441,9 @@ refmap_write_callable(refmap_stream_t *stream, PyObject *callable)
     else if (PyType_Check(callable)) {
         name = ((PyTypeObject *)callable)->tp_name;
     }
-    unsigned char *p = refmap_log_room(stream, REFMAP_LOG_EVENT + 2 * MAX_NAME);
+    unsigned char *p = refmap_log_room(stream, REFMAP_LOG_EVENT + 2 * REFMAP_LOG_NAME);
     *p++ = REFMAP_LOG_CALLABLE;
-    p = refmap_put_bytes(p, name, strnlen(name, MAX_NAME));
+    p = refmap_put_bytes(p, name, strnlen(name, REFMAP_LOG_NAME));
     p = refmap_put_text(p, module != NULL && PyUnicode_Check(module) ? module : NULL);
     refmap_log_done(stream, p);
 }
@@ -492,7 +526,7 @@ _PyRefMap_LogClearNames(refmap_stream_t *stream)
 {
     refmap_clear_other_names(stream);
     for (size_t i = 0; i < stream->nmet; i++) {
-        _PyRefMap_RawFree(stream->met[i].copy, MAX_NAME + 1);
+        refmap_free_name(stream->met[i].copy);
     }
     _PyRefMap_TableClear(&stream->types);
     _PyRefMap_RawFree(stream->met, stream->met_allocated * sizeof(*stream->met));

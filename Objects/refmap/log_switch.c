@@ -60,9 +60,7 @@ static void
 refmap_write_last(void)
 {
     for (refmap_log_t *log = _PyRefMap_logs; log != NULL; log = log->next) {
-        for (refmap_stream_t *s = log->streams;
-             s != NULL && log->pid == getpid(); s = s->next)
-        {
+        for (refmap_stream_t *s = log->streams; s != NULL; s = s->next) {
             _PyRefMap_WriteStream(s);
         }
     }
@@ -134,16 +132,25 @@ refmap_say(refmap_log_t *log, int kind, const char *text)
     }
 }
 
-/* No map has streams of this kind any more, but for those that are made now. */
+/* A map has no stream of this kind any more. */
 static void
-refmap_leave_streams(int kind)
+refmap_leave_stream(refmap_state_t *map, void *kind)
 {
-    for (refmap_state_t *map = _PyRefMap_Main(); map != NULL; map = map->next) {
-        map->streams[kind] = NULL;
-        if (kind == REFMAP_LOG_EVENTS) {
-            _PyRefMap_UnwatchPages(map);
-        }
+    map->streams[*(const int *)kind] = NULL;
+    if (*(const int *)kind == REFMAP_LOG_EVENTS) {
+        _PyRefMap_UnwatchPages(map);
     }
+}
+
+/* The tracer is for profiles, too: they name types and code that may die. */
+static void
+refmap_set_tracer(void)
+{
+    int is_active = 0;
+    for (int kind = 0; kind < REFMAP_LOG_KINDS; kind++) {
+        is_active |= _PyRefMap_active_logs[kind] != NULL;
+    }
+    _PyRefMap_InstallTracer(is_active);
 }
 
 static void
@@ -156,9 +163,9 @@ refmap_suspend(refmap_log_t *log, const char *why)
     _PyRefMap_active_logs[kind] = NULL;
     if (kind == REFMAP_LOG_EVENTS) {
         _PyRefMap_logging_references = 0;
-        _PyRefMap_InstallTracer(0);
     }
-    refmap_leave_streams(kind);
+    refmap_set_tracer();
+    _PyRefMap_EachMap(refmap_leave_stream, &kind);
 }
 
 /* -1 on out of memory. */
@@ -169,30 +176,27 @@ refmap_resume(refmap_log_t *log, const char *why)
     for (refmap_stream_t *stream = log->streams; stream != NULL; stream = stream->next) {
         _PyRefMap_LogDoubtNames(stream);
     }
-    int is_new = log->streams == NULL;
-    refmap_stream_t *stream = _PyRefMap_LogStream(log);
-    if (stream == NULL) {
-        return -1;
-    }
-    if (!is_new) {
+    if (why != NULL && log->streams != NULL) {
         refmap_say(log, REFMAP_LOG_RESUME, why);
     }
     _PyRefMap_active_logs[kind] = log;
-    stream->map->streams[kind] = stream;
-    if (kind == REFMAP_LOG_EVENTS) {
-        if (log->options.references && !is_new) {
-            _PyRefMap_LogWatchWanted(stream);
-        }
-        _PyRefMap_logging_references = log->options.references;
-        _PyRefMap_InstallTracer(1);
+    if (_PyRefMap_LogStream(log) == NULL) {
+        _PyRefMap_active_logs[kind] = NULL;
+        return -1;
     }
+    if (kind == REFMAP_LOG_EVENTS) {
+        _PyRefMap_logging_references = log->options.references;
+    }
+    refmap_set_tracer();
     return 0;
 }
 
 int
 _PyRefMap_SwitchLog(int kind, refmap_log_t *log, const char *why)
 {
-    if (log != NULL && log->options.references && _PyRefMap_recording) {
+    if (log != NULL && kind == REFMAP_LOG_EVENTS && log->options.references
+        && _PyRefMap_recording)
+    {
         errno = EBUSY;
         return -1;
     }
@@ -402,19 +406,34 @@ _PyRefMap_LogCounts(refmap_log_t *log, refmap_log_counts_t *counts)
     _PyRefMap_UnlockLogs(locked);
 }
 
+/* Copy what is known of the i-th type of a stream, and its name; 0: there is none. */
+static int
+refmap_copy_met(const refmap_stream_t *stream, size_t i, refmap_log_met_t *met,
+                char *name)
+{
+    int locked = _PyRefMap_LockLogs(), is_there = i < stream->nmet;
+    if (is_there) {
+        *met = stream->met[i];
+        strcpy(name, met->copy);
+    }
+    _PyRefMap_UnlockLogs(locked);
+    return is_there;
+}
+
 int
 _PyRefMap_LogTypes(refmap_log_t *log,
                    int (*see)(const char *name, int64_t living, uint64_t births,
                               uint64_t deaths, void *arg),
                    void *arg)
 {
-    // `see` makes objects, which are events: nothing is locked, and types may be added.
+    refmap_log_met_t met;
+    char name[REFMAP_LOG_NAME + 1];
+    // `see` makes objects, which are events: nothing is locked meanwhile, and types may be
+    // added.
     for (refmap_stream_t *s = log->streams; s != NULL; s = s->next) {
-        size_t n = s->nmet;
-        for (size_t i = 0; i < n; i++) {
-            const refmap_log_met_t met = s->met[i];
+        for (size_t i = 0; refmap_copy_met(s, i, &met, name); i++) {
             int result = met.is_wanted
-                         ? see(met.copy, met.living, met.births, met.deaths, arg) : 0;
+                         ? see(name, met.living, met.births, met.deaths, arg) : 0;
             if (result != 0) {
                 return result;
             }
@@ -469,7 +488,7 @@ refmap_log_of_child(refmap_log_t *log)
     _PyRefMap_CloseLogFile(log);
     log->parent = log->pid;
     log->pid = getpid();
-    log->bytes = log->events = 0;
+    log->bytes = log->events = log->lost = 0;
     log->error = refmap_rename_log(log) < 0 ? ENOMEM : error;
     for (refmap_stream_t *s = log->streams; s != NULL && log->error == 0; s = s->next) {
         refmap_restart_stream(s);

@@ -90,6 +90,16 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
 }
 
 void
+_PyRefMap_EachMap(void (*see)(refmap_state_t *map, void *arg), void *arg)
+{
+    PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
+    for (refmap_state_t *map = _PyRefMap_Main(); map != NULL; map = map->next) {
+        see(map, arg);
+    }
+    PyMutex_Unlock(&maps_mutex);
+}
+
+void
 _PyRefMap_BypassAll(int on)
 {
     PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
