@@ -20,6 +20,7 @@ from .selection import Selection
 Alive = namedtuple('Alive', 'type place count bytes first last')
 
 # References of living objects of a type: how many a place took and gave back.
+# objects: a set of (address, clock of the first event).
 Kept = namedtuple('Kept', 'type place objects taken returned')
 
 Message = namedtuple('Message', 'clock text log')
@@ -213,8 +214,8 @@ def _gather_kept(kept, process):
         if first is None:
             continue
         for place, (taken, returned) in ledger.items():
-            row = kept.setdefault((first.type, place), [0, 0, 0])
-            row[0] += 1
+            row = kept.setdefault((first.type, place), [set(), 0, 0])
+            row[0].add((address, first.clock))
             row[1] += taken
             row[2] += returned
 

@@ -96,7 +96,6 @@ class CFunctions:
         return found
 
     def function(self, place):
-        """Return the Site of the C function of a place, or None. It may be the
-        interpreter's loop, and its name may be unknown."""
-        self.resolve([place])
-        return next(iter(self._sites[place]), None)
+        """Return the Site of the C function of a place, whose name may be
+        unknown; None if it was Python code that did it."""
+        return next(iter(self.stack(place)), None)

@@ -127,15 +127,19 @@ def _kept(analysis, places):
         for one in analysis.kept:
             place = places(one.place)
             yield (one.type.name, place), {
-                'type': one.type.name, **place, 'objects': one.objects,
+                'type': one.type.name, **place, 'objects': {*one.objects},
                 'taken': one.taken, 'returned': one.returned}
 
     def merge(row, other):
-        for name in 'objects', 'taken', 'returned':
-            row[name] += other[name]
+        row['objects'] |= other['objects']
+        row['taken'] += other['taken']
+        row['returned'] += other['returned']
 
-    return sorted(_grouped(rows(), merge),
-                  key=lambda row: row['returned'] - row['taken'])
+    found = [row for row in _grouped(rows(), merge)
+             if row['taken'] != row['returned']]
+    for row in found:
+        row['objects'] = len(row['objects'])
+    return sorted(found, key=lambda row: row['returned'] - row['taken'])
 
 
 def _reused(analysis, places):

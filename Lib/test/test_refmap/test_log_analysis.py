@@ -230,6 +230,17 @@ class ReferenceTests(AnalysisTestCase):
             [('m.Node', 10, 1, 3, 0), ('m.Node', 20, 1, 0, 1)])
         self.assertEqual(found['unexplained'], [])
 
+    def test_places_that_say_the_same_are_one(self):
+        log = program()
+        again = log.line('f', '/src/a.py', 10)
+        log.change(0x2000, 2, 1, 2, 1)
+        log.change(0x2000, 2, 2, 4, again)
+        log.change(0x1080, 1, 1, 2, 1)
+        log.change(0x1080, 1, -1, 1, again)
+        found = self.analyse(log)
+        self.assertEqual(self.rows(found['references'], 'type', 'objects',
+                                   'taken'), [('m.Node', 1, 3)])
+
     def test_of_older_objects(self):
         log = program()
         log.change(0x9000, 2, 1, 8, 2)
