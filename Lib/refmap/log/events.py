@@ -1,8 +1,8 @@
 """The events of logs, in the order of their clocks.
 
-An event is one of the tuples of format.py: an ObjectEvent, a CallEvent, a Note.
-Its clock is in seconds since its log began; of several logs together
-since that of the earliest one.
+An event is one of the tuples of format.py: an ObjectEvent, a CallEvent, a
+Note. Its clock is in seconds since its log began; of several logs together
+since the earliest one did.
 """
 
 import heapq
@@ -68,8 +68,8 @@ class Log:
         return value if type(value) is int and value > 0 else default
 
     def find_start(self):
-        """Find out when a log began, and how long a tick is; return True if that
-        is known exactly. A log that grows may have it later."""
+        """Find out when a log began, and how long a tick is; return True if
+        that is known exactly. A log that grows may have it later."""
         syncs, self._streams = format.scan(self._file, self._first)
         if len(self._streams) > format.MAX_STREAMS:
             raise LogError('the log has too many streams')
@@ -100,7 +100,8 @@ class Log:
 
     @property
     def started(self):
-        """When it was opened, seconds since 1970; None if that is not known."""
+        """When it was opened, seconds since 1970; None if that is not
+        known."""
         value = self.header.get('started')
         return value if type(value) in (int, float) else None
 

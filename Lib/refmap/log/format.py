@@ -1,8 +1,8 @@
 """The records of a log; Doc/log-format.md has its format.
 
-open_log() reads the header, scan() finds the chunks, a Cursor reads events from
-them: of one stream or of all, of a file that may still grow, in pieces, so that
-it needs as much memory for a long log as for a short one.
+open_log() reads the header, scan() finds the chunks, a Cursor reads events
+from them: of one stream or of all, of a file that may still grow, in pieces,
+so that it needs as much memory for a long log as for a short one.
 
 A log may be cut off: then its whole records count. What cannot be a log raises
 LogError.
@@ -51,17 +51,17 @@ _BIRTH_MASK = (1 << 28) - 1
 
 # All events begin with kind, clock (seconds) and thread (a names.Thread).
 # rss: resident memory in bytes, or None; refs: all references, or None.
-# type: a names.Type, and how many of its objects live after the event; place: a
-# names.Place. change and count: of INC and DEC. birth: of NEW and DEL, 0: none.
-# size: of a NEW in bytes, None if the log does not have it.
+# type: a names.Type, and how many of its objects live after the event; place:
+# a names.Place. change and count: of INC and DEC. birth: of NEW and DEL, 0:
+# none. size: of a NEW in bytes, None if the log does not have it.
 ObjectEvent = namedtuple('ObjectEvent', 'kind clock thread rss refs address '
                                         'birth type live place change count '
                                         'size')
 # callable: a names.Callable, or None; mark: PREV, NEXT or 0.
-CallEvent = namedtuple('CallEvent', 'kind clock thread rss refs place callable '
-                                    'mark')
-# number: of LOST, the events; of FORK, the pid of the parent, whose log has the
-# name `text`. pid: of FORK, that of the child.
+CallEvent = namedtuple('CallEvent', 'kind clock thread rss refs place '
+                                    'callable mark')
+# number: of LOST, the events; of FORK, the pid of the parent, whose log has
+# the name `text`. pid: of FORK, that of the child.
 Note = namedtuple('Note', 'kind clock thread text number pid',
                   defaults=(0, 0))
 
@@ -110,8 +110,8 @@ NO_START = Start(0, 0, 1.0, False)
 
 
 def scan(file, at):
-    """Return (the first SYNC of a log and the last one, as lists of numbers; the
-    set of its streams).
+    """Return (the first SYNC of a log and the last one, as lists of numbers;
+    the set of its streams).
 
     file, at -- what open_log() took, and where it said that chunks begin
     What is wrong with the file is left to a Cursor to say.
@@ -176,7 +176,8 @@ def _signed(data, at):
 
 
 def _numbers(data, at, count):
-    """Return a list of `count` unsigned numbers, and where the next field is."""
+    """Return a list of `count` unsigned numbers, and where the next field
+    is."""
     found = []
     for _ in range(count):
         number, at = varint(data, at)
@@ -512,8 +513,9 @@ _READERS = {
     INC: _read_rest_of_object, DEC: _read_rest_of_object,
     CALL: _read_call, RETURN: _read_call, C_CALL: _read_c_call,
     C_RETURN: _read_c_call, LINE: _read_call, RAISE: _read_call,
-    C_RAISE: _read_c_call, SYNC: _read_sync, CLOCK: _read_clock, THREAD: _read_thread,
-    RSS: _read_rss, REFS: _read_refs, PREV: _read_mark, NEXT: _read_mark,
+    C_RAISE: _read_c_call, SYNC: _read_sync, CLOCK: _read_clock,
+    THREAD: _read_thread, RSS: _read_rss, REFS: _read_refs, PREV: _read_mark,
+    NEXT: _read_mark,
     TYPE: _read_type, CODE: _read_code, PLACE: _read_place,
     CALLABLE: _read_callable, MODULE: _read_module, MESSAGE: _read_note,
     SUSPEND: _read_note, RESUME: _read_note, FORK: _read_fork,

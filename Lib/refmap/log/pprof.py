@@ -1,7 +1,7 @@
 """Logs for pprof: a profile with births, deaths, and what stayed, by stack.
 
-Its format is the message Profile of pprof's profile.proto, compressed with gzip.
-Each sample has a label `type`.
+Its format is the message Profile of pprof's profile.proto, compressed with
+gzip. Each sample has a label `type`.
 """
 
 import gzip

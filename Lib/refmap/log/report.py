@@ -1,6 +1,7 @@
 """An Analysis as text, and for JSON.
 
-Groups that say the same to a reader, though a log tells them apart, are one row.
+Groups that say the same to a reader, though a log tells them apart, are one
+row.
 """
 
 from ..report import escape, plural
@@ -36,8 +37,8 @@ def _all_places(analysis):
     findings = analysis.findings
     yield from (one.place for one in [*analysis.alive, *analysis.kept])
     yield from analysis.resident
-    for keys in (findings.born, findings.died, findings.deaths, findings.unseen,
-                 findings.reclassed):
+    for keys in (findings.born, findings.died, findings.deaths,
+                 findings.unseen, findings.reclassed):
         for key in keys:
             yield from (one for one in key if hasattr(one, 'returns'))
     for birth, event in findings.reused:
@@ -240,12 +241,13 @@ def _length(seconds):
 
 
 def _alive_lines(rows):
-    return [f'  {row["count"]:>8} {row["type"]}: {_where(row)}' for row in rows]
+    return [f'  {row["count"]:>8} {row["type"]}: {_where(row)}'
+            for row in rows]
 
 
 def _died_lines(rows):
-    return [f'  {row["count"]:>8} {row["type"]}: made in {_where(row["born"])}; '
-            f'deleted in {_where(row["died"])}; lived '
+    return [f'  {row["count"]:>8} {row["type"]}: made in '
+            f'{_where(row["born"])}; deleted in {_where(row["died"])}; lived '
             f'{_length(row["shortest"])} to {_length(row["longest"])}, '
             f'{_length(row["mean"])} on average' for row in rows]
 
@@ -259,7 +261,8 @@ def _longest_lines(rows):
 
 def _type_lines(rows):
     lines = [f'  {row["new"]:>8} {row["deleted"]:>8} '
-             f'{row["new"] - row["deleted"]:>+9} {row["type"]}' for row in rows]
+             f'{row["new"] - row["deleted"]:>+9} {row["type"]}'
+             for row in rows]
     return lines and [f'  {"new":>8} {"deleted":>8} {"new-del":>9}', *lines]
 
 
@@ -308,8 +311,8 @@ def _raw_lines(found, limit):
             ('deleted, but made before or unseen:',
              _alive_lines(found['unseen']), limit),
             ('class changed between birth and death:',
-             [f'  {row["count"]:>8} {row["born"]} -> {row["died"]}: deleted in '
-              f'{_where(row)}' for row in found['reclassed']], limit),
+             [f'  {row["count"]:>8} {row["born"]} -> {row["died"]}: deleted '
+              f'in {_where(row)}' for row in found['reclassed']], limit),
             ('counts that changed by more than the log has (a finding):',
              [f'  {row["count"]:>8} {row["type"]}'
               for row in found['unexplained']], limit),

@@ -1,4 +1,5 @@
-"""The records of an event log. Pure: from literal bytes, in any interpreter."""
+"""The records of an event log. Pure: from literal bytes, in any
+interpreter."""
 
 import io
 import random
