@@ -18,6 +18,9 @@ _by_clock = itemgetter(1)
 # Batches among which a log has a CLOCK.
 _BEGINNING = 4
 
+# A time that no log began at, in seconds since 1970. JSON has infinity, too.
+_LATEST = 1e11
+
 KINDS_OF_LOGS = 'events', 'profile', 'trace'
 
 
@@ -103,7 +106,9 @@ class Log:
         """When it was opened, seconds since 1970; None if that is not
         known."""
         value = self.header.get('started')
-        return value if type(value) in (int, float) else None
+        if type(value) in (int, float) and 0 <= value < _LATEST:
+            return value
+        return None
 
     @property
     def cut_off(self):

@@ -196,6 +196,9 @@ class RecordTests(LogTestCase):
         log = self.open(log_records.Log(kind='trace', pid=True, started='x'))
         self.assertEqual((log.kind, log.pid, log.started),
                          ('trace', None, None))
+        for started in float('nan'), float('inf'), -1, 10**400, True:
+            log = self.open(log_records.Log(started=started))
+            self.assertIsNone(log.started)
         log = self.open(log_records.Log(kind='?', page_size=-1, pid=5))
         self.assertEqual((log.kind, log.pid), ('events', 5))
 
