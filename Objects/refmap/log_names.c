@@ -230,7 +230,7 @@ refmap_is_own_code(const PyCodeObject *code)
 {
     static const char *const tails[] = {
         "/refmap/logs.py", "/refmap/eventlog.py", "/refmap/profiling.py"};
-    char file[MAX_NAME];
+    char file[REFMAP_LOG_NAME];
     size_t size = _PyRefMap_CopyText(code->co_filename, file, sizeof(file));
     for (size_t i = 0; i < Py_ARRAY_LENGTH(tails); i++) {
         size_t n = strlen(tails[i]);
