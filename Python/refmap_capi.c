@@ -1,5 +1,5 @@
 /* The public C functions of cpython/refmap.h: hands the C records of Objects/refmap/
-   to C code of extensions, as Python/refmap_sys.c hands them to Python. */
+   to C code of extensions, as the other Python/refmap_*.c hand them to Python. */
 
 #include "Python.h"
 
@@ -281,7 +281,7 @@ PyUnstable_RefMap_VisitDiff(PyUnstable_RefMap_Snapshot *before,
     return res;
 }
 
-/* The lines and their order are those of str() of a diff, in refmap_sys.c. */
+/* The lines and their order are those of str() of a diff, in refmap_report.c. */
 static void
 print_changes(FILE *file, const changes_t *changes)
 {

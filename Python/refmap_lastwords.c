@@ -9,6 +9,7 @@
 #ifdef Py_REFCOUNT_MAP
 
 #include "pycore_refmap_query.h"  // _PyRefMap_OnFatalSignal()
+#include "pycore_refmap_sys.h"
 
 #include <errno.h>
 #include <string.h>
@@ -96,16 +97,10 @@ sys_refmap_last_words(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef methods[] = {
+PyMethodDef _PyRefMap_lastwords_methods[] = {
     {"_refmap_last_words", sys_refmap_last_words, METH_VARARGS,
      refmap_last_words_doc},
     {NULL}
 };
-
-int
-_PyRefMap_InitLastWords(PyObject *sysmod)
-{
-    return _PyRefMap_AddSysFunctions(sysmod, methods);
-}
 
 #endif  // Py_REFCOUNT_MAP

@@ -7,6 +7,7 @@
 
 #include "pycore_refmap_log.h"
 #include "pycore_refmap_query.h"  // _PyRefMap_Malloc()
+#include "pycore_refmap_sys.h"    // _PyRefMap_log_methods
 
 #include <errno.h>
 
@@ -381,7 +382,7 @@ CALLBACK(on_trace_raise, REFMAP_LOG_TRACE, REFMAP_RAISE)
     {"_refmap_" NAME, _PyCFunction_CAST(FUNCTION), METH_FASTCALL, \
      PyDoc_STR("For sys.monitoring, of an event log.")}
 
-static PyMethodDef log_methods[] = {
+PyMethodDef _PyRefMap_log_methods[] = {
     {"_refmap_log_open", log_open, METH_VARARGS, log_open_doc},
     {"_refmap_log_switch", log_switch, METH_VARARGS, log_switch_doc},
     {"_refmap_log_close", log_close, METH_VARARGS, log_close_doc},
@@ -402,11 +403,5 @@ static PyMethodDef log_methods[] = {
     EVENT("on_trace_raise", on_trace_raise),
     {NULL}
 };
-
-int
-_PyRefMap_InitLogSys(PyObject *sysmod)
-{
-    return _PyRefMap_AddSysFunctions(sysmod, log_methods);
-}
 
 #endif  // Py_REFCOUNT_MAP

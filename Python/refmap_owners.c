@@ -4,7 +4,7 @@
 
 #ifdef Py_REFCOUNT_MAP
 
-#include "pycore_refmap_query.h"
+#include "pycore_refmap_sys.h"
 
 /* {key: value}; steals both, which may be NULL. */
 static int
@@ -216,8 +216,29 @@ find_owners(PyObject *sequence)
     return result;
 }
 
-PyObject *
-_PyRefMap_OwnersAsTuple(PyObject *addresses)
+PyDoc_STRVAR(refmap_owners_doc,
+"refmap_owners($module, addresses, /)\n--\n\n"
+"Find who owns the living objects at the addresses, in one pass over all objects.\n\n"
+"  addresses  an iterable of integers as of id()\n"
+"Return a tuple (targets, owners, types, left out, skipped):\n"
+"  targets   {address: (type, count, ob_refcnt, flags, visited, hidden, owners)} of\n"
+"            those where an object lives; flags: 1 alive, 2 with Py_TPFLAGS_HAVE_GC,\n"
+"            4 tracked, 8 a dict keys table\n"
+"  owners    [(target, kind, address, type, flags, visits, words, paths)]\n"
+"            kind: 'object'; 'static', data of a module, the address is that of the\n"
+"            word; 'thread', the address is that of a running frame's code, or 0\n"
+"            paths: tuples of offsets of the first words; (16,): in the instance;\n"
+"            (16, 8): in the memory block that the word at 16 leads to\n"
+"  types     {address: (name, basicsize, itemsize, flags, tp_dealloc, tp_traverse,\n"
+"            tp_clear, tp_base)}\n"
+"  left out  owners that were too many to be listed\n"
+"  skipped   memory blocks that were too large to be looked into\n"
+"Types are addresses. Visited: a living object's tp_traverse reports the reference.\n"
+"Hidden: words in memory beyond what their owner visits.\n"
+"Raise TypeError for anything but integers.");
+
+static PyObject *
+sys_refmap_owners(PyObject *Py_UNUSED(module), PyObject *addresses)
 {
     PyObject *sequence = PySequence_Fast(
         addresses, "the addresses must be an iterable of integers");
@@ -228,5 +249,10 @@ _PyRefMap_OwnersAsTuple(PyObject *addresses)
     Py_DECREF(sequence);
     return result;
 }
+
+PyMethodDef _PyRefMap_owners_methods[] = {
+    {"refmap_owners", sys_refmap_owners, METH_O, refmap_owners_doc},
+    {NULL}
+};
 
 #endif  // Py_REFCOUNT_MAP

@@ -5,8 +5,8 @@
 
 #ifdef Py_REFCOUNT_MAP
 
-#include "pycore_refmap_query.h"  // _PyRefMap_Hide()
 #include "pycore_refmap_record.h"
+#include "pycore_refmap_sys.h"
 
 PyDoc_STRVAR(refmap_record_doc,
 "refmap_record($module, /, *, types=(), addresses=(), births=(),\n"
@@ -285,18 +285,12 @@ sys_refmap_record_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 
 #endif  // REFMAP_RECORDS
 
-static PyMethodDef record_methods[] = {
+PyMethodDef _PyRefMap_record_methods[] = {
     {"refmap_record", _PyCFunction_CAST(sys_refmap_record),
      METH_VARARGS | METH_KEYWORDS, refmap_record_doc},
     {"refmap_record_stop", sys_refmap_record_stop, METH_NOARGS,
      refmap_record_stop_doc},
     {NULL}
 };
-
-int
-_PyRefMap_InitRecordSys(PyObject *sysmod)
-{
-    return _PyRefMap_AddSysFunctions(sysmod, record_methods);
-}
 
 #endif  // Py_REFCOUNT_MAP

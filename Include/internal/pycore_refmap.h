@@ -6,7 +6,7 @@
    files.  Layers, of which each uses only those before it:
 
      Objects/refmap/            the maps; no Python objects
-     Python/refmap_sys.c        sys.refmap_*(), the dump at exit
+     Python/refmap_*.c          sys.refmap_*(), the dump at exit, functions for C
      Lib/refmap/                what it means */
 #ifndef Py_INTERNAL_REFMAP_H
 #define Py_INTERNAL_REFMAP_H
@@ -137,14 +137,9 @@ extern void _PyRefMap_AfterFork(void);
 /* Add sys.refmap_*(). Return -1 with an exception set. */
 extern int _PyRefMap_InitSys(PyInterpreterState *interp, PyObject *sysmod);
 extern void _PyRefMap_FiniSys(PyInterpreterState *interp);
-/* Add functions to sys that no diff shows; part of _PyRefMap_InitSys(). */
-extern int _PyRefMap_AddSysFunctions(PyObject *sysmod, PyMethodDef *methods);
-/* In Python/refmap_record_sys.c: add sys.refmap_record() and its like. */
-extern int _PyRefMap_InitRecordSys(PyObject *sysmod);
-/* In Python/refmap_log_sys.c: add sys._refmap_log_*(). */
-extern int _PyRefMap_InitLogSys(PyObject *sysmod);
-/* In Python/refmap_lastwords.c: add sys._refmap_last_words(). */
-extern int _PyRefMap_InitLastWords(PyObject *sysmod);
+
+/* --- Python/refmap_atexit.c ---------------------------------------------- */
+
 /* Take the value of -X refmap=VALUE and of PYTHONREFMAPDUMP; each is NULL when
    absent. */
 extern PyStatus _PyRefMap_ReadConfig(const wchar_t *xoption, const char *env);

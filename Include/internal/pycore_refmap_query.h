@@ -215,9 +215,6 @@ typedef struct {
 extern int _PyRefMap_Owners(const uintptr_t *addresses, size_t n,
                             refmap_owners_t *owners);
 extern void _PyRefMap_ClearOwners(refmap_owners_t *owners);
-/* In Python/refmap_owners.c: the same as Python objects, a new reference; see
-   sys.refmap_owners(). NULL with an exception. */
-extern PyObject *_PyRefMap_OwnersAsTuple(PyObject *addresses);
 /* Memory that no allocator of Python sees, for who talks to the functions above. NULL
    on out of memory. `size` is the same for both. */
 extern void *_PyRefMap_Malloc(size_t size);

@@ -88,7 +88,7 @@ enum {
     REFMAP_NOWHERE,         // it was not found
     REFMAP_DIED,            // the object is dead
     REFMAP_ABANDONED,       // by longjmp() or an exception
-    REFMAP_UNSEARCHED,      // memory was not searched for it: see record.c
+    REFMAP_UNSEARCHED,      // memory was not searched for it: see record_search.c
 };
 
 /* --- start and stop ------------------------------------------------------------------ */

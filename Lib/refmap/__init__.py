@@ -5,9 +5,7 @@ configured --with-refcount-map; importing this package works in every
 interpreter.
 """
 
-import sys
-
-from .hunting import hunt
+from .hunting import available, hunt
 
 __all__ = ['available', 'diagnose', 'Diagnosis', 'EventLog', 'hunt', 'LeakError',
            'ledger', 'Ledger', 'no_leaks', 'Profile', 'Trace', 'watch']
@@ -18,11 +16,6 @@ _LAZY = {'diagnose': 'who.diagnosis', 'Diagnosis': 'who.diagnosis',
          'LeakError': 'checks', 'no_leaks': 'checks', 'watch': 'scope',
          'ledger': 'ledgers', 'Ledger': 'ledgers', 'EventLog': 'eventlog',
          'Profile': 'profiling', 'Trace': 'profiling'}
-
-
-def available():
-    """Return True if this interpreter keeps a refcount map."""
-    return hasattr(sys, 'refmap_info')
 
 
 def __getattr__(name):

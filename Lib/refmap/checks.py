@@ -48,12 +48,8 @@ class Check:
     async def hunt_async(self, function, name):
         """The same, for a function whose result is awaited."""
         recorder = measure.Recorder(self.warmups - 1, self.runs)
-        hunting.clean_up()
-        recorder.snapshot(-1)
-        for i in range(self.warmups - 1 + self.runs):
+        for _ in hunting.turns(recorder):
             await function()
-            hunting.clean_up()
-            recorder.snapshot(i)
         return self.conclude(recorder, name)
 
     def conclude(self, recorder, name):
@@ -109,7 +105,7 @@ def wrapper(check, function):
     @functools.wraps(function)
     def checked(*args, **kwargs):
         result = function(*args, **kwargs)
-        if hunting.has_map():
+        if hunting.available():
             check.require(check.hunt(lambda: function(*args, **kwargs),
                                      name_of(function)))
         return result
@@ -121,7 +117,7 @@ def async_wrapper(check, function):
     @functools.wraps(function)
     async def checked(*args, **kwargs):
         result = await function(*args, **kwargs)
-        if hunting.has_map():
+        if hunting.available():
             check.require(await check.hunt_async(
                 lambda: function(*args, **kwargs), name_of(function)))
         return result

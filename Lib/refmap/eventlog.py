@@ -48,7 +48,7 @@ class EventLog(Log):
         With any, the C functions on top of them are kept, too
     message -- a text for the header
     collect -- the generation that gc.collect() takes at the beginning and at the end, so
-        that garbage is no part of the log; None: do not collect
+        that garbage is no part of the log; None or -1: do not collect
     count_only -- write nothing, only count
     """
 
@@ -62,8 +62,8 @@ class EventLog(Log):
         super().__init__(file, rss, message)
         if not isinstance(stack, int) or not 0 <= stack <= 64:
             raise ValueError(f'stack must be a number from 0 to 64, not {stack!r}')
-        if collect is not None and collect not in (0, 1, 2):
-            raise ValueError(f'collect must be 0, 1, 2 or None, not {collect!r}')
+        if collect not in (None, -1, 0, 1, 2):
+            raise ValueError(f'collect must be 0, 1, 2, or None or -1 for nothing, not {collect!r}')
         self._include = _types(include, 'include')
         self._exclude = _types(exclude, 'exclude')
         self._builtins = bool(builtins)
@@ -87,7 +87,7 @@ class EventLog(Log):
             self._references, self._stack, C_DEPTH if self._stack else 0, self._age)
 
     def _before(self):
-        if self._collect is not None:
+        if self._collect not in (None, -1):
             gc.collect(self._collect)
 
     @property

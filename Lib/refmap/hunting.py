@@ -49,23 +49,33 @@ def clean_up():
         gc.collect()
 
 
-def record(function, warmups, runs, cleanup=clean_up, progress=None):
-    """Call a function again and again, with a snapshot after each call.
+def turns(recorder, cleanup=clean_up, progress=None):
+    """Yield whenever the code is to be called, and take a snapshot after that.
 
-    function -- called without arguments; its result is dropped
+    recorder -- a measure.Recorder
     cleanup -- called after each call, so that caches do not count
     progress -- called with the number of finished calls
-    Return a measure.Recorder. Exceptions of `function` are passed on.
     """
-    recorder = measure.Recorder(warmups, runs)
     cleanup()
     recorder.snapshot(-1)
-    for i in range(warmups + runs):
-        function()
+    for i in range(recorder.warmups + recorder.runs):
+        yield
         cleanup()
         recorder.snapshot(i)
         if progress is not None:
             progress(i + 1)
+
+
+def record(function, warmups, runs, cleanup=clean_up, progress=None):
+    """Call a function again and again, with a snapshot after each call.
+
+    function -- called without arguments; its result is dropped
+    cleanup, progress -- as of turns()
+    Return a measure.Recorder. Exceptions of `function` are passed on.
+    """
+    recorder = measure.Recorder(warmups, runs)
+    for _ in turns(recorder, cleanup, progress):
+        function()
     return recorder
 
 
@@ -134,14 +144,14 @@ def check_counts(warmups, runs):
         raise ValueError(f'more than {MAX_RUNS} runs')
 
 
-def has_map():
+def available():
     """Return True if this interpreter keeps a refcount map."""
     return hasattr(sys, 'refmap_snapshot')
 
 
 def require_map():
     """Raise RuntimeError if this interpreter keeps no refcount map."""
-    if not has_map():
+    if not available():
         raise RuntimeError('this interpreter was not configured '
                            '--with-refcount-map')
 

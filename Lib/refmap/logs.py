@@ -100,22 +100,33 @@ class Log:
         path = self._file
         if path is None:
             path = default_name(serial, depth, self.suffix)
-        self._before()
         self.path = self._path(path)
-        name = None if self.path is None else os.fsencode(self.path)
-        self._number = self._open(name, self._header(serial, depth))
-        _serials += 1
-        if begun and not begun[-1]._is_suspended:
-            begun[-1]._stopped()
-        begun.append(self)
+        outer = begun[-1] if begun and not begun[-1]._is_suspended else None
+        if outer is not None:
+            outer._yield_to(f'another log begins: {self.path}')
         try:
+            self._before()
+            name = None if self.path is None else os.fsencode(self.path)
+            self._number = self._open(name, self._header(serial, depth))
+            _serials += 1
+            begun.append(self)
             self._started()
-            sys._refmap_log_switch(self.kind, self._number,
-                                   _text(f'another log begins: {self.path}'))
+            sys._refmap_log_switch(self.kind, self._number, '')
         except BaseException:
-            self.end()
+            if self in begun:
+                self.end()
+            elif outer is not None:
+                outer._go_on('the other log could not begin')
             raise
         return self
+
+    def _yield_to(self, why):
+        sys._refmap_log_switch(self.kind, None, _text(why))
+        self._stopped()
+
+    def _go_on(self, why):
+        self._started()
+        sys._refmap_log_switch(self.kind, self._number, _text(why))
 
     def _path(self, path):
         """Return the absolute path; None: nothing is written."""
@@ -141,10 +152,7 @@ class Log:
         except OSError as exc:
             self.error = exc
         if was_last and begun and not begun[-1]._is_suspended:
-            outer = begun[-1]
-            outer._started()
-            sys._refmap_log_switch(self.kind, outer._number,
-                                   _text(f'another log ended: {self.path}'))
+            begun[-1]._go_on(f'another log ended: {self.path}')
 
     def __enter__(self):
         return self.begin()

@@ -25,7 +25,7 @@ _MARKER_KEYS = {'skip', 'warmups', 'runs', 'allow'}
 
 
 def has_map():
-    """Return True if this interpreter keeps a refcount map."""
+    """Return what refmap.available() does, also where there is no package."""
     return hasattr(sys, 'refmap_snapshot')
 
 

@@ -92,7 +92,7 @@ class Mixin:
 
     def run(self, result=None):
         """Run the test, and hunt if it passed."""
-        if (not hunting.has_map() or self.refmap_skip is not None
+        if (not hunting.available() or self.refmap_skip is not None
                 or isinstance(result, _Repeated)):
             return super().run(result)
         check = checks.Check(**self.refmap_options)

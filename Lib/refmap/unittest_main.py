@@ -144,7 +144,7 @@ def prepare(options, parser):
             options.junit = cli.open_output(options.junit)
     except (OSError, ValueError) as exc:
         parser.error(str(exc))
-    if hunting.has_map():
+    if hunting.available():
         return check
     print('refmap: leaks are not hunted, as this interpreter was not configured '
           '--with-refcount-map; each test runs once', file=sys.stderr)

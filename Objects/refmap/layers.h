@@ -221,7 +221,13 @@ extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
 /* --- record_return.c: what functions return ------------------------------------------ */
 /* --- record_tape.c: the records -------------------------------------------------------- */
 /* --- record_places.c: places in memory ---------------------------------------------------- */
-/* --- record.c: the events ------------------------------------------------------------------- */
+/* --- record_entry.c: entering the recorder, and its state ------------------------------------ */
+/* --- record_search.c: where objects lie by now ------------------------------------------------- */
+/* --- record_tokens.c: tokens and who holds them -------------------------------------------------- */
+/* --- record_outcome.c: the end of an activation --------------------------------------------------- */
+/* --- record_event.c: what every hook does ----------------------------------------------------------- */
+/* --- record_blocks.c: memory blocks ------------------------------------------------------------------- */
+/* --- record.c: the hooks of references ------------------------------------------------------------------ */
 
 /* The event log, while there is one: see log.h for what these offer each other, and
    pycore_refmap_log.h for the rest. */

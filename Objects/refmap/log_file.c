@@ -177,6 +177,45 @@ refmap_open_path(refmap_log_t *log)
     return 0;
 }
 
+static unsigned char *
+refmap_put_word(unsigned char *p, uint32_t word)
+{
+    for (int i = 0; i < 4; i++) {
+        *p++ = (unsigned char)(word >> 8 * i);
+    }
+    return p;
+}
+
+/* What a chunk of so many bytes of records of a stream begins with. */
+static void
+refmap_put_front(unsigned char *p, uint32_t stream, size_t size)
+{
+    memcpy(p, "RMCK", 4);
+    p = refmap_put_word(p + 4, (uint32_t)size);
+    p = refmap_put_word(p, stream);
+    (void)refmap_put_word(p, 0);
+}
+
+/* What all clocks show. */
+static unsigned char *
+refmap_put_sync(unsigned char *p)
+{
+    *p++ = REFMAP_LOG_SYNC;
+    p = refmap_put(p, _PyRefMap_Ticks());
+    p = refmap_put(p, refmap_clock(CLOCK_MONOTONIC));
+    return refmap_put(p, refmap_clock(CLOCK_REALTIME));
+}
+
+/* A chunk with nothing but a SYNC: with that of the first events it tells how long a tick
+   is. */
+static void
+refmap_write_sync(refmap_log_t *log)
+{
+    unsigned char chunk[REFMAP_LOG_FRONT], *end = refmap_put_sync(chunk + CHUNK_HEADER);
+    refmap_put_front(chunk, 0, (size_t)(end - chunk) - CHUNK_HEADER);
+    refmap_write(log, chunk, (size_t)(end - chunk));
+}
+
 int
 _PyRefMap_OpenLogFile(refmap_log_t *log)
 {
@@ -189,11 +228,10 @@ _PyRefMap_OpenLogFile(refmap_log_t *log)
         log->rss_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     }
     unsigned char start[12] = "refmapL1";
-    for (int i = 0; i < 4; i++) {
-        start[8 + i] = (unsigned char)(log->options.header_size >> 8 * i);
-    }
+    (void)refmap_put_word(start + 8, (uint32_t)log->options.header_size);
     refmap_write(log, start, sizeof(start));
     refmap_write(log, log->options.header, log->options.header_size);
+    refmap_write_sync(log);
     return 0;
 }
 
@@ -211,39 +249,16 @@ _PyRefMap_CloseLogFile(refmap_log_t *log)
     log->fd = log->rss_fd = -1;
 }
 
-static unsigned char *
-refmap_put_word(unsigned char *p, uint32_t word)
-{
-    for (int i = 0; i < 4; i++) {
-        *p++ = (unsigned char)(word >> 8 * i);
-    }
-    return p;
-}
-
-/* What a chunk of so many bytes of records begins with. */
-static void
-refmap_put_front(unsigned char *p, const refmap_stream_t *stream, size_t size)
-{
-    memcpy(p, "RMCK", 4);
-    p = refmap_put_word(p + 4, (uint32_t)size);
-    p = refmap_put_word(p, stream->number);
-    (void)refmap_put_word(p, 0);
-}
-
 /* Fill in what stands in front of the records, and return where it begins. */
 static unsigned char *
 refmap_begin_chunk(refmap_stream_t *stream)
 {
-    unsigned char sync[REFMAP_LOG_FRONT - CHUNK_HEADER], *end = sync;
-    *end++ = REFMAP_LOG_SYNC;
-    end = refmap_put(end, _PyRefMap_Ticks());
-    end = refmap_put(end, refmap_clock(CLOCK_MONOTONIC));
-    end = refmap_put(end, refmap_clock(CLOCK_REALTIME));
-    size_t n = (size_t)(end - sync);
+    unsigned char sync[REFMAP_LOG_FRONT - CHUNK_HEADER];
+    size_t n = (size_t)(refmap_put_sync(sync) - sync);
     unsigned char *records = stream->buffer + REFMAP_LOG_FRONT - n;
     memcpy(records, sync, n);
     unsigned char *start = records - CHUNK_HEADER;
-    refmap_put_front(start, stream, n + stream->used - REFMAP_LOG_FRONT);
+    refmap_put_front(start, stream->number, n + stream->used - REFMAP_LOG_FRONT);
     return start;
 }
 
@@ -259,7 +274,7 @@ refmap_write_fork(const refmap_stream_t *stream)
     p = refmap_put(p, (uint64_t)log->pid);
     p = refmap_put(p, size);
     size_t n = (size_t)(p - record);
-    refmap_put_front(front, stream, n + size);
+    refmap_put_front(front, stream->number, n + size);
     refmap_write(log, front, sizeof(front));
     refmap_write(log, record, n);
     refmap_write(log, log->parent_path, size);

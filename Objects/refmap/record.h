@@ -172,7 +172,7 @@ extern void _PyRefMap_ForgetBase(uintptr_t base,
 extern void _PyRefMap_ForgetObject(uintptr_t object);
 extern void _PyRefMap_MoveObject(uintptr_t from, uintptr_t to);
 
-/* --- record.c: the events ---------------------------------------------------------------- */
+/* --- record_entry.c: entering the recorder, and its state -------------------------------- */
 
 /* What is watched, and what is recorded besides; owned. */
 typedef struct {
@@ -183,8 +183,119 @@ typedef struct {
     int returns, places, blocks;
 } refmap_record_options_t;
 
+/* Of the recording that is on, what more than one file needs. A thread that has entered the
+   recorder may touch it. record.c clears it. */
+struct _refmap_recorder {
+    refmap_record_options_t options;
+    refmap_token_t *tokens;     // the first is none
+    size_t ntokens, tokens_allocated;
+    uint64_t hooks;             // so far
+};
+extern struct _refmap_recorder _PyRefMap_recorder;
+
+/* Borrowed until the next token is made. */
+static inline refmap_token_t *
+refmap_token(uint32_t token)
+{
+    return &_PyRefMap_recorder.tokens[token];
+}
+
+/* Begin what is not to be recorded itself. NULL: there is nothing to be recorded. */
+extern refmap_thread_t *_PyRefMap_EnterRecorder(void);
+extern void _PyRefMap_LeaveRecorder(refmap_thread_t *thread);
+/* What is kept of the calling thread; NULL if it never entered the recorder. */
+extern refmap_thread_t *_PyRefMap_CurrentThread(void);
+/* For who starts and stops a recording, which is more than entering it. */
+extern void _PyRefMap_LockRecorder(void);
+extern void _PyRefMap_UnlockRecorder(void);
+/* What is kept of threads is from another recording from now on. Return -1 if threads can
+   have nothing of their own. */
+extern int _PyRefMap_StartThreads(void);
+
+/* One hook: whose object it is about, and the stack. */
+typedef struct {
+    refmap_thread_t *thread;
+    uintptr_t object;
+    uintptr_t fp;
+    int saved_errno;
+    // The place that no more holds its object was noticed by this hook; 0: none was.
+    uintptr_t gone_object;
+    uint32_t gone_token;
+    int n;
+    refmap_frame_t frames[REFMAP_DEPTH];
+} refmap_event_t;
+
+static inline uint64_t *
+refmap_event_record(const refmap_event_t *event, int kind, size_t nwords)
+{
+    return _PyRefMap_TapeRecord(kind, event->n, event->thread->number, nwords);
+}
+
+/* --- record_search.c: where objects lie by now -------------------------------------------- */
+
+/* Search places; see _PyRefMap_SearchPlaces(). What is searched in passing leaves half of
+   the work to what is searched thoroughly. Return -1 if none is left. */
+extern int _PyRefMap_Search(const refmap_thread_t *thread, uintptr_t object,
+                            uintptr_t sp, int thoroughly,
+                            refmap_position_t found[REFMAP_FOUND]);
+/* Record that `position` was found, and watch it. */
+extern void _PyRefMap_WriteStored(const refmap_event_t *event,
+                                  const refmap_position_t *position);
+/* The object of `token` may come to lie in memory without an event: search it at some of
+   the next hooks. */
+extern void _PyRefMap_Await(uint32_t token);
+/* Search for the tokens whose turn it is. */
+extern void _PyRefMap_TryPending(const refmap_event_t *event);
+extern void _PyRefMap_ForgetPending(void);
+/* Where the event's object lies already is no matter of a token that is about to be
+   made. */
+extern void _PyRefMap_LocateBefore(const refmap_event_t *event);
+
+/* --- record_tokens.c: tokens and who holds them -------------------------------------------- */
+
+/* Return -1 on out of memory. There are none. */
+extern int _PyRefMap_StartTokens(void);
+extern void _PyRefMap_ClearTokens(void);
+/* Let an activation hold a token. */
+extern void _PyRefMap_Carry(refmap_activation_t *activation, uint32_t token);
+/* A word of the stack above `slot` that came to hold the token's object, and the
+   activation that it belongs to; NULL if there is none. */
+extern refmap_activation_t *_PyRefMap_FindOnStack(refmap_thread_t *thread,
+                                                  refmap_token_t *token,
+                                                  uintptr_t slot);
+/* The object whose newest token this is has moved to another address; 0: it died. */
+extern void _PyRefMap_SetTokens(uint64_t newest, uintptr_t object);
+/* Record a BIRTH or CHANGE of the event's object. `newest`: its newest token. */
+extern void _PyRefMap_WriteChange(const refmap_event_t *event, int kind, Py_ssize_t n,
+                                  uint64_t *newest);
+
+/* --- record_outcome.c: the end of an activation --------------------------------------------- */
+
 /* For _PyRefMap_StartReturns(). */
 extern uintptr_t _PyRefMap_OnReturn(uintptr_t slot, uintptr_t value);
+/* For _PyRefMap_PruneActivations(): record what the activation held. */
+extern void _PyRefMap_Abandon(refmap_thread_t *thread, refmap_activation_t activation);
+
+/* --- record_event.c: what every hook does ---------------------------------------------------- */
+
+/* Fill `event`, and enter the recorder until _PyRefMap_EndEvent(). Return -1 if nothing is
+   to be recorded. */
+extern int _PyRefMap_BeginEvent(refmap_event_t *event, const void *op, void *fp);
+extern void _PyRefMap_EndEvent(refmap_event_t *event);
+/* An object died, or a block of memory is given back. */
+extern void _PyRefMap_BaseGoes(const refmap_event_t *event, uintptr_t base);
+
+/* --- record_blocks.c: memory blocks ------------------------------------------------------------ */
+
+/* A block of memory was allocated, was freed, or moved. Domain: 0 raw, 1 mem, 2 obj. */
+extern void _PyRefMap_RecordAlloc(void *ptr, size_t size, int domain, void *fp);
+extern void _PyRefMap_RecordFreeBlock(void *ptr, void *fp);
+extern void _PyRefMap_RecordMoveBlock(void *from, void *to, size_t size,
+                                      int domain, void *fp);
+extern void _PyRefMap_ClearBlocks(void);
+
+/* --- record.c: the hooks of references ----------------------------------------------------------- */
+
 /* Begin a new recording, which is off so far; `options` become the recorder's. Return -1
    on out of memory. */
 extern int _PyRefMap_PrepareRecording(refmap_record_options_t *options);
@@ -192,12 +303,6 @@ extern int _PyRefMap_PrepareRecording(refmap_record_options_t *options);
 extern int _PyRefMap_Watch(uintptr_t address);
 extern void _PyRefMap_SwitchRecording(int on);
 extern void _PyRefMap_ClearWatch(refmap_record_options_t *options);
-
-/* A block of memory was allocated, was freed, or moved. Domain: 0 raw, 1 mem, 2 obj. */
-extern void _PyRefMap_RecordAlloc(void *ptr, size_t size, int domain, void *fp);
-extern void _PyRefMap_RecordFreeBlock(void *ptr, void *fp);
-extern void _PyRefMap_RecordMoveBlock(void *from, void *to, size_t size,
-                                      int domain, void *fp);
 
 #endif  // REFMAP_RECORDS
 #endif  // !Py_REFMAP_RECORD_H

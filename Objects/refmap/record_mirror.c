@@ -29,8 +29,6 @@
 #define MIRROR_MASK (((uintptr_t)1 << MIRROR_BITS) - 1)
 #define MIRROR_SIZE (sizeof(uintptr_t) << MIRROR_BITS)
 
-extern void _PyRefMap_Trampoline(void) __attribute__((visibility("hidden")));
-
 /* What the trampoline calls; it takes the slot and what the function returned, and
    returns the real return address. */
 uintptr_t (*_PyRefMap_on_return)(uintptr_t slot, uintptr_t value)
@@ -102,12 +100,6 @@ _PyRefMap_StacksMove(void)
     stacks_move = 1;
 }
 
-uintptr_t
-_PyRefMap_TrampolineAddress(void)
-{
-    return (uintptr_t)_PyRefMap_Trampoline;
-}
-
 int
 _PyRefMap_StartReturns(uintptr_t (*on_return)(uintptr_t, uintptr_t))
 {
@@ -148,11 +140,11 @@ int
 _PyRefMap_Exchange(uintptr_t slot)
 {
     uintptr_t *mirror = refmap_mirror(slot), pc = *(uintptr_t *)slot;
-    if (stacks_move || pc == _PyRefMap_TrampolineAddress() || *mirror != 0) {
+    if (stacks_move || pc == refmap_trampoline_address() || *mirror != 0) {
         return -1;
     }
     *mirror = pc;
-    *(uintptr_t *)slot = _PyRefMap_TrampolineAddress();
+    *(uintptr_t *)slot = refmap_trampoline_address();
     return 0;
 }
 

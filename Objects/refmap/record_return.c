@@ -72,7 +72,7 @@ _PyRefMap_PruneActivations(refmap_thread_t *thread, uintptr_t sp,
     while (thread->nactivations > 0) {
         refmap_activation_t *last = &thread->activations[thread->nactivations - 1];
         if (last->slot >= sp
-            && *(uintptr_t *)last->slot == _PyRefMap_TrampolineAddress())
+            && *(uintptr_t *)last->slot == refmap_trampoline_address())
         {
             return;
         }

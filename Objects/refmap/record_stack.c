@@ -328,7 +328,7 @@ refmap_step(refmap_cursor_t *cursor, const refmap_rule_t *rule)
         cursor->bp = *(const uintptr_t *)saved;
     }
     cursor->pc = *(const uintptr_t *)slot;
-    if (cursor->pc == _PyRefMap_TrampolineAddress()) {
+    if (cursor->pc == refmap_trampoline_address()) {
         cursor->pc = _PyRefMap_RealReturn(slot);
     }
     cursor->sp = cfa;

@@ -36,8 +36,15 @@ typedef struct {
 
 /* --- record_mirror.c: the trampoline ------------------------------------------------ */
 
-/* The address by which return addresses are exchanged. */
-extern uintptr_t _PyRefMap_TrampolineAddress(void);
+extern void _PyRefMap_Trampoline(void) __attribute__((visibility("hidden")));
+/* The address by which return addresses are exchanged. In line: it is compared with each
+   return address of each hook. */
+static inline uintptr_t
+refmap_trampoline_address(void)
+{
+    return (uintptr_t)_PyRefMap_Trampoline;
+}
+
 /* What the return address in `slot` was before it was exchanged; 0: it was not. */
 extern uintptr_t _PyRefMap_RealReturn(uintptr_t slot);
 /* From now on stacks are moved: nothing can be exchanged any more. */

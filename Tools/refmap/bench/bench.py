@@ -40,6 +40,7 @@ class Run:
     heap_rounds = 3
     heap_passes = 2
     actual_sizes = (10**5, 10**6)
+    log_objects = 2 * 10**5
     retained_objects = 10**6
     retained = (0, 1, 3, 10, 30, 100, 300, 1000)
 
@@ -70,6 +71,7 @@ class Run:
         self.heap_sizes = (10**4,)
         self.heap_rounds = self.heap_passes = 1
         self.actual_sizes = (10**4,)
+        self.log_objects = 10**4
         self.retained_objects = 10**4
         self.retained = (0, 1, 10, 30)
 

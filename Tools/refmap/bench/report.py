@@ -402,6 +402,39 @@ def actual_lines(section):
     return lines
 
 
+# What an event log may cost, as a ratio to the program without one.
+LOG_BOUNDS = {'NEW and DEL of all types': 4, 'the same, of one type': 1.3,
+              'references of one type': 3, 'Profile, all events': 4}
+LOG_BYTES = 16
+
+
+def log_rows(programs):
+    """Rows of (way, program, time without a log, ratio, bytes per event)."""
+    for way in dict.fromkeys(w for ways in programs.values() for w in ways if w):
+        for program, ways in programs.items():
+            if way not in ways:
+                continue
+            alone, found = min(ways['']['seconds']), ways[way]
+            events = found.get('events')
+            yield (way, program, as_time(alone),
+                   f'{min(found["seconds"]) / alone:.2f}',
+                   f'{found["bytes"] / events:.1f}' if events else '-')
+
+
+def log_lines(section):
+    lines = ['CPU time of a program with an event log, as a ratio to the program '
+             'without one, minimum of the rounds; and bytes per event of the file, '
+             'names and all. The programs are functions of '
+             'Tools/refmap/bench/eventlog.py. Bounds: '
+             + ', '.join(f'{way} {bound}' for way, bound in LOG_BOUNDS.items())
+             + f'; {LOG_BYTES} bytes.', '']
+    for variant, programs in section.items():
+        lines += [f'`{variant}`:', '',
+                  *table(('log', 'program', 'without', 'ratio', 'bytes per event'),
+                         log_rows(programs))]
+    return lines
+
+
 def orders(variants):
     """The orders of visiting that all variants were measured in."""
     first = next(iter(variants.values()))
@@ -471,10 +504,11 @@ TITLES = {'a': '(a) `python -m test --pgo`', 'b': '(b) Small workloads',
           'c': '(c) Snapshots and diffs', 'd': '(d) Memory',
           'e': '(e) Start-up and imports',
           'f': '(f) Heaps, in order and in random order',
-          'g': '(g) True counts', 'scale': 'Scale'}
+          'g': '(g) True counts', 'h': '(h) Event logs',
+          'scale': 'Scale'}
 LINES = {'a': suite_lines, 'b': small_lines, 'c': snapshot_lines,
          'd': memory_lines, 'e': startup_lines, 'f': heap_lines,
-         'g': actual_lines}
+         'g': actual_lines, 'h': log_lines}
 
 
 def section_lines(results, name):

@@ -212,6 +212,36 @@ def actual(run):
     return result
 
 
+def seed_tool(run):
+    """[the options by which eventlog.py measures pymemtrace, too], or []"""
+    target = os.path.join(run.scratch, 'seed-tool')
+    # Without its environment an interpreter that was not installed has no headers.
+    python = os.path.join(run.scratch, 'seed-venv', 'bin', 'python')
+    commands = ([run.python('release'), '-m', 'venv', os.path.join(run.scratch, 'seed-venv')],
+                [python, '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet',
+                 '--no-deps', '--require-hashes', '--retries', '1', '--timeout', '20',
+                 '--target', target, '-r', os.path.join(HERE, 'requirements.txt')])
+    try:
+        for command in commands:
+            check(command, run.scratch)
+    except Failure as exc:
+        run.skip(f'pymemtrace cannot be installed, so it is not measured: {exc}')
+        return []
+    return ['--seed-tool', target]
+
+
+def logs(run):
+    """{variant: as of eventlog.py}"""
+    result = {}
+    for variant in [v for v in ('release', 'debug') if v in run.variants]:
+        beside = seed_tool(run) if variant == 'release' else []
+        usage = check([run.python(variant), '-B', os.path.join(HERE, 'eventlog.py'),
+                       str(run.log_objects), str(run.rounds), *beside], run.scratch)
+        result[variant] = json.loads(usage.output)
+        run.say(f'event logs in {variant}')
+    return result
+
+
 def scale(run):
     """{'live': {objects: as of visits()}, 'retained': as of heap.py}"""
     live = {str(n): visits(run, n, optimised(run), 2, 3)
@@ -226,4 +256,4 @@ def scale(run):
 
 
 SECTIONS = {'a': test_suite, 'b': small_workloads, 'c': snapshots, 'd': memory,
-            'e': startup, 'f': heaps, 'g': actual, 'scale': scale}
+            'e': startup, 'f': heaps, 'g': actual, 'h': logs, 'scale': scale}

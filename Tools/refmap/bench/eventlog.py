@@ -1,0 +1,178 @@
+"""What an event log costs: programs with and without one, in the interpreter that runs
+this, which must have a refcount map.
+
+usage: eventlog.py SCALE ROUNDS [--seed-tool DIRECTORY]
+
+One line of JSON is printed: {program: {way of logging: {'seconds': [of each round],
+'events': number, 'bytes': of the file}}}; the way '' is without a log. A round runs a
+program once in each way. Seconds are CPU time. The seed tool is pymemtrace, whose
+directory goes to sys.path.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+
+MANY = [type(f'Type{i}', (), {}) for i in range(20)]
+ONE = MANY[7]
+
+
+# --- programs ------------------------------------------------------------------
+
+def lists(n):
+    """A list and an int each: nothing else."""
+    for i in range(n):
+        [i]
+
+
+def instances(n):
+    """Two objects with an attribute each, and what they need."""
+    for i in range(n):
+        Point(Point(i))
+
+
+def many_types(n):
+    """Instances of twenty types, of which one is logged where there is a filter."""
+    for _ in range(n // 20):
+        for cls in MANY:
+            cls()
+
+
+def text(n):
+    """Strings, tuples and dicts as programs have them."""
+    for i in range(n // 4):
+        words = f'{i} and {i + 1} make {2 * i + 1}'.split()
+        pairs = list(zip(words, words[1:]))
+        dict(pairs)
+
+
+def handed_around(n):
+    """Objects of one type that get and lose many references."""
+    objects = [ONE() for _ in range(100)]
+    for i in range(n // 100):
+        other = list(objects)
+        other.reverse()
+        for op in other:
+            op.seen = i
+
+
+def identity(x):
+    return x
+
+
+def calls(n):
+    """Calls of a function of Python."""
+    for i in range(n):
+        identity(i)
+
+
+def recursion(n):
+    """Fibonacci numbers: nothing but calls."""
+    fib(n.bit_length() + 5)
+
+
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+
+def calls_of_c(n):
+    """Calls of Python and of C that do a little each."""
+    for i in range(n // 10):
+        sorted([3, 2, 1])
+        len(str(identity(i)))
+
+
+# --- ways of logging ---------------------------------------------------------------
+
+def ours(path):
+    """{way: (programs, function that returns a context manager)}"""
+    import refmap
+    lifetimes = (lists, instances, many_types, text)
+    return {
+        'NEW and DEL of all types':
+            (lifetimes, lambda: refmap.EventLog(path, builtins=True)),
+        'the same, of one type':
+            (lifetimes, lambda: refmap.EventLog(path, include=ONE)),
+        'references of one type':
+            ((many_types, handed_around),
+             lambda: refmap.EventLog(path, include=ONE, references=True)),
+        'Profile, all events':
+            ((calls, recursion, calls_of_c),
+             lambda: refmap.Profile(path, d_rss_trigger=0)),
+        'Trace, all events':
+            ((calls, recursion, calls_of_c),
+             lambda: refmap.Trace(path, d_rss_trigger=0)),
+    }
+
+
+def the_seed_tool(path):
+    from pymemtrace import cPyMemTrace
+    lifetimes = (lists, instances, many_types, text)
+    return {
+        'pymemtrace: all types':
+            (lifetimes, lambda: cPyMemTrace.ReferenceTracing(
+                filepath=path, include_builtins=True)),
+        'pymemtrace: Profile, all events':
+            ((calls, recursion, calls_of_c),
+             lambda: cPyMemTrace.Profile(d_rss_trigger=0, filepath=path)),
+    }
+
+
+def timed(program, n, context):
+    """(CPU seconds of the program alone, the log)"""
+    with context as log:
+        start = time.process_time()
+        program(n)
+        return time.process_time() - start, log
+
+
+def measure(ways, path, n, rounds):
+    programs = []
+    for chosen, _ in ways.values():
+        programs += [p for p in chosen if p not in programs]
+    result = {}
+    for program in programs:
+        program(n // 10)
+        found = result[program.__name__] = {'': {'seconds': []}}
+        for _ in range(rounds):
+            found['']['seconds'].append(
+                timed(program, n, contextlib.nullcontext())[0])
+            for way, (chosen, make) in ways.items():
+                if program not in chosen:
+                    continue
+                seconds, log = timed(program, n, make())
+                one = found.setdefault(way, {'seconds': []})
+                one['seconds'].append(seconds)
+                one['bytes'] = os.path.getsize(path)
+                if hasattr(log, '_counts'):
+                    one['events'] = log._counts()[0][2]
+    return result
+
+
+def main(argv):
+    if len(argv) not in (2, 4):
+        print('usage: eventlog.py SCALE ROUNDS [--seed-tool DIRECTORY]',
+              file=sys.stderr)
+        return 2
+    n, rounds = int(argv[0]), int(argv[1])
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, 'log')
+        ways = ours(path)
+        if len(argv) == 4:
+            sys.path.insert(0, argv[3])
+            ways |= the_seed_tool(path)
+        print(json.dumps(measure(ways, path, n, rounds)), flush=True)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
