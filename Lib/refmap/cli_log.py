@@ -217,8 +217,8 @@ def _is_same(path, other):
 
 @contextlib.contextmanager
 def _writable(path, logs):
-    """Open a binary file to be written. Raise cli.Failed if that can't be, or it
-    is one of the Logs, which must not be lost by a slip."""
+    """Open a binary file to be written. Raise cli.Failed if that can't be, or
+    it is one of the Logs, which must not be lost by a slip."""
     if any(_is_same(path, log.path) for log in logs):
         raise cli.Failed(f'{path} is one of the logs')
     try:

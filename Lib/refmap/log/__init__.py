@@ -3,17 +3,17 @@
     format       the file: header, chunks, records; see Doc/log-format.md
     names        types, code, places and modules that records name
     lines        co_linetable: from an offset in the bytecode to a line
-    events       the events of one or several logs, in the order of their clocks
+    events       the events of one or several logs, by their clocks
     c_functions  return addresses of a place as C functions
     show         the events as a text table, also of a log that still grows
     analysis     who made what, who deleted it, what is still alive
     lives        the objects of a process while its events are read
     selection    which objects an analysis is about
     report       an analysis as text, or for JSON
-    stacks       samples by Python and C stack, for the viewers
+    samples      births, deaths and what stayed by stack, for the viewers
     speedscope, pprof, perfetto
                  files for these viewers; protobuf: what pprof's are made of
 
-It needs no map: it works in any Python from 3.11 on. Nothing of it is loaded by
-`import refmap`.
+It needs no map: it works in any Python from 3.11 on. Nothing of it is loaded
+by `import refmap`.
 """

@@ -1,8 +1,8 @@
 """What became of the objects in one or several logs.
 
-Logs of one process are one story: while a nested log was open the outer one was
-suspended. A child's log begins with a FORK: what its parent had made until then
-is known, if the parent's log is among them.
+Logs of one process are one story: while a nested log was open the outer one
+was suspended. A child's log begins with a FORK: what its parent had made until
+then is known, if the parent's log is among them.
 """
 
 from collections import namedtuple
@@ -20,6 +20,7 @@ from .selection import Selection
 Alive = namedtuple('Alive', 'type place count bytes first last')
 
 # References of living objects of a type: how many a place took and gave back.
+# objects: a set of (address, clock of the first event).
 Kept = namedtuple('Kept', 'type place objects taken returned')
 
 Message = namedtuple('Message', 'clock text log')
@@ -163,9 +164,9 @@ class _Reader:
     def _fork(self, log, event):
         parent = self._processes.get(event.number)
         if parent is None:
-            self._note(f'{log.path} is the log of a child, and {event.text} is '
-                       f'not among the logs: what was made before the fork is '
-                       f'not known')
+            self._note(f'{log.path} is the log of a child, and {event.text} '
+                       f'is not among the logs: what was made before the fork '
+                       f'is not known')
             return
         self._processes[self._key_of(log)] = parent.fork()
         # The readers are those of another process now.
@@ -189,7 +190,8 @@ class _Reader:
             key=lambda one: (-one.count, one.first))
         result.n_objects = sum(one.count for one in result.alive)
         result.kept = sorted(
-            (Kept(*key, *row) for key, row in kept.items() if row[1] != row[2]),
+            (Kept(*key, *row) for key, row in kept.items()
+             if row[1] != row[2]),
             key=lambda one: one.returned - one.taken)
 
 
@@ -200,7 +202,8 @@ def _gather_alive(alive, process):
         size = birth.type.basicsize if birth.size is None else birth.size
         row = alive.get((birth.type, birth.place))
         if row is None:
-            alive[birth.type, birth.place] = [1, size, birth.clock, birth.clock]
+            alive[birth.type, birth.place] = [1, size, birth.clock,
+                                              birth.clock]
         else:
             row[0] += 1
             row[1] += size
@@ -213,8 +216,8 @@ def _gather_kept(kept, process):
         if first is None:
             continue
         for place, (taken, returned) in ledger.items():
-            row = kept.setdefault((first.type, place), [0, 0, 0])
-            row[0] += 1
+            row = kept.setdefault((first.type, place), [set(), 0, 0])
+            row[0].add((address, first.clock))
             row[1] += taken
             row[2] += returned
 
@@ -226,8 +229,8 @@ def _note_ends(result):
             result.notes.append(f'{log.path} was cut off: what is whole was '
                                 f'read')
         elif not log.ended and not result.error:
-            result.notes.append(f'{log.path} was never closed: its process was '
-                                f'killed, or it still runs')
+            result.notes.append(f'{log.path} was never closed: its process '
+                                f'was killed, or it still runs')
     missed = result.findings.missed
     if missed:
         result.notes.append(f'{plural(missed, "object")} died while nothing '

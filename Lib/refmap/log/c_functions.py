@@ -1,11 +1,11 @@
 """C functions of places: who made an object, deleted it, took a reference.
 
-A place has return addresses; refmap.who.symbols looks them up in the files that
-were mapped when the log was written. What is not known stays unknown.
+A place has return addresses; refmap.who.symbols looks them up in the files
+that were mapped when the log was written. What is not known stays unknown.
 
-Of a birth the function is the innermost one that does not merely allocate; of a
-death it is who gave up the last reference, so the tp_dealloc of its owner, if
-the object died with that.
+Of a birth the function is the innermost one that does not merely allocate; of
+a death it is who gave up the last reference, so the tp_dealloc of its owner,
+if the object died with that.
 """
 
 import os
@@ -96,7 +96,6 @@ class CFunctions:
         return found
 
     def function(self, place):
-        """Return the Site of the C function of a place, or None. It may be the
-        interpreter's loop, and its name may be unknown."""
-        self.resolve([place])
-        return next(iter(self._sites[place]), None)
+        """Return the Site of the C function of a place, whose name may be
+        unknown; None if it was Python code that did it."""
+        return next(iter(self.stack(place)), None)

@@ -1,19 +1,25 @@
 """The events of logs, in the order of their clocks.
 
-An event is one of the tuples of format.py: an ObjectEvent, a CallEvent, a Note.
-Its clock is in seconds since its log began; of several logs together
-since that of the earliest one.
+An event is one of the tuples of format.py: an ObjectEvent, a CallEvent, a
+Note. Its clock is in seconds since its log began; of several logs together
+since the earliest one did.
 """
 
 import heapq
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from operator import itemgetter
 
 from . import format, names
 from .format import LogError
 
 _by_clock = itemgetter(1)
+
+# Batches among which a log has a CLOCK.
+_BEGINNING = 4
+
+# A time that no log began at, in seconds since 1970. JSON has infinity, too.
+_LATEST = 1e11
 
 KINDS_OF_LOGS = 'events', 'profile', 'trace'
 
@@ -36,19 +42,19 @@ class Log:
 
     def __init__(self, path):
         self.path = path
+        self._cursors = []
+        self._forget()
         self._file = open(path, 'rb')
         try:
             self.header, self._first = format.open_log(self._file)
+            kind = self.header.get('kind')
+            self.kind = kind if kind in KINDS_OF_LOGS else KINDS_OF_LOGS[0]
+            self.pid = self._number('pid')
+            self.has_sizes = self.header.get('sizes') is True
             self.find_start()
         except BaseException:
             self._file.close()
             raise
-        kind = self.header.get('kind')
-        self.kind = kind if kind in KINDS_OF_LOGS else KINDS_OF_LOGS[0]
-        self.pid = self._number('pid')
-        self.has_sizes = self.header.get('sizes') is True
-        self.modules = names.Modules()
-        self._cursors = []
 
     def close(self):
         self._file.close()
@@ -65,18 +71,44 @@ class Log:
         return value if type(value) is int and value > 0 else default
 
     def find_start(self):
-        """Find out when a log began, and how long a tick is; return True if that
-        is known exactly. A log that grows may have it later."""
-        self.start, self._streams = format.scan(self._file, self._first)
+        """Find out when a log began, and how long a tick is; return True if
+        that is known exactly. A log that grows may have it later."""
+        syncs, self._streams = format.scan(self._file, self._first)
         if len(self._streams) > format.MAX_STREAMS:
             raise LogError('the log has too many streams')
+        self.start = format.start_of(syncs, self._look_at_the_beginning())
         return self.start.is_exact
+
+    def _look_at_the_beginning(self):
+        """Return the ticks of the first CLOCK, or None. Of a child's log learn
+        its pid: the header is that of the parent."""
+        self.start = format.NO_START
+        cursor = self.cursor()
+        try:
+            for batch in islice(cursor.batches(), _BEGINNING):
+                for event in batch:
+                    if event.kind == format.FORK:
+                        self.pid = event.pid or None
+                if cursor.first_clock is not None:
+                    break
+        except LogError:
+            pass                # whoever reads the events will see it
+        self._forget()
+        return cursor.first_clock
+
+    def _forget(self):
+        """Forget what was read."""
+        self.modules = names.Modules()
+        self._cursors.clear()
 
     @property
     def started(self):
-        """When it was opened, seconds since 1970; None if that is not known."""
+        """When it was opened, seconds since 1970; None if that is not
+        known."""
         value = self.header.get('started')
-        return value if type(value) in (int, float) else None
+        if type(value) in (int, float) and 0 <= value < _LATEST:
+            return value
+        return None
 
     @property
     def cut_off(self):
@@ -106,9 +138,8 @@ class Log:
         origin -- as of cursor()
         Raise LogError, after the events that can be read.
         """
-        self.modules = names.Modules()
+        self._forget()
         only = sorted(self._streams) if len(self._streams) > 1 else [None]
-        self._cursors.clear()
         events = [chain.from_iterable(self.cursor(origin, number).batches())
                   for number in only]
         # Of one stream they are in order.

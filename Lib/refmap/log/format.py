@@ -1,8 +1,8 @@
 """The records of a log; Doc/log-format.md has its format.
 
-open_log() reads the header, scan() finds the chunks, a Cursor reads events from
-them: of one stream or of all, of a file that may still grow, in pieces, so that
-it needs as much memory for a long log as for a short one.
+open_log() reads the header, scan() finds the chunks, a Cursor reads events
+from them: of one stream or of all, of a file that may still grow, in pieces,
+so that it needs as much memory for a long log as for a short one.
 
 A log may be cut off: then its whole records count. What cannot be a log raises
 LogError.
@@ -43,24 +43,27 @@ KIND_NAMES = {
     END: 'END',
 }
 
-# The longest SYNC and CLOCK.
-_CLOCKS_SIZE = 42
+# The longest SYNC, and how it begins.
+_SYNC_SIZE = 31
+_SYNC_BYTE = bytes([SYNC])
 
 _BIRTH_MASK = (1 << 28) - 1
 
 # All events begin with kind, clock (seconds) and thread (a names.Thread).
 # rss: resident memory in bytes, or None; refs: all references, or None.
-# type: a names.Type, and how many of its objects live after the event; place: a
-# names.Place. change and count: of INC and DEC. birth: of NEW and DEL, 0: none.
-# size: of a NEW in bytes, None if the log does not have it.
+# type: a names.Type, and how many of its objects live after the event; place:
+# a names.Place. change and count: of INC and DEC. birth: of NEW and DEL, 0:
+# none. size: of a NEW in bytes, None if the log does not have it.
 ObjectEvent = namedtuple('ObjectEvent', 'kind clock thread rss refs address '
                                         'birth type live place change count '
                                         'size')
 # callable: a names.Callable, or None; mark: PREV, NEXT or 0.
-CallEvent = namedtuple('CallEvent', 'kind clock thread rss refs place callable '
-                                    'mark')
-# number: of LOST, the events; of FORK, the pid of the parent.
-Note = namedtuple('Note', 'kind clock thread text number', defaults=(0,))
+CallEvent = namedtuple('CallEvent', 'kind clock thread rss refs place '
+                                    'callable mark')
+# number: of LOST, the events; of FORK, the pid of the parent, whose log has
+# the name `text`. pid: of FORK, that of the child.
+Note = namedtuple('Note', 'kind clock thread text number pid',
+                  defaults=(0, 0))
 
 
 class LogError(Exception):
@@ -103,18 +106,20 @@ def _parse_header(data):
 # clock; tick: how many ns a tick is; is_exact: were there two SYNCs to tell?
 Start = namedtuple('Start', 'ticks ns tick is_exact')
 
+NO_START = Start(0, 0, 1.0, False)
+
 
 def scan(file, at):
-    """Return (the Start of a log, the set of its streams).
+    """Return (the first SYNC of a log and the last one, as lists of numbers;
+    the set of its streams).
 
     file, at -- what open_log() took, and where it said that chunks begin
     What is wrong with the file is left to a Cursor to say.
     """
     syncs, streams = [], set()
-    began = None
     while len(streams) <= MAX_STREAMS:
         file.seek(at)
-        head = file.read(CHUNK.size + _CLOCKS_SIZE)
+        head = file.read(CHUNK.size + _SYNC_SIZE)
         if len(head) < CHUNK.size:
             break
         magic, length, stream, _ = CHUNK.unpack_from(head)
@@ -122,38 +127,27 @@ def scan(file, at):
             break
         streams.add(stream)
         at += CHUNK.size + length
-        sync, clock = _first_clocks(head[CHUNK.size:CHUNK.size + length])
-        if sync:
-            syncs[1:] = [sync]
-            began = clock or sync[0] if began is None else began
-    return _start(began, syncs), streams
+        if head[CHUNK.size:CHUNK.size + 1] == _SYNC_BYTE:
+            try:
+                syncs[1:] = _numbers(head, CHUNK.size + 1, 3)[:1]
+            except (IndexError, LogError):
+                pass
+    return syncs, streams
 
 
-def _first_clocks(data):
-    """Return the fields of the SYNC that records begin with, and the ticks of
-    the CLOCK behind it; None for what is not there."""
-    sync = clock = None
-    try:
-        if data[0] == SYNC:
-            sync, at = _numbers(data, 1, 3)
-            if data[at] == CLOCK:
-                clock, _ = varint(data, at + 1)
-    except (IndexError, LogError):
-        pass
-    return sync, clock
+def start_of(syncs, clock):
+    """Return the Start of a log.
 
-
-def _start(began, syncs):
-    """Return a Start.
-
-    began -- ticks
-    syncs -- the first and the last one that is known, lists of their numbers
+    syncs -- as of scan()
+    clock -- ticks of its first CLOCK, or None. Events are written after they
+             happened: it is earlier than the SYNC in front of it.
     """
     if not syncs:
-        return Start(0, 0, 1.0, False)
+        return NO_START
     (ticks, ns, _), (last_ticks, last_ns, _) = syncs[0], syncs[-1]
     is_exact = ticks < last_ticks and ns <= last_ns
     tick = (last_ns - ns) / (last_ticks - ticks) if is_exact else 1.0
+    began = ticks if clock is None else min(ticks, clock)
     return Start(began, ns + round((began - ticks) * tick), tick, is_exact)
 
 
@@ -182,7 +176,8 @@ def _signed(data, at):
 
 
 def _numbers(data, at, count):
-    """Return a list of `count` unsigned numbers, and where the next field is."""
+    """Return a list of `count` unsigned numbers, and where the next field
+    is."""
     found = []
     for _ in range(count):
         number, at = varint(data, at)
@@ -275,6 +270,7 @@ class Stream:
         self.thread = names.NO_THREAD
         self.rss = self.refs = None
         self.ended = False
+        self.first_clock = None     # ticks of the first CLOCK
         self._match = (_SIZED_OBJECT if sizes else _OBJECT).match
         self._encoded_types = _Encoded(self.types)
         self._encoded_places = _Encoded(self.places)
@@ -361,6 +357,8 @@ class Stream:
     def set_clock(self, ticks):
         """The next event follows on one at `ticks`."""
         self._ticks = ticks - self._start
+        if self.first_clock is None:
+            self.first_clock = ticks
 
     def _call(self, kind, passed, place, callable):
         event = CallEvent(kind, self._advance(passed), self.thread, self.rss,
@@ -368,8 +366,8 @@ class Stream:
         self._mark = 0
         return event
 
-    def _note(self, kind, passed, text, number=0):
-        return Note(kind, self._advance(passed), self.thread, text, number)
+    def _note(self, kind, passed, text, *numbers):
+        return Note(kind, self._advance(passed), self.thread, text, *numbers)
 
 
 # Each of these reads the rest of a record, and changes nothing before it has
@@ -498,9 +496,9 @@ def _read_note(stream, kind, data, at, out):
 
 
 def _read_fork(stream, kind, data, at, out):
-    (parent, _), at = _numbers(data, at, 2)
+    (parent, pid), at = _numbers(data, at, 2)
     path, at = _text(data, at)
-    out.append(stream._note(kind, 0, path, parent))
+    out.append(stream._note(kind, 0, path, parent, pid))
     return at
 
 
@@ -515,8 +513,9 @@ _READERS = {
     INC: _read_rest_of_object, DEC: _read_rest_of_object,
     CALL: _read_call, RETURN: _read_call, C_CALL: _read_c_call,
     C_RETURN: _read_c_call, LINE: _read_call, RAISE: _read_call,
-    C_RAISE: _read_c_call, SYNC: _read_sync, CLOCK: _read_clock, THREAD: _read_thread,
-    RSS: _read_rss, REFS: _read_refs, PREV: _read_mark, NEXT: _read_mark,
+    C_RAISE: _read_c_call, SYNC: _read_sync, CLOCK: _read_clock,
+    THREAD: _read_thread, RSS: _read_rss, REFS: _read_refs, PREV: _read_mark,
+    NEXT: _read_mark,
     TYPE: _read_type, CODE: _read_code, PLACE: _read_place,
     CALLABLE: _read_callable, MODULE: _read_module, MESSAGE: _read_note,
     SUSPEND: _read_note, RESUME: _read_note, FORK: _read_fork,
@@ -552,6 +551,12 @@ class Cursor:
     @property
     def ended(self):
         return any(stream.ended for stream in self._streams.values())
+
+    @property
+    def first_clock(self):
+        """The ticks of the earliest CLOCK so far, or None."""
+        return min((stream.first_clock for stream in self._streams.values()
+                    if stream.first_clock is not None), default=None)
 
     def batches(self):
         """Yield lists of events until the file ends. It may have grown later,

@@ -1,9 +1,9 @@
 """Lines of code: co_linetable, without the code object.
 
-Its format is that of CPython 3.11 and later, Objects/locations.md. A table is a
-sequence of entries. The first byte of each has bit 7 set, the kind of the entry
-in bits 3 to 6 and its length, less one, in bits 0 to 2. The length is in code
-units of two bytes.
+Its format is that of CPython 3.11 and later, Objects/locations.md. A table is
+a sequence of entries. The first byte of each has bit 7 set, the kind of the
+entry in bits 3 to 6 and its length, less one, in bits 0 to 2. The length is in
+code units of two bytes.
 """
 
 from bisect import bisect_right

@@ -42,11 +42,12 @@ class Findings:
     born -- {key: count}
     died -- {(type, place of the birth, place of the death): Span}
     deaths -- {(type, place of the death): count} of all of them
-    unseen -- {(type, place of the death): count}: made before the log began, or
-              while it did not look
+    unseen -- {(type, place of the death): count}: made before the log began,
+              or while it did not look
     reclassed -- {(type at birth, type at death, place of the death): count}
-    reused -- [(birth, birth of the next at that address)], of objects that must
-              have died unseen; of an older one its first event; n_reused: how many there were
+    reused -- [(birth, birth of the next at that address)], of objects that
+              must have died unseen; of an older one its first event; n_reused:
+              how many there were
     missed -- of these, how many may have died while nothing was logged
     moved -- resizes that moved an object
     unexplained -- {type: changes of counts that no event tells of}
@@ -74,12 +75,15 @@ class Findings:
         span.add(seconds)
         longest = self._longest
         if len(longest) < KEPT:
-            heapq.heappush(longest, (seconds, next(self._serial), birth, death))
+            heapq.heappush(longest, self._lived(seconds, birth, death))
         elif seconds > longest[0][0]:
-            heapq.heapreplace(longest, (seconds, next(self._serial), birth,
-                                        death))
+            heapq.heapreplace(longest, self._lived(seconds, birth, death))
         if birth.type is not death.type and birth.type.name != death.type.name:
             add(self.reclassed, (birth.type, death.type, death.place))
+
+    def _lived(self, seconds, birth, death):
+        # Those that lived equally long are not compared any further.
+        return seconds, next(self._serial), birth, death
 
     def note_reuse(self, birth, event, missed):
         """Note that a birth was where another object still lived."""
@@ -203,7 +207,8 @@ class Process:
         if ledger is None:
             ledger = self.ledgers[address] = {}
             # A birth is the first reference.
-            before = 1 if address in self.living else event.count - event.change
+            before = (1 if address in self.living
+                      else event.count - event.change)
         else:
             before = self._counts[address]
         if before + event.change != event.count:

@@ -109,9 +109,9 @@ NO_PLACE = Place((), (), ())
 class Modules:
     """What is mapped, as the log goes on.
 
-    now -- sorted list of (start, end, offset in the file, path). A list that was
-           taken from here stays right for the addresses of its time: it may get
-           more modules, but loses none.
+    now -- sorted list of (start, end, offset in the file, path). A list that
+           was taken from here stays right for the addresses of its time: it
+           may get more modules, but loses none.
     """
 
     def __init__(self):

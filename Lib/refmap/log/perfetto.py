@@ -1,8 +1,9 @@
 """Logs for Perfetto: living objects of each type over time.
 
-JSON of Chrome's trace events, which Perfetto and chrome://tracing open: a counter
-for each type, for resident memory and for references; messages as instants. A
-counter has a value wherever it changed, but not more often than a screen shows.
+JSON of Chrome's trace events, which Perfetto and chrome://tracing open: a
+counter for each type, for resident memory and for references; messages as
+instants. A counter has a value wherever it changed, but not more often than a
+screen shows.
 """
 
 import json
@@ -96,7 +97,8 @@ def trace_events(logs, until, chooses):
         yield from tracks.set((pid, 'refs'), 'references', pid, event.refs,
                               clock)
         if type(event) is ObjectEvent and chooses(event.type.name):
-            yield from tracks.set(*_counter(event, pid), pid, event.live, clock)
+            yield from tracks.set(*_counter(event, pid), pid, event.live,
+                                  clock)
     yield from tracks.finish(clock)
 
 

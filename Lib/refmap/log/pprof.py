@@ -1,7 +1,7 @@
 """Logs for pprof: a profile with births, deaths, and what stayed, by stack.
 
-Its format is the message Profile of pprof's profile.proto, compressed with gzip.
-Each sample has a label `type`.
+Its format is the message Profile of pprof's profile.proto, compressed with
+gzip. Each sample has a label `type`.
 """
 
 import gzip
@@ -17,7 +17,7 @@ _SAMPLE_LOCATIONS, _SAMPLE_VALUES, _SAMPLE_LABEL = 1, 2, 3
 _LABEL_KEY, _LABEL_TEXT = 1, 2
 _LOCATION_ID, _LOCATION_LINE = 1, 4
 _LINE_FUNCTION, _LINE_NUMBER = 1, 2
-_FUNCTION_ID, _FUNCTION_NAME, _FUNCTION_SYSTEM_NAME, _FUNCTION_FILE = 1, 2, 3, 4
+_FUNCTION_ID, _FUNCTION_NAME, _FUNCTION_FILE = 1, 2, 4
 
 _DEFAULT_VALUE = 'alive'
 
@@ -67,10 +67,11 @@ class _Profile:
     def functions(self):
         """Yield the functions of all locations."""
         for (name, file), number in self._functions.values.items():
+            # Without a system name, which pprof would take for one of C++: it
+            # would leave out <locals>.
             text = self.strings(name or '?')
             yield data(_FUNCTION, integer(_FUNCTION_ID, number)
                        + integer(_FUNCTION_NAME, text)
-                       + integer(_FUNCTION_SYSTEM_NAME, text)
                        + integer(_FUNCTION_FILE, self.strings(file)))
 
     def texts(self):

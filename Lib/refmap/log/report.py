@@ -1,6 +1,7 @@
 """An Analysis as text, and for JSON.
 
-Groups that say the same to a reader, though a log tells them apart, are one row.
+Groups that say the same to a reader, though a log tells them apart, are one
+row.
 """
 
 from ..report import escape, plural
@@ -36,8 +37,8 @@ def _all_places(analysis):
     findings = analysis.findings
     yield from (one.place for one in [*analysis.alive, *analysis.kept])
     yield from analysis.resident
-    for keys in (findings.born, findings.died, findings.deaths, findings.unseen,
-                 findings.reclassed):
+    for keys in (findings.born, findings.died, findings.deaths,
+                 findings.unseen, findings.reclassed):
         for key in keys:
             yield from (one for one in key if hasattr(one, 'returns'))
     for birth, event in findings.reused:
@@ -127,15 +128,19 @@ def _kept(analysis, places):
         for one in analysis.kept:
             place = places(one.place)
             yield (one.type.name, place), {
-                'type': one.type.name, **place, 'objects': one.objects,
+                'type': one.type.name, **place, 'objects': {*one.objects},
                 'taken': one.taken, 'returned': one.returned}
 
     def merge(row, other):
-        for name in 'objects', 'taken', 'returned':
-            row[name] += other[name]
+        row['objects'] |= other['objects']
+        row['taken'] += other['taken']
+        row['returned'] += other['returned']
 
-    return sorted(_grouped(rows(), merge),
-                  key=lambda row: row['returned'] - row['taken'])
+    found = [row for row in _grouped(rows(), merge)
+             if row['taken'] != row['returned']]
+    for row in found:
+        row['objects'] = len(row['objects'])
+    return sorted(found, key=lambda row: row['returned'] - row['taken'])
 
 
 def _reused(analysis, places):
@@ -164,7 +169,8 @@ def to_json(analysis):
     places = Places(analysis)
     findings = analysis.findings
     return {
-        'logs': [{'path': log.path, 'header': log.header, 'ended': log.ended,
+        'logs': [{'path': log.path, 'pid': log.pid, 'header': log.header,
+                  'kind': log.kind, 'ended': log.ended,
                   'cut_off': log.cut_off} for log in analysis.logs],
         'until': analysis.until,
         'bytes': 'size' if analysis.has_sizes else 'tp_basicsize',
@@ -219,22 +225,35 @@ def _section(title, lines, limit):
 
 
 def _seconds(number):
+    """A clock."""
     return f'{number:z.6f} s'
 
 
+def _length(seconds):
+    """How long something took, to three digits."""
+    for unit in 's', 'ms', 'us':
+        if seconds >= 1:
+            break
+        seconds *= 1000
+    else:
+        unit = 'ns'
+    return f'{seconds:.3g} {unit}'
+
+
 def _alive_lines(rows):
-    return [f'  {row["count"]:>8} {row["type"]}: {_where(row)}' for row in rows]
+    return [f'  {row["count"]:>8} {row["type"]}: {_where(row)}'
+            for row in rows]
 
 
 def _died_lines(rows):
-    return [f'  {row["count"]:>8} {row["type"]}: made in {_where(row["born"])}; '
-            f'deleted in {_where(row["died"])}; lived '
-            f'{_seconds(row["shortest"])} to {_seconds(row["longest"])}, '
-            f'{_seconds(row["mean"])} on average' for row in rows]
+    return [f'  {row["count"]:>8} {row["type"]}: made in '
+            f'{_where(row["born"])}; deleted in {_where(row["died"])}; lived '
+            f'{_length(row["shortest"])} to {_length(row["longest"])}, '
+            f'{_length(row["mean"])} on average' for row in rows]
 
 
 def _longest_lines(rows):
-    return [f'  {_seconds(row["seconds"])}: {row["type"]} '
+    return [f'  {_length(row["seconds"])}: {row["type"]} '
             f'{row["address"]:#x} (birth {row["birth"]}), made at '
             f'{_seconds(row["clock"])} in {_where(row["born"])}; deleted in '
             f'{_where(row["died"])}' for row in rows]
@@ -242,7 +261,8 @@ def _longest_lines(rows):
 
 def _type_lines(rows):
     lines = [f'  {row["new"]:>8} {row["deleted"]:>8} '
-             f'{row["new"] - row["deleted"]:>+9} {row["type"]}' for row in rows]
+             f'{row["new"] - row["deleted"]:>+9} {row["type"]}'
+             for row in rows]
     return lines and [f'  {"new":>8} {"deleted":>8} {"new-del":>9}', *lines]
 
 
@@ -271,8 +291,7 @@ def lines(found, limit=20):
 
 def _raw_lines(found, limit):
     for log in found['logs']:
-        yield f'{log["path"]}: {log["header"].get("kind", "events")} of process ' \
-              f'{log["header"].get("pid", "?")}'
+        yield f'{log["path"]}: {log["kind"]} of process {log["pid"] or "?"}'
     alive = sum(row['count'] for row in found['alive'])
     size = sum(row['bytes'] for row in found['alive'])
     yield (f'{plural(alive, "object")} made and alive at the end, '
@@ -292,8 +311,8 @@ def _raw_lines(found, limit):
             ('deleted, but made before or unseen:',
              _alive_lines(found['unseen']), limit),
             ('class changed between birth and death:',
-             [f'  {row["count"]:>8} {row["born"]} -> {row["died"]}: deleted in '
-              f'{_where(row)}' for row in found['reclassed']], limit),
+             [f'  {row["count"]:>8} {row["born"]} -> {row["died"]}: deleted '
+              f'in {_where(row)}' for row in found['reclassed']], limit),
             ('counts that changed by more than the log has (a finding):',
              [f'  {row["count"]:>8} {row["type"]}'
               for row in found['unexplained']], limit),

@@ -7,11 +7,12 @@ from ..who import stacks
 # A function in a stack. line: 0 if it is not known.
 Frame = namedtuple('Frame', 'function file line')
 
-# What happened to objects of a type at a stack, a tuple of Frames, the innermost
-# first. births, alive, bytes: of those that were made there; deaths: of any that
-# died there; references: that living objects got there, and did not give back
-# there, with the first one of each.
-Sample = namedtuple('Sample', 'type stack births deaths alive references bytes')
+# What happened to objects of a type at a stack, a tuple of Frames, the
+# innermost first. births, alive, bytes: of those that were made there; deaths:
+# of any that died there; references: that living objects got there, and did
+# not give back there, with the first one of each.
+Sample = namedtuple('Sample', 'type stack births deaths alive references '
+                              'bytes')
 
 # The numbers of a Sample, and their units.
 VALUES = {'births': 'count', 'deaths': 'count', 'alive': 'count',

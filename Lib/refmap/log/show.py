@@ -10,9 +10,9 @@ import time
 from ..report import escape
 from ..who import stacks
 from .c_functions import CFunctions, text_of
-from .format import (C_CALL, C_RAISE, C_RETURN, DEC, END, FORK, INC, KIND_NAMES,
-                     LOST, MESSAGE, PREV, RESUME, SUSPEND, LogError, Note,
-                     ObjectEvent)
+from .format import (C_CALL, C_RAISE, C_RETURN, DEC, END, FORK, INC,
+                     KIND_NAMES, LOST, MESSAGE, PREV, RESUME, SUSPEND,
+                     LogError, Note, ObjectEvent)
 
 # Seconds between two looks at a log that grows.
 PAUSE = 0.2
@@ -22,10 +22,12 @@ _BATCH = 10_000
 
 _OBJECTS = ('{:<5}{:>13} {:>16} {:>6} {:>7} {:<26} {:<36} {:>5} {:<28} {:>12} '
             '{:>10} {:>3} {}')
-_CALLS = '{:<5}{:>13} {:<8} {:<36} {:>5} {:<36} {:>12} {:>10} {:>9} {:>7} {:>3}'
+_CALLS = ('{:<5}{:>13} {:<8} {:<36} {:>5} {:<36} {:>12} {:>10} {:>9} {:>7} '
+          '{:>3}')
 
-OBJECT_TITLES = ('HDR:', 'Clock', 'Address', 'RefCnt', 'LiveCnt', 'Type', 'File',
-                 'Line', 'Function', 'RSS', 'dRSS', 'Thr', 'C function')
+OBJECT_TITLES = ('HDR:', 'Clock', 'Address', 'RefCnt', 'LiveCnt', 'Type',
+                 'File', 'Line', 'Function', 'RSS', 'dRSS', 'Thr',
+                 'C function')
 CALL_TITLES = ('HDR:', 'Clock', 'What', 'File', 'Line', 'Function', 'RSS',
                'dRSS', 'Refs', 'dRefs', 'Thr')
 
@@ -44,7 +46,8 @@ def is_abandoned(log):
 
 
 def batches_of(log):
-    """Yield lists of the events of a Log. Raise LogError, after the last one."""
+    """Yield lists of the events of a Log. Raise LogError, after the last
+    one."""
     batch, error = [], None
     try:
         for event in log.events():
@@ -60,8 +63,8 @@ def batches_of(log):
 
 
 def growing_batches_of(log):
-    """Yield lists of the events of a Log until it has been closed, or its writer
-    is gone. Events of several streams come as they are written."""
+    """Yield lists of the events of a Log until it has been closed, or its
+    writer is gone. Events of several streams come as they are written."""
     cursor = None
     while True:
         gone = is_abandoned(log)
@@ -80,15 +83,15 @@ class Table:
     def __init__(self, log):
         self._log = log
         self._c_functions = CFunctions(log.started)
-        self._texts = {}            # place -> (file, line, function, C function)
+        self._texts = {}        # place -> (file, line, function, C function)
         self._rss = self._refs = 0  # of the row before
 
     def head(self):
         """Yield what stands above the rows."""
-        header = self._log.header
-        known = [f'{key} {header[key]}' for key in ('kind', 'pid', 'executable',
-                                                    'python')
-                 if key in header]
+        header = {**self._log.header, 'pid': self._log.pid}
+        known = [f'{key} {header[key]}'
+                 for key in ('kind', 'pid', 'executable', 'python')
+                 if header.get(key) is not None]
         yield escape(f'LOG: {self._log.path}: {", ".join(known)}')
         if header.get('message'):
             yield escape(f'MSG: # {header["message"]}')

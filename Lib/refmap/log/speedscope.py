@@ -46,7 +46,8 @@ def document(name, samples):
     return {'$schema': _SCHEMA, 'name': name, 'exporter': 'refmap',
             'activeProfileIndex': list(_TITLES).index('alive'),
             'shared': {'frames': frames.rows},
-            'profiles': [_profile(value, stacks, samples) for value in _TITLES]}
+            'profiles': [_profile(value, stacks, samples)
+                         for value in _TITLES]}
 
 
 def _profile(value, stacks, samples):

@@ -38,6 +38,7 @@ TRANSPARENT = frozenset('''
     PyStackRef_INCREF PyStackRef_DECREF PyStackRef_XDECREF
     _PyWeakref_GET_REF PyCell_SwapTakeRef PyCell_SetTakeRef
     _Py_Dealloc _Py_NewReference _Py_NewReferenceNoTotal _Py_ResurrectReference
+    decref_last_slow
     new_reference PyObject_Init PyObject_InitVar _PyObject_Init
     _PyObject_InitVar PyObject_INIT PyObject_INIT_VAR
     _PyRefMap_* refmap_*
@@ -61,7 +62,7 @@ ALLOCATORS = frozenset('''
     _PyObject_MallocWithType _PyObject_ReallocWithType _PyType_AllocNoTrack
     _PyType_NewManagedObject PyUnstable_Object_GC_NewWithExtraData
     PyType_GenericAlloc PyType_GenericNew gc_alloc
-    tuple_alloc _PyMem_DebugRawAlloc _PyMem_DebugMalloc
+    tuple_alloc maybe_freelist_pop _PyMem_DebugRawAlloc _PyMem_DebugMalloc
     _PyMem_DebugCalloc _PyMem_DebugRealloc _PyMem_DebugRawMalloc
     _PyMem_DebugRawCalloc _PyMem_DebugRawRealloc pymalloc_alloc
     pymalloc_realloc _PyMem_RawMalloc _PyMem_RawCalloc _PyMem_RawRealloc

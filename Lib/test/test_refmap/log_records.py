@@ -51,9 +51,9 @@ def table(*lines):
 class Log:
     """A log in memory. A tick is a nanosecond.
 
-    Methods for each kind of record; bytes() has all of it. `now` is the time of
-    the next event, in ns; each event lets 1000 of them pass. `boundaries` is
-    where records and chunks end.
+    Methods for each kind of record; bytes() has all of it. `now` is the time
+    of the next event, in ns; each event lets 1000 of them pass. `boundaries`
+    is where records and chunks end.
     """
 
     def __init__(self, start=5_000_000_000, **header):

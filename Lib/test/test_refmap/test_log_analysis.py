@@ -230,6 +230,17 @@ class ReferenceTests(AnalysisTestCase):
             [('m.Node', 10, 1, 3, 0), ('m.Node', 20, 1, 0, 1)])
         self.assertEqual(found['unexplained'], [])
 
+    def test_places_that_say_the_same_are_one(self):
+        log = program()
+        again = log.line('f', '/src/a.py', 10)
+        log.change(0x2000, 2, 1, 2, 1)
+        log.change(0x2000, 2, 2, 4, again)
+        log.change(0x1080, 1, 1, 2, 1)
+        log.change(0x1080, 1, -1, 1, again)
+        found = self.analyse(log)
+        self.assertEqual(self.rows(found['references'], 'type', 'objects',
+                                   'taken'), [('m.Node', 1, 3)])
+
     def test_of_older_objects(self):
         log = program()
         log.change(0x9000, 2, 1, 8, 2)
@@ -316,7 +327,8 @@ class LogsTests(AnalysisTestCase):
 
     def fork(self, path='parent.log'):
         parent = program()
-        child = log_records.Log(start=parent.now, pid=78)
+        # Its header is that of the parent.
+        child = log_records.Log(start=parent.now)
         child.fork(77, 78, path)
         t, place = child.type('list'), child.line('h', '/src/c.py', 30)
         parent.new(0x6000, 1, 1)
@@ -336,6 +348,7 @@ class LogsTests(AnalysisTestCase):
         self.assertEqual(self.rows(found['unseen'], 'count'), [(1,)])
         self.assertEqual(found['n_reused'], 0)
         self.assertEqual(found['notes'], [])
+        self.assertEqual(self.rows(found['logs'], 'pid'), [(78,), (77,)])
 
     def test_child_alone(self):
         _, child = self.fork('/tmp/parent.log')

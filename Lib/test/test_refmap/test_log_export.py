@@ -1,4 +1,5 @@
-"""Event logs for viewers: from literal logs, read back by decoders of its own."""
+"""Event logs for viewers: from literal logs, read back by decoders of its
+own."""
 
 import gzip
 import io

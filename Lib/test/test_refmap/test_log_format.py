@@ -1,4 +1,5 @@
-"""The records of an event log. Pure: from literal bytes, in any interpreter."""
+"""The records of an event log. Pure: from literal bytes, in any
+interpreter."""
 
 import io
 import random
@@ -43,7 +44,7 @@ def full_log(**header):
     log.call(format.C_RAISE, place, c)
     log.suspend('another log')
     log.resume()
-    log.fork(76, 77, '/tmp/parent.log')
+    log.fork(76, log.header['pid'], '/tmp/parent.log')
     log.lost(12)
     return log.end()
 
@@ -195,6 +196,9 @@ class RecordTests(LogTestCase):
         log = self.open(log_records.Log(kind='trace', pid=True, started='x'))
         self.assertEqual((log.kind, log.pid, log.started),
                          ('trace', None, None))
+        for started in float('nan'), float('inf'), -1, 10**400, True:
+            log = self.open(log_records.Log(started=started))
+            self.assertIsNone(log.started)
         log = self.open(log_records.Log(kind='?', page_size=-1, pid=5))
         self.assertEqual((log.kind, log.pid), ('events', 5))
 
@@ -255,6 +259,20 @@ class ClockTests(LogTestCase):
         log.message('c')
         self.assertEqual([round(event.clock * 1e9)
                           for event in self.events(log)], [0, 1000, 12_000])
+
+    def test_clock_behind_other_records(self):
+        log = log_records.Log()
+        log.data = log.data[:log.data.index(b'RMCK')]
+        log.fork(76, 78, 'x')
+        log.flush()
+        log.type('int')
+        log.message('a')
+        log.flush()
+        log.message('b')
+        opened = self.open(log)
+        self.assertEqual([round(event.clock * 1e9)
+                          for event in opened.events()], [0, 0, 1000])
+        self.assertEqual(opened.pid, 78)
 
     def test_one_sync(self):
         log = log_records.Log()

@@ -11,8 +11,8 @@ import unittest
 from refmap.log.lines import LineTable, entries
 from test.test_refmap import log_records
 
-# Lines that go back, and far ahead; statements over several lines; code without
-# lines; columns too large for the short forms.
+# Lines that go back, and far ahead; statements over several lines; code
+# without lines; columns too large for the short forms.
 SOURCE = '''\
 def f(a, b=[x for x in range(3)]):
     try:

@@ -163,7 +163,8 @@ class FollowTests(ShowTestCase):
         self.addCleanup(patch.stop)
 
     def follow(self, data, step, pid):
-        """Return the lines while data is written, in pieces of `step` bytes."""
+        """Return the lines while data is written, in pieces of `step`
+        bytes."""
         first = data.index(b'RMCK')
         with open(self.path, 'wb') as file:
             file.write(data[:first])
