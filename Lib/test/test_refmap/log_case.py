@@ -1,16 +1,25 @@
 """What the tests of the writer of event logs share."""
 
 import os
+import subprocess
 import sys
 import tempfile
+import textwrap
 
 import refmap
 from refmap import logs
 from refmap.log import events, format
-from test.test_refmap.helpers import MapTestCase, run_script
+from test import support
 
-# Where the package is, and this one: scripts of other processes take them from there.
-LIB = os.path.dirname(os.path.dirname(refmap.__file__))
+from .helpers import MapTestCase
+
+
+def environment():
+    """Return the environment of a script: with the package that is tested."""
+    env = {name: value for name, value in os.environ.items()
+           if not name.startswith('PYTHON')}
+    env['PYTHONPATH'] = os.path.dirname(os.path.dirname(refmap.__file__))
+    return env
 
 
 def read(path):
@@ -77,12 +86,21 @@ class LogTestCase(MapTestCase):
         self.assertEqual(told[-1], 'END closed')
         return told[:-1]
 
-    def script(self, script, *args, **env):
-        """Run a script, in which `path` is that of the log; return its stderr."""
-        head = f'import os, refmap\npath = {self.path!r}\n'
-        path = os.pathsep.join([LIB, *filter(None, [os.environ.get('PYTHONPATH')])])
-        _, err = run_script(head + script, *args, PYTHONPATH=path, **env)
-        return err
+    def script(self, script, *args, status=0):
+        """Run a script, in which `path` is that of the log and A is a class; return its
+        output as two str.
+
+        status -- what it has to exit with; negative: the signal
+        """
+        head = (f'import os, sys, refmap, _testrefmap\npath = {self.path!r}\n'
+                'class A: pass\n')
+        with support.SuppressCrashReport():
+            found = subprocess.run(
+                [sys.executable, *args, '-c', head + textwrap.dedent(script)],
+                capture_output=True, text=True, env=environment(),
+                cwd=self.directory, timeout=support.LONG_TIMEOUT)
+        self.assertEqual(found.returncode, status, found.stderr)
+        return found.stdout, found.stderr
 
     def tell_of(self, function):
         """The events in a function alone."""
