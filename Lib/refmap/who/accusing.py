@@ -10,7 +10,7 @@ import re
 from collections import namedtuple
 
 from . import cuts, tokens
-from .contracts import IN_OUT, KEPT
+from .contracts import IN_OUT, KEPT, OUT_NEW
 from .recording import is_burial
 from .symbols import ALLOCATORS, CALLS, is_transparent
 from .tokens import Call
@@ -44,6 +44,10 @@ CONTAINERS = frozenset('''
     Objects/dictobject.c Objects/listobject.c Objects/tupleobject.c
     Objects/setobject.c Objects/odictobject.c Modules/_collectionsmodule.c
     '''.split())
+
+# Of who called a function that leaves a reference in a variable, so many may
+# have passed it on.
+MAX_PASSING = 3
 
 # What runs a program, beside those who carry out calls (CALLS).
 PROGRAM = re.compile(r'_?PyEval_(Eval|Vector|FrameClear)|_?PyFrame_Clear'
@@ -184,6 +188,18 @@ def was_seen(token):
     return last_holder(token) is not None and any(
         step.event is token.ended and step.what in ('nowhere', 'kept')
         for step in token.steps)
+
+
+def way_out(token):
+    """Return the function that ended with a token, and those that called it,
+    innermost first."""
+    slot = token.ended.slot
+    inside = token.at(slot)
+    return inside[-1:] + [call for call in token.calls if call.slot > slot]
+
+
+def names_of(calls):
+    return tuple(call.function for call in calls)
 
 
 def last_callee(token, calls):
@@ -490,35 +506,53 @@ class Judge:
 
         Some functions take a reference for their caller and return something
         else. That is learnt from the references which did not get lost: what
-        ended with the same function was given back by one of its callers.
+        ended with the same function was given back by one of its callers, or
+        by whoever called the same callers.
         """
         if not was_seen(token):
             return []
-        ends = token.at(token.ended.slot)[-1].function
-        givers = self.givers().get(ends, ())
-        return [call for call in token.calls
-                if call.slot > token.ended.slot and call.function in givers]
+        way = way_out(token)
+        givers, ways = self.givers()
+        found = [call for call in way[1:]
+                 if call.function in givers.get(way[0].function, ())]
+        found += [way[length] for length in range(len(way) - 1, 0, -1)
+                  if names_of(way[:length]) in ways]
+        return found or self.receivers(way)
+
+    def receivers(self, way):
+        """Return who owns what a function left in a variable of its caller,
+        if it does so by contract: that caller, or who got it from there as the
+        result of functions that return a new reference by contract."""
+        contract = self.contracts.get(way[0].function)
+        if contract is None or OUT_NEW not in contract.effects:
+            return []
+        outwards = way[1:]
+        passing = [i for i, call in enumerate(outwards[:MAX_PASSING])
+                   if self.contracts.returns_new(call.function)]
+        return outwards[passing[-1] + 1 if passing else 0:][:1]
 
     def givers(self):
         """Return {function that ended with a token: functions that gave such
-        tokens back later}."""
+        tokens back later} and {names of functions, from one that ended with a
+        token on outwards, whose caller gave it back}."""
         if self._givers is None:
-            self._givers = {}
+            self._givers = {}, set()
             for life in self.flow.lives:
                 for token in life.tokens:
-                    self._learn(token)
+                    self._learn(token, *self._givers)
         return self._givers
 
-    def _learn(self, token):
+    def _learn(self, token, givers, ways):
         release = token.released
-        if release is None or token.ended is None or not release.calls:
+        if release is None or not release.calls or not was_seen(token):
             return
-        calls = token.at(token.ended.slot)
+        way = way_out(token)
         giver = release.calls[0].function
-        if (calls and was_seen(token)
-                and any(call.function == giver
-                        for call in token.at(release.giver))):
-            self._givers.setdefault(calls[-1].function, set()).add(giver)
+        for length, call in enumerate(way):
+            if call.slot == release.giver and call.function == giver:
+                givers.setdefault(way[0].function, set()).add(giver)
+                ways.add(names_of(way[:length]))
+                break
 
     def weighed(self, calls, rule, factor, token=None, how=None):
         weight = DIRECTNESS[rule] * factor

@@ -47,6 +47,12 @@ FRAME_MAKING = frozenset('''
     '''.split())
 
 
+# Objects that have a frame of Python code in themselves, by the names of their
+# types; and who clears such a frame when it has come to its end.
+GENERATORS = frozenset(('generator', 'coroutine', 'async_generator'))
+GENERATOR_CLEARING = 'clear_gen_frame'
+
+
 class Calls:
     """The stacks of a recording as functions."""
 
@@ -96,12 +102,15 @@ class Token:
     places -- {location: Place}: the words in memory that hold it
     gone -- events Gone of places that held it, and which no release followed
     steps -- what happened to it, a list of Step
+    claimed -- the Step by which it is in a place that was not new when its
+               holder ended, or None
     ended -- the event Return in which its last holder ended, or None
     released -- the Release that consumed it, or None
     """
 
     __slots__ = ('number', 'life', 'index', 'taken', 'calls', 'holder',
-                 'places', 'gone', 'vanished', 'steps', 'ended', 'released')
+                 'places', 'gone', 'vanished', 'steps', 'claimed', 'ended',
+                 'released')
 
     def __init__(self, number, life, index, taken, calls):
         self.number = number
@@ -114,11 +123,20 @@ class Token:
         self.gone = []
         self.vanished = None        # the Gone since the object's last change
         self.steps = []
+        self.claimed = None
         self.ended = None
         self.released = None
 
     def add(self, what, event, slot=None):
         self.steps.append(Step(what, event, slot))
+
+    def disclaim(self):
+        """Let it not have been in the place that it claimed, as that got
+        another value: items of a table move, and then it is not known whose
+        place it was."""
+        self.steps[self.steps.index(self.claimed)] = Step(
+            'nowhere', self.ended, self.ended.slot)
+        self.claimed = None
 
     def is_lost(self):
         """Did a function return the object, and keep this reference?"""
@@ -176,14 +194,17 @@ class Release:
     event -- the Change; index: of it among the events
     calls -- the stack
     giver -- slot of the activation that gave it back
+    generators -- the addresses of types, if a frame is cleared that is in an
+                  object of one of them
     token -- the Token it consumed, or None; strength: how sure that is
     candidates -- [(strength, Token)]: what it may have consumed
     """
 
     __slots__ = ('index', 'event', 'calls', 'giver', 'slots', 'containers',
-                 'clears_frame', 'token', 'strength', 'candidates')
+                 'clears_frame', 'generators', 'token', 'strength',
+                 'candidates')
 
-    def __init__(self, index, event, calls):
+    def __init__(self, index, event, calls, generators=frozenset()):
         self.index = index
         self.event = event
         self.calls = calls
@@ -192,6 +213,9 @@ class Release:
         self.containers = [death.address for death in event.deaths]
         self.clears_frame = bool(
             calls and FRAME_CLEARING.match(calls[0].function))
+        self.generators = (generators if self.clears_frame and any(
+            call.function == GENERATOR_CLEARING for call in calls)
+            else frozenset())
         self.token = None
         self.strength = None
         self.candidates = []
@@ -255,6 +279,7 @@ FRAME = 8           # taken for a frame of Python code, which is cleared
 CLEARED = 7         # its field was set to something else right before
 SAME = 6            # taken, or received, by the activation that gives it back
 CONTAINER = 6       # it was in the object that is dying
+IN_FRAME = 5.5      # it was in the generator whose frame is cleared, perhaps
 TAKEN_OUT = 5       # its field changed since the last change of the count
 BURIED = 4.5        # its container was freed, by who gives it back
 KEPT = 4            # as SAME, though it is in memory as well
@@ -282,6 +307,9 @@ def strength(token, release):
     holds = token.is_held_by(release.giver, release.calls)
     if holds and not token.places:
         return (SAME, 0, 0, order)
+    if any(place.base_type in release.generators
+           for place in token.places.values()):
+        return (IN_FRAME, 0, 0, order)
     bases = [place.base for place in token.places.values()]
     for depth, container in enumerate(release.containers):
         if container in bases:
@@ -413,6 +441,12 @@ class Flow:
         self.lives = []
         self._living = {}           # address -> Life
         self._tokens = {}           # number -> Token
+        # address -> {location: (index, Stored)}: words that are no token's for
+        # sure.
+        self._unclaimed = {}
+        self._generators = frozenset(
+            address for address, type in recording.types.items()
+            if type.name in GENERATORS)
         handlers = {Change: self._change, Death: self._death, Move: self._move,
                     Return: self._return, Stored: self._stored,
                     Gone: self._gone, Shifted: self._shifted}
@@ -454,7 +488,8 @@ class Flow:
             life.tokens.append(token)
             life.open.append(token)
         for _ in range(-event.n):
-            self._release(life, Release(index, event, calls))
+            self._release(life, Release(index, event, calls,
+                                        self._generators))
         for token in life.open:
             token.vanished = None
 
@@ -516,6 +551,11 @@ class Flow:
                 self._end(token, 'memory', event)
                 for place in places[number]:
                     self._place(token, place)
+            elif (stored := self._claim(token)) is not None:
+                token.holder, token.ended = None, event
+                self._place(token, stored)
+                token.claimed = Step('stored', stored, None)
+                token.steps.append(token.claimed)
             else:
                 self._end(token, WAYS_TO_END.get(outcome, 'unknown'), event)
 
@@ -537,10 +577,28 @@ class Flow:
         token.ended = event
         token.add(what, event, event.slot)
 
+    def _claim(self, token):
+        """Return the Stored of a place that the function which ends with a
+        token left it in, though it is no new one at the end; or None.
+
+        It was found while the function had the token, and given to another one
+        for want of a better. Or it was set right before the token was taken:
+        a table is copied as a whole, and then counted item by item.
+        """
+        address = token.life.address
+        unclaimed = self._unclaimed.get(address, {})
+        copied = fields.found_with(self.recording.events, token)
+        for location, (index, stored) in reversed(unclaimed.items()):
+            if index > token.index or stored in copied:
+                del unclaimed[location]
+                return stored
+        return None
+
     def _place(self, token, place):
         if token.places and place.location not in token.places:
             # One reference is in one place: this is that of another token.
             token = next(homeless(token.life), token)
+        self._unclaimed.get(token.life.address, {}).pop(place.location, None)
         # A place is found for one of the object's tokens, and may have been
         # known for another.
         old = token.life.by_location.get(place.location)
@@ -551,15 +609,27 @@ class Flow:
 
     def _stored(self, index, event):
         token = self._tokens.get(event.token)
-        if token is not None and token.released is not None:
+        guessed = token is not None and token.released is not None
+        if guessed:
             # Found for the newest token: another one has it.
             token = next(homeless(token.life), None)
+        is_block = event.base and not event.base_type
         if token is not None:
             self._place(token, event)
             token.add('stored', event)
+        if guessed or is_block and (token is None or token.holder is None):
+            self._leave(index, event)
+
+    def _leave(self, index, event):
+        """Keep a place for who will claim it."""
+        places = self._unclaimed.setdefault(event.address, {})
+        places[event.location] = index, event
 
     def _shifted(self, index, event):
         """What was in memory that grows is elsewhere, and whose it was."""
+        unclaimed = self._unclaimed.get(event.address, {})
+        if event.before in unclaimed:
+            unclaimed[event.location] = unclaimed.pop(event.before)
         life = self._living.get(event.address)
         token = life and (life.by_location.pop(event.before, None)
                           or self._tokens.get(event.token))
@@ -570,6 +640,7 @@ class Flow:
             token.add('shifted', event)
 
     def _gone(self, index, event):
+        self._unclaimed.get(event.address, {}).pop(event.location, None)
         life = self._living.get(event.address)
         token = life and (life.by_location.pop(event.location, None)
                           or self._tokens.get(event.token))
@@ -588,5 +659,9 @@ class Flow:
                     for call in self.calls.of(event.frames)):
                 return          # it held a stale word since its object died
             token.vanished = event
+            if (token.claimed is not None and not is_burial(event)
+                    and token.claimed.event.location == event.location):
+                token.disclaim()
+                return
             token.gone.append(event)
             token.add('gone', event)
