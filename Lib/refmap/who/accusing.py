@@ -67,12 +67,15 @@ SLOT = re.compile(r'slot_\w+$')
 # So are functions named that give up what their argument has.
 GIVES_UP = re.compile(r'(?:^|_)(?:free|clear|pop|fini|finalize|release|destroy'
                       r'|dealloc|del|delete|cleanup|close|leave)(?:_|$)')
+# So are functions named that make objects.
+MAKES = re.compile(r'(?:^|_)(?:new|alloc)(?:_|$)|New')
 # What fills a slot is named by the type and the slot.
 SLOT_NAME = re.compile(r'(\w{2,}?_?)(?:tp_)?(?:dealloc|traverse|clear)')
 
 # A function that a leaked reference accuses. weight: see above; token: the
 # Token, or None; how: what else the evidence needs: an owners.Holder, a
-# Release.
+# Release, WRITES: nobody was seen, but the function writes the field.
+WRITES = 'writes'
 Accusation = namedtuple('Accusation', 'call rule weight token how')
 
 
@@ -354,11 +357,46 @@ class Judge:
             call.function in known if known
             else call.function.startswith(words))))
 
+    def writers(self, token):
+        """Return who writes the field in which a token was, as the machine
+        code of the type's file says. That is for where no function of that
+        file was seen, as nothing was counted while the field was written.
+
+        Not who makes objects: the field was not new. And the type's tp_clear
+        and tp_dealloc come last: they would have been seen.
+        """
+        gone = token.last_gone()
+        base_type = self.base_type(token, gone)
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        if type is None or not gone.base:
+            return []
+        sites = self.symbols.writers(type.dealloc, gone.location - gone.base,
+                                     not gone.now)
+        calls = [Call(site.function, site.file, site.line, 0)
+                 for site in sites if not MAKES.search(site.function)]
+        names = [call.function for call in calls]
+        known = self.symbols.working_on(names, type, self.recording.types)
+        slots = self.slots_of(base_type)
+        return sorted((call for call in calls
+                       if call.function in known or not known),
+                      key=lambda call: call.function in slots)
+
+    def unseen(self, token):
+        """Return who wrote the field in which a token was, for where no
+        function of its type was seen. What has come to its end gives up what
+        it goes through, and often does nothing else then: so the type's
+        tp_iternext comes first, as long as it is known to write the field, or
+        nobody is."""
+        writers = self.writers(token)
+        names = [call.function for call in writers]
+        ends = [call for call in self.iterators(token)
+                if not names or call.function in names]
+        return ends + writers
+
     def iterators(self, token):
         """Return the tp_iternext of the object whose field became NULL, in a
-        list: what has come to its end gives up what it goes through. That is
-        for where no function of the type was seen: often it does nothing else
-        then. Empty if the object is no iterator."""
+        list, after its part that runs with the object locked. Empty if the
+        object is no iterator."""
         gone = token.last_gone()
         base_type = self.base_type(token, gone)
         type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
@@ -440,7 +478,10 @@ class Judge:
                                     base_type)
             calls = self.clearers(token)
             if not calls and not (seen and seen[0].file == home):
-                calls = self.iterators(token)
+                unseen = self.unseen(token)
+                if unseen:
+                    return self.weighed(unseen + seen, how, UNSEEN, token,
+                                        WRITES)
             calls += seen
             if calls and calls[0].function in self.slots_of(base_type):
                 how = 'container-not-released'      # cleared, but not released
@@ -513,11 +554,19 @@ class Judge:
             return []
         way = way_out(token)
         givers, ways = self.givers()
-        found = [call for call in way[1:]
-                 if call.function in givers.get(way[0].function, ())]
-        found += [way[length] for length in range(len(way) - 1, 0, -1)
-                  if names_of(way[:length]) in ways]
+        found = [self.receiver(way[length:])
+                 for length in range(len(way) - 1, 0, -1)
+                 if names_of(way[:length]) in ways]
+        found += [call for call in way[1:]
+                  if call.function in givers.get(way[0].function, ())]
         return found or self.receivers(way)
+
+    def receiver(self, way):
+        """Return who got what the first one of some functions had, each of
+        which called the one before: they return a new reference by
+        contract."""
+        return next((call for call in way
+                     if not self.contracts.returns_new(call.function)), way[0])
 
     def receivers(self, way):
         """Return who owns what a function left in a variable of its caller,

@@ -286,6 +286,7 @@ KEPT = 4            # as SAME, though it is in memory as well
 LOOSE = 3           # something dies, and it is in memory that is no object's
 HANDED = 2.5        # who called the function that gives it back has it
 STORED = 2          # nobody on the stack has it
+TAKEN_AWAY = 1.5    # its field changed before who gives it back was called
 CALLER = 1          # a caller has it: whose it may be to give back
 IN_PLACE = 0.5      # a field of a living object has it, and keeps it
 ELSEWHERE = 0       # a caller has it, and it is in memory, and another dies
@@ -302,8 +303,10 @@ def strength(token, release):
         if release.is_in(token.vanished.frames):
             return (BURIED, 0, 0, order)
     elif token.vanished is not None:
-        same_hook = token.vanished.object == release.event.address
-        return (CLEARED if same_hook else TAKEN_OUT, 0, 0, order)
+        if token.vanished.object == release.event.address:
+            return (CLEARED, 0, 0, order)
+        return (TAKEN_OUT if release.is_in(token.vanished.frames)
+                else TAKEN_AWAY, 0, 0, order)
     holds = token.is_held_by(release.giver, release.calls)
     if holds and not token.places:
         return (SAME, 0, 0, order)
@@ -537,12 +540,14 @@ class Flow:
         for place in event.places:
             places.setdefault(place.token, []).append(place)
         value = self._value(event)
-        for number, outcome, to in event.outcomes:
-            token = self._tokens.get(number)
-            if token is None or token.released is not None or outcome == DIED:
-                continue
-            if token.is_lost():
-                continue        # the recorder still thinks it went on
+        ending = [(token, number, outcome, to)
+                  for number, outcome, to in event.outcomes
+                  if (token := self._tokens.get(number)) is not None
+                  and token.released is None and outcome != DIED
+                  # The recorder may still think that one went on.
+                  and not token.is_lost()]
+        shared = self._share(ending, places)
+        for token, number, outcome, to in ending:
             if outcome in (RETURNED, STACK) and (outcome == STACK
                                                  or token is value):
                 token.holder = to or None
@@ -551,6 +556,9 @@ class Flow:
                 self._end(token, 'memory', event)
                 for place in places[number]:
                     self._place(token, place)
+            elif token in shared:
+                self._end(token, 'memory', event)
+                self._place(token, shared[token])
             elif (stored := self._claim(token)) is not None:
                 token.holder, token.ended = None, event
                 self._place(token, stored)
@@ -558,6 +566,24 @@ class Flow:
                 token.steps.append(token.claimed)
             else:
                 self._end(token, WAYS_TO_END.get(outcome, 'unknown'), event)
+
+    def _share(self, ending, places):
+        """Let references that an activation ends with share the places in one
+        container that were found for one of them: each is in one place. Return
+        {token: Place}, and take these out of `places`.
+
+        ending -- [(token, its number, outcome, activation it went to)]
+        places -- {number of a token: Places}
+        """
+        shared = {}
+        for token, number, *_ in ending:
+            found = places.get(number, ())
+            for other, its_number, how, _ in ending:
+                if (how == NOWHERE and other.life is token.life
+                        and other not in shared and len(found) > 1
+                        and found[-1].base == found[0].base != 0):
+                    shared[other] = found.pop()._replace(token=its_number)
+        return shared
 
     def _value(self, event):
         """Return the token that a function's value is.
