@@ -35,8 +35,9 @@ DIRECTNESS = {
 # end before the recording did has the reference, which may be a variable of
 # the running program; there was no time to search memory, or the object was in
 # many places before; the evaluation loop had it, which stores references
-# without any event.
-STORED, HELD, UNSEEN, IN_LOOP = 0.7, 0.4, 0.6, 0.1
+# without any event; a field was overwritten, and who ran then is in none of the
+# files that work on it.
+STORED, HELD, UNSEEN, IN_LOOP, NEARBY = 0.7, 0.4, 0.6, 0.1, 0.4
 # Who takes references in these files stores them, mostly: if memory was not
 # searched it is no suspect.
 IN_CONTAINER = 0.2
@@ -485,16 +486,19 @@ class Judge:
             calls += seen
             if calls and calls[0].function in self.slots_of(base_type):
                 how = 'container-not-released'      # cleared, but not released
+            known = calls and (calls[0].file == home or not calls[0].slot)
             calls += holders(token, self.calls)
-            return self.weighed(calls, how, 1, token)
+            return self.weighed(calls, how, 1 if known else NEARBY, token)
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
         calls = (self.exchangers(token) + self.undoers(token)
                  + self.heirs(token))
+        factor = self.directness(token, how)
+        if not calls and (receivers := self.receivers(token)):
+            calls, factor = receivers, min(factor, UNSEEN)
         calls += holders(token, self.calls)
-        return self.weighed(calls, 'missing-decref',
-                            self.directness(token, how), token)
+        return self.weighed(calls, 'missing-decref', factor, token)
 
     def undoers(self, token):
         """Return the function that a token's last holder called last, if the
@@ -559,7 +563,7 @@ class Judge:
                  if names_of(way[:length]) in ways]
         found += [call for call in way[1:]
                   if call.function in givers.get(way[0].function, ())]
-        return found or self.receivers(way)
+        return found
 
     def receiver(self, way):
         """Return who got what the first one of some functions had, each of
@@ -568,10 +572,14 @@ class Judge:
         return next((call for call in way
                      if not self.contracts.returns_new(call.function)), way[0])
 
-    def receivers(self, way):
+    def receivers(self, token):
         """Return who owns what a function left in a variable of its caller,
         if it does so by contract: that caller, or who got it from there as the
-        result of functions that return a new reference by contract."""
+        result of functions that return a new reference by contract. How far
+        it went was not seen."""
+        if not was_seen(token):
+            return []
+        way = way_out(token)
         contract = self.contracts.get(way[0].function)
         if contract is None or OUT_NEW not in contract.effects:
             return []

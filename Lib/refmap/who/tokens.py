@@ -194,23 +194,26 @@ class Release:
     event -- the Change; index: of it among the events
     calls -- the stack
     giver -- slot of the activation that gave it back
+    extents -- [(start, end)]: where the dying objects are that give it up
     generators -- the addresses of types, if a frame is cleared that is in an
                   object of one of them
     token -- the Token it consumed, or None; strength: how sure that is
     candidates -- [(strength, Token)]: what it may have consumed
     """
 
-    __slots__ = ('index', 'event', 'calls', 'giver', 'slots', 'containers',
+    __slots__ = ('index', 'event', 'calls', 'giver', 'slots', 'extents',
                  'clears_frame', 'generators', 'token', 'strength',
                  'candidates')
 
-    def __init__(self, index, event, calls, generators=frozenset()):
+    def __init__(self, index, event, calls, types, generators=frozenset()):
         self.index = index
         self.event = event
         self.calls = calls
         self.giver = giving_slot(calls)
         self.slots = [frame.slot for frame in event.frames]
-        self.containers = [death.address for death in event.deaths]
+        self.extents = [(death.address, death.address + (
+            types[death.type].basicsize if death.type in types else 0))
+            for death in event.deaths]
         self.clears_frame = bool(
             calls and FRAME_CLEARING.match(calls[0].function))
         self.generators = (generators if self.clears_frame and any(
@@ -314,12 +317,15 @@ def strength(token, release):
            for place in token.places.values()):
         return (IN_FRAME, 0, 0, order)
     bases = [place.base for place in token.places.values()]
-    for depth, container in enumerate(release.containers):
-        if container in bases:
+    for depth, (container, end) in enumerate(release.extents):
+        # An object that was not complete yet was taken for a block.
+        if container in bases or any(
+                not place.base_type and container <= place.location < end
+                for place in token.places.values()):
             return (CONTAINER, -depth, 0, order)
     if holds:
         return (KEPT, 0, 0, order)
-    if release.containers and not all(place.base_type
+    if release.extents and not all(place.base_type
                                       for place in token.places.values()):
         # The items of a list, say, lie in a block of their own.
         return (LOOSE, 1, 0, order)
@@ -329,9 +335,9 @@ def strength(token, release):
         return (STORED, bool(bases), same_file(token, release), order)
     if is_handed(token, release):
         return (HANDED, 0, 0, order)
-    if release.containers and bases:
+    if release.extents and bases:
         return (ELSEWHERE, 0, 0, order)
-    if release.containers and is_loop(token):
+    if release.extents and is_loop(token):
         # The evaluation loop moves references into what it builds without any
         # event; whatever that is gives them back when it dies.
         return (LOOSE, 0, 0, order)
@@ -344,7 +350,7 @@ def is_handed(token, release):
     It took an argument over then. Not while something dies: that gives up what
     it holds; and the evaluation loop calls everything.
     """
-    if release.containers or is_loop(token):
+    if release.extents or is_loop(token):
         return False
     outwards = [call.slot for call in release.calls
                 if call.slot > release.giver]
@@ -445,7 +451,8 @@ class Flow:
         self._living = {}           # address -> Life
         self._tokens = {}           # number -> Token
         # address -> {location: (index, Stored)}: words that are no token's for
-        # sure.
+        # sure. index: of the event if it was given to a token for want of a
+        # better one, else -1.
         self._unclaimed = {}
         self._generators = frozenset(
             address for address, type in recording.types.items()
@@ -492,6 +499,7 @@ class Flow:
             life.open.append(token)
         for _ in range(-event.n):
             self._release(life, Release(index, event, calls,
+                                        self.recording.types,
                                         self._generators))
         for token in life.open:
             token.vanished = None
@@ -552,7 +560,8 @@ class Flow:
                                                  or token is value):
                 token.holder = to or None
                 token.add('returned' if token is value else 'stack', event, to)
-            elif outcome == MEMORY and number in places:
+            elif outcome == MEMORY and number in places and not (
+                    token.life.born is None and self._copied(token)):
                 self._end(token, 'memory', event)
                 for place in places[number]:
                     self._place(token, place)
@@ -611,14 +620,21 @@ class Flow:
         for want of a better. Or it was set right before the token was taken:
         a table is copied as a whole, and then counted item by item.
         """
-        address = token.life.address
-        unclaimed = self._unclaimed.get(address, {})
-        copied = fields.found_with(self.recording.events, token)
-        for location, (index, stored) in reversed(unclaimed.items()):
+        unclaimed = self._unclaimed.get(token.life.address, {})
+        copied = self._copied(token)
+        for index, stored in reversed(unclaimed.values()):
             if index > token.index or stored in copied:
-                del unclaimed[location]
+                del unclaimed[stored.location]
                 return stored
         return None
+
+    def _copied(self, token):
+        """Return the unclaimed places that were set right before a token was
+        taken, a list of Stored."""
+        unclaimed = self._unclaimed.get(token.life.address, {})
+        return [stored for stored in
+                fields.found_with(self.recording.events, token)
+                if unclaimed.get(stored.location, (0, None))[1] is stored]
 
     def _place(self, token, place):
         if token.places and place.location not in token.places:
@@ -639,23 +655,21 @@ class Flow:
         if guessed:
             # Found for the newest token: another one has it.
             token = next(homeless(token.life), None)
-        is_block = event.base and not event.base_type
         if token is not None:
             self._place(token, event)
             token.add('stored', event)
+        is_block = event.base and not event.base_type
         if guessed or is_block and (token is None or token.holder is None):
-            self._leave(index, event)
-
-    def _leave(self, index, event):
-        """Keep a place for who will claim it."""
-        places = self._unclaimed.setdefault(event.address, {})
-        places[event.location] = index, event
+            # Somebody else may claim it; see _claim().
+            places = self._unclaimed.setdefault(event.address, {})
+            places[event.location] = index if guessed else -1, event
 
     def _shifted(self, index, event):
         """What was in memory that grows is elsewhere, and whose it was."""
         unclaimed = self._unclaimed.get(event.address, {})
         if event.before in unclaimed:
-            unclaimed[event.location] = unclaimed.pop(event.before)
+            found, _ = unclaimed.pop(event.before)
+            unclaimed[event.location] = found, event
         life = self._living.get(event.address)
         token = life and (life.by_location.pop(event.before, None)
                           or self._tokens.get(event.token))
