@@ -113,6 +113,7 @@ extern int _PyRefMap_Monitor(PyThreadState *tstate, int event, PyCodeObject *cod
 
 /* Is there an active log with INC and DEC? Tested on slow paths only. */
 extern int _PyRefMap_logging_references;
+/* `op` NULL: a change that may be that of an object is lost. */
 extern void _PyRefMap_LogChange(const void *op, Py_ssize_t n, Py_ssize_t count,
                                 void *fp);
 /* Where the tracer of PyRefTracer_SetTracer() is kept: while the event log has the place

@@ -149,6 +149,14 @@ _PyRefMap_BirthAt(uintptr_t address)
 
 /* --- references ---------------------------------------------------------------- */
 
+/* Is what does not say that it is the keys of a dict an object? Of what was born while memory
+   was short that is not known. */
+static inline int
+refmap_is_object(const refmap_state_t *map, const refmap_slot_t *slot)
+{
+    return (slot->birth & REFMAP_BIRTH_BORN) || map->untracked == 0;
+}
+
 /* Add `n` to the total and to the count of `op`. */
 static Py_NO_INLINE void
 refmap_add(const void *op, Py_ssize_t n)
@@ -168,7 +176,8 @@ refmap_add(const void *op, Py_ssize_t n)
     if (UNLIKELY(_PyRefMap_logging_references)
         && !(place.slot.birth & REFMAP_BIRTH_KEYS))
     {
-        _PyRefMap_LogChange(op, n, place.slot.count + n, FRAME);
+        _PyRefMap_LogChange(refmap_is_object(map, &place.slot) ? op : NULL, n,
+                            place.slot.count + n, FRAME);
     }
 }
 

@@ -580,9 +580,10 @@ _PyRefMap_LogChange(const void *op, Py_ssize_t n, Py_ssize_t count, void *fp)
         && log->options.path != NULL)
     {
         refmap_stream_t *stream = _PyRefMap_LogStream(log);
-        if (stream != NULL) {
+        if (stream != NULL && op != NULL) {
             refmap_write_change(stream, (PyObject *)op, n, count, fp);
         }
+        log->lost += op == NULL;
     }
     _PyRefMap_UnlockLogs(locked);
 }

@@ -645,7 +645,7 @@ class InterpreterTests(LogTestCase):
             def check_map():
                 info = sys.refmap_info()
                 assert info.mapped + info.unattributed == info.total, info
-                check_map()
+                assert sys.refmap_verify() == []
             '''
 
     def deaths_and_births(self):
