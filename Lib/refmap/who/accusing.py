@@ -576,8 +576,12 @@ class Judge:
         """Return who owns what a function left in a variable of its caller,
         if it does so by contract: that caller, or who got it from there as the
         result of functions that return a new reference by contract. How far
-        it went was not seen."""
-        if not was_seen(token):
+        it went was not seen.
+
+        Only if that function took the reference itself, for what is in the
+        variable already: a new word there would have been seen.
+        """
+        if not was_seen(token) or token.calls[0].slot != token.ended.slot:
             return []
         way = way_out(token)
         contract = self.contracts.get(way[0].function)
