@@ -328,10 +328,10 @@ class KindsOfDeathTests(LogTestCase):
         def work():
             for i in range(30):
                 source = '\n' * i + f'def g{i}(): return A()\ng{i}()'
-                code = compile(source, f'file{i}.py', 'exec')
-                addresses.add(id(code))
-                exec(code, {'A': A})
-                del code
+                namespace = {'A': A}
+                exec(compile(source, f'file{i}.py', 'exec'), namespace)
+                addresses.add(id(namespace[f'g{i}'].__code__))
+                namespace.clear()
         addresses = set()
         with self.log(A):
             work()
