@@ -6,11 +6,11 @@ import os
 import sys
 
 import refmap
-from refmap import (cli, cli_bisect, cli_diagnose, cli_hunt, cli_log, judge,
-                    report, saferepr)
+from refmap import (cli, cli_bisect, cli_diagnose, cli_html, cli_hunt, cli_log,
+                    judge, report, saferepr)
 
 # Each is a module as cli.py describes it.
-COMMANDS = [cli_hunt, cli_diagnose, cli_bisect, cli_log]
+COMMANDS = [cli_hunt, cli_diagnose, cli_bisect, cli_html, cli_log]
 
 
 def make_parser():

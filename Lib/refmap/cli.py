@@ -92,10 +92,12 @@ def add_runs(parser):
 
 
 def add_common(parser, what):
-    """Add the options that each command has which runs a program: --json, for
-    `what` it finds, --suppress and -q."""
+    """Add the options that each command has which runs a program: --json and
+    --html, for `what` it finds, --suppress and -q."""
     parser.add_argument('--json', metavar='FILE',
                         help=f'append the {what} to FILE, as one line')
+    parser.add_argument('--html', metavar='FILE',
+                        help=f'write the {what} to FILE, for a browser')
     parser.add_argument('--suppress', metavar='FILE',
                         help='rules for findings that are not to be reported')
     parser.add_argument('-q', '--quiet', action='store_true',
@@ -133,6 +135,74 @@ def open_output(path):
     """
     with open(path, 'a', encoding='utf-8'):
         return os.path.abspath(path)
+
+
+def append(path, text):
+    """Append text to a file. Raise OSError."""
+    with open(path, 'a', encoding='utf-8') as file:
+        file.write(text)
+
+
+def overwrite(path, text):
+    """Write text to a file, in place of what it has. Raise OSError."""
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(text)
+
+
+def replace(path, text):
+    """Write a file as a whole, or leave it as it was. Raise OSError."""
+    import tempfile     # not part of programs that are hunted
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        # A device or a pipe must stay what it is.
+        overwrite(path, text)
+        return
+    try:
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+    except OSError as exc:
+        exc.filename = path         # not the name that it would have had
+        raise
+    try:
+        with open(handle, 'w', encoding='utf-8') as file:
+            file.write(text)
+        os.chmod(temporary, mode_of(path))
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def mode_of(path):
+    """Return the permissions that a file has, or would be created with."""
+    try:
+        return os.stat(path).st_mode & 0o777
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def html_text(found):
+    """Return the report of a hunt or diagnosis, as --json writes it."""
+    from .html import reports
+    return reports.document(found)
+
+
+def write(options, files, *found):
+    """Write what was found; return why a file can't be written, or None.
+
+    files -- [(option, the function that makes its text, the one that writes
+             it)]; the first is called with `found`
+    """
+    for name, text_of, put in files:
+        path = getattr(options, name)
+        if not path:
+            continue
+        try:
+            put(path, text_of(*found))
+        except OSError as exc:
+            return str(exc)
+    return None
 
 
 def progress_of(options, messages):

@@ -62,27 +62,17 @@ def junit_text(_diagnosis, case):
     return junit.junit([case]) + '\n'
 
 
-# Option, mode of the file, the function that makes its text.
+def html_text(diagnosis, _case):
+    return cli.html_text(diagnosis.to_json())
+
+
+# Option, the function that makes its text, the one that writes it.
 _FILES = [
-    ('json', 'a', json_text),
-    ('sarif', 'w', sarif_text),
-    ('junit', 'w', junit_text),
+    ('json', json_text, cli.append),
+    ('sarif', sarif_text, cli.overwrite),
+    ('junit', junit_text, cli.overwrite),
+    ('html', html_text, cli.replace),
 ]
-
-
-def write(options, diagnosis):
-    """Write the files; return why one of them can't be, or None."""
-    for name, mode, text_of in _FILES:
-        path = getattr(options, name)
-        if not path:
-            continue
-        text = text_of(diagnosis, case_of(diagnosis, options))
-        try:
-            with open(path, mode, encoding='utf-8') as file:
-                file.write(text)
-        except OSError as exc:
-            return f'the diagnosis cannot be written: {exc}'
-    return None
 
 
 def show(diagnosis, options, target, messages):
@@ -109,7 +99,7 @@ def run(options, messages):
         progress=cli.progress_of(options, messages))
     verdict = diagnosis.verdict
     show(diagnosis, options, target, messages)
-    reason = write(options, diagnosis)
+    reason = cli.write(options, _FILES, diagnosis, case_of(diagnosis, options))
     if reason:
-        return EXIT_USAGE, reason, verdict
+        return EXIT_USAGE, f'the diagnosis cannot be written: {reason}', verdict
     return (EXIT_LEAK if is_failure(verdict) else EXIT_CLEAN), None, verdict

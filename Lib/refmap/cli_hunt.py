@@ -43,20 +43,21 @@ def show(result, options, target, rules, messages):
         messages.say(report.escape(f'  {line}'))
 
 
-def write_json(path, result):
-    """Append a result to a file, as one line; return why that can't be, or
-    None."""
-    try:
-        with open(path, 'a', encoding='utf-8') as file:
-            file.write(json.dumps(result) + '\n')
-    except OSError as exc:
-        return f'the findings cannot be written: {exc}'
-    return None
+def json_text(result):
+    return json.dumps(result) + '\n'
+
+
+# Option, the function that makes its text, the one that writes it.
+_FILES = [
+    ('json', json_text, cli.append),
+    ('html', cli.html_text, cli.replace),
+]
 
 
 def run(options, messages):
     """Run the command; see cli.py."""
-    target, name, rules = program.prepare(options, messages, ['json'])
+    target, name, rules = program.prepare(options, messages,
+                                          [name for name, *_ in _FILES])
     if options.module and options.module[0] == 'pytest':
         messages.say(PYTEST)
     words, finished = lastwords.of_runs(report.escape(name), sum(options.counts),
@@ -66,10 +67,9 @@ def run(options, messages):
     result = hunting.conclude(recorder, name, rules, raw=options.raw)
     verdict = result['verdict']
     show(result, options, target, rules, messages)
-    if options.json:
-        reason = write_json(options.json, result)
-        if reason:
-            return EXIT_USAGE, reason, verdict
+    reason = cli.write(options, _FILES, result)
+    if reason:
+        return EXIT_USAGE, f'the findings cannot be written: {reason}', verdict
     failing = {judge.ERROR, judge.LEAK}
     if options.strict:
         failing.add(judge.SUSPICIOUS)

@@ -1,4 +1,4 @@
-"""python -m refmap log: read an event log. It needs no map."""
+"""python -m refmap log: read an event log, which needs no map, or write one."""
 
 import contextlib
 import importlib
@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from . import cli, report
+from . import cli, cli_record, report
 from .cli import EXIT_CLEAN, EXIT_USAGE
 
 # What the reader needs of the language.
@@ -16,11 +16,13 @@ OLDEST_PYTHON = 3, 11
 def add_parser(commands):
     """Add the parser of this command."""
     parser = commands.add_parser(
-        'log', help='read what refmap.EventLog, Profile or Trace wrote',
-        description='Read an event log, in any interpreter.',
+        'log', help='write an event log, or read one',
+        description='Write an event log, or read what refmap.EventLog, Profile '
+                    'or Trace wrote, in any interpreter.',
         epilog='Exit code: 0, or 2 if a log cannot be read, or the output '
                'cannot be written.')
     actions = parser.add_subparsers(dest='action', required=True)
+    cli_record.add_action(actions)
     _add_show(actions)
     _add_analyse(actions)
     _add_export(actions)

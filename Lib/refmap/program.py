@@ -16,7 +16,8 @@ THREAD_TIMEOUT = 30.0
 
 
 def script_runner(path):
-    """Return a function that runs a script, as often as it is called.
+    """Return a function that runs a script, as often as it is called, and returns
+    its globals.
 
     Raise OSError, SyntaxError or ValueError if it can't be read.
     """
@@ -31,6 +32,7 @@ def script_runner(path):
         sys.modules['__main__'] = module
         try:
             exec(code, module.__dict__)
+            return module.__dict__
         finally:
             sys.modules['__main__'] = before
 
@@ -38,9 +40,10 @@ def script_runner(path):
 
 
 def module_runner(name):
-    """Return a function that runs a module like python -m does."""
+    """Return a function that runs a module like python -m does, and returns its
+    globals."""
     def run():
-        runpy.run_module(name, run_name='__main__', alter_sys=True)
+        return runpy.run_module(name, run_name='__main__', alter_sys=True)
 
     return run
 
@@ -131,7 +134,8 @@ def prepare(options, messages, outputs):
             path = getattr(options, name)
             if path:
                 setattr(options, name, open_output(path))
-        rules = suppress.read(options.suppress) if options.suppress else []
+        path = getattr(options, 'suppress', None)
+        rules = suppress.read(path) if path else []
         return (*load(options, messages), rules)
     except (OSError, SyntaxError, ValueError, suppress.Error) as exc:
         raise Failed(str(exc)) from None

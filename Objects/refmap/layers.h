@@ -160,6 +160,12 @@ extern void _PyRefMap_FreeNames(refmap_state_t *map);
    interpreters if it is the main map. */
 extern void _PyRefMap_Sums(refmap_state_t *map, Py_ssize_t *total,
                            Py_ssize_t *unattributed);
+/* Hold the lock of the list of maps, which the main one begins. */
+extern void _PyRefMap_LockMaps(void);
+extern void _PyRefMap_UnlockMaps(void);
+extern void _PyRefMap_ReinitMapsLock(void);
+/* Call `see` for each map; none comes or goes meanwhile. */
+extern void _PyRefMap_EachMap(void (*see)(refmap_state_t *map, void *arg), void *arg);
 /* References that belong to no object, nor to a map that is open. */
 extern Py_ssize_t _PyRefMap_LeftUnattributed(void);
 /* What was counted in a map that is closed. */
@@ -233,6 +239,7 @@ extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
    pycore_refmap_log.h for the rest. */
 /* --- log_file.c: bytes, clocks, the file ------------------------------------------------------ */
 /* --- log_names.c: types, code, places ----------------------------------------------------------- */
+/* --- log_place.c: where the program is -------------------------------------------------------------- */
 /* --- log_living.c: what lives when a log begins ---------------------------------------------------- */
 /* --- log.c: the events ------------------------------------------------------------------------------ */
 /* --- log_calls.c: calls, returns and lines ------------------------------------------------------------ */
@@ -247,8 +254,6 @@ extern void _PyRefMap_LogBeforeMap(void);
 
 /* --- maps.c: life of the maps ------------------------------------------------------ */
 
-/* Call `see` for each map; none comes or goes meanwhile. */
-extern void _PyRefMap_EachMap(void (*see)(refmap_state_t *map, void *arg), void *arg);
 /* Bypass the lookasides of all maps, also of those that are opened meanwhile. */
 extern void _PyRefMap_BypassAll(int on);
 

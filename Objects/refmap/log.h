@@ -256,6 +256,12 @@ extern uint32_t _PyRefMap_LogCallable(refmap_stream_t *stream, PyObject *callabl
 extern void _PyRefMap_LogRenameAll(refmap_stream_t *stream);
 extern void _PyRefMap_LogClearNames(refmap_stream_t *stream);
 
+/* --- log_place.c: where the program is --------------------------------------------------- */
+
+/* The index of the place where the program is; `fp`: of the hook, which has a frame pointer.
+   Records may be written: that of the event must not have been begun before. */
+extern uint32_t _PyRefMap_LogPlaceOf(refmap_stream_t *stream, void *fp);
+
 /* --- log_living.c: what lives when a log begins ---------------------------------------------- */
 
 /* Count the living objects of each type; watch the pages of the wanted ones if references

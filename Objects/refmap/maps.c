@@ -16,9 +16,6 @@
 /* Stands in for the hot part of a map where there is no thread state. */
 static refmap_state_t nobody;
 
-/* Guards refmap_state_t.next. Taken before the mutex of a map. */
-static PyMutex maps_mutex;
-
 /* Of maps that are opened from now on. */
 static int is_bypassed;
 
@@ -76,11 +73,11 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
                              "another interpreter with a GIL of its own: each "
                              "needs 256 GiB of it");
     }
-    PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
+    _PyRefMap_LockMaps();
     map->is_bypassed = is_bypassed;
     map->next = _PyRefMap_Main()->next;
     _PyRefMap_Main()->next = map;
-    PyMutex_Unlock(&maps_mutex);
+    _PyRefMap_UnlockMaps();
     _PyRefMap_LogBeforeMap();
     // sys.gettotalrefcount() of another interpreter may be reading.
     HEAD_LOCK(&_PyRuntime);
@@ -90,26 +87,16 @@ _PyRefMap_InitOwnGIL(PyInterpreterState *interp)
 }
 
 void
-_PyRefMap_EachMap(void (*see)(refmap_state_t *map, void *arg), void *arg)
-{
-    PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
-    for (refmap_state_t *map = _PyRefMap_Main(); map != NULL; map = map->next) {
-        see(map, arg);
-    }
-    PyMutex_Unlock(&maps_mutex);
-}
-
-void
 _PyRefMap_BypassAll(int on)
 {
-    PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
+    _PyRefMap_LockMaps();
     is_bypassed = on;
     for (refmap_state_t *map = _PyRefMap_Main(); map != NULL; map = map->next) {
         refmap_lock(map);
         _PyRefMap_Bypass_lock_held(map, on);
         refmap_unlock(map);
     }
-    PyMutex_Unlock(&maps_mutex);
+    _PyRefMap_UnlockMaps();
 }
 
 
@@ -154,7 +141,7 @@ _PyRefMap_GetInfo(refmap_info_t *info)
     if (current != NULL) {
         refmap_tidy(current);
     }
-    PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
+    _PyRefMap_LockMaps();
     for (refmap_state_t *map = _PyRefMap_Main(); map != NULL; map = map->next) {
         refmap_lock(map);
         refmap_add_info(map, info);
@@ -162,7 +149,7 @@ _PyRefMap_GetInfo(refmap_info_t *info)
     }
     info->unattributed += _PyRefMap_LeftUnattributed();
     info->total = _Py_GetGlobalRefTotal();
-    PyMutex_Unlock(&maps_mutex);
+    _PyRefMap_UnlockMaps();
     info->bytes += _PyRefMap_UsedBytes();
 }
 
@@ -173,14 +160,14 @@ _PyRefMap_GetOwnInfo(refmap_info_t *info)
     refmap_state_t *map = refmap_current_map();
     refmap_tidy(map);
     // Interpreters with maps of their own may be closed meanwhile.
-    PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
+    _PyRefMap_LockMaps();
     refmap_lock(map);
     refmap_add_info(map, info);
     refmap_unlock(map);
     Py_ssize_t unattributed;
     _PyRefMap_Sums(map, &info->total, &unattributed);
     info->unattributed += unattributed - map->unattributed;
-    PyMutex_Unlock(&maps_mutex);
+    _PyRefMap_UnlockMaps();
     info->bytes += _PyRefMap_UsedBytes();
 }
 
@@ -278,12 +265,12 @@ _PyRefMap_FiniInterp(PyInterpreterState *interp)
     }
     _PyRefMap_Pause(REFMAP_PAUSE_CLOSING);
     _PyRefMap_LogForgetMap(map);
-    PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
+    _PyRefMap_LockMaps();
     refmap_info_t info = {0};
     refmap_add_info(map, &info);
     refmap_unlink(map);
     refmap_leave(map, interp, info.mapped + info.unattributed);
-    PyMutex_Unlock(&maps_mutex);
+    _PyRefMap_UnlockMaps();
     if (_PyRefMap_current == map->hot + 1) {
         _PyRefMap_current = _PyRefMap_Main()->hot + 1;
     }
@@ -294,7 +281,7 @@ _PyRefMap_FiniInterp(PyInterpreterState *interp)
 void
 _PyRefMap_AfterFork(void)
 {
-    _PyMutex_at_fork_reinit(&maps_mutex);
+    _PyRefMap_ReinitMapsLock();
     for (refmap_state_t *map = _PyRefMap_Main(); map != NULL; map = map->next) {
         _PyMutex_at_fork_reinit(&map->mutex);
     }

@@ -38,6 +38,38 @@ _PyRefMap_Main(void)
     return &main_map;
 }
 
+/* Guards refmap_state_t.next. Taken before the mutex of a map. */
+static PyMutex maps_mutex;
+
+void
+_PyRefMap_LockMaps(void)
+{
+    // A detach would let other threads run in the middle of an incref.
+    PyMutex_LockFlags(&maps_mutex, _Py_LOCK_DONT_DETACH);
+}
+
+void
+_PyRefMap_UnlockMaps(void)
+{
+    PyMutex_Unlock(&maps_mutex);
+}
+
+void
+_PyRefMap_ReinitMapsLock(void)
+{
+    _PyMutex_at_fork_reinit(&maps_mutex);
+}
+
+void
+_PyRefMap_EachMap(void (*see)(refmap_state_t *map, void *arg), void *arg)
+{
+    _PyRefMap_LockMaps();
+    for (refmap_state_t *map = _PyRefMap_Main(); map != NULL; map = map->next) {
+        see(map, arg);
+    }
+    _PyRefMap_UnlockMaps();
+}
+
 void
 _PyRefMap_LeaveUnattributed(Py_ssize_t n)
 {

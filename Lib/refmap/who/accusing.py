@@ -10,7 +10,7 @@ import re
 from collections import namedtuple
 
 from . import cuts, tokens
-from .contracts import IN_OUT, KEPT
+from .contracts import IN_OUT, KEPT, OUT_NEW
 from .recording import is_burial
 from .symbols import ALLOCATORS, CALLS, is_transparent
 from .tokens import Call
@@ -35,8 +35,9 @@ DIRECTNESS = {
 # end before the recording did has the reference, which may be a variable of
 # the running program; there was no time to search memory, or the object was in
 # many places before; the evaluation loop had it, which stores references
-# without any event.
-STORED, HELD, UNSEEN, IN_LOOP = 0.7, 0.4, 0.6, 0.1
+# without any event; a field was overwritten, and who ran then is in none of the
+# files that work on it.
+STORED, HELD, UNSEEN, IN_LOOP, NEARBY = 0.7, 0.4, 0.6, 0.1, 0.4
 # Who takes references in these files stores them, mostly: if memory was not
 # searched it is no suspect.
 IN_CONTAINER = 0.2
@@ -44,6 +45,10 @@ CONTAINERS = frozenset('''
     Objects/dictobject.c Objects/listobject.c Objects/tupleobject.c
     Objects/setobject.c Objects/odictobject.c Modules/_collectionsmodule.c
     '''.split())
+
+# Of who called a function that leaves a reference in a variable, so many may
+# have passed it on.
+MAX_PASSING = 3
 
 # What runs a program, beside those who carry out calls (CALLS).
 PROGRAM = re.compile(r'_?PyEval_(Eval|Vector|FrameClear)|_?PyFrame_Clear'
@@ -63,12 +68,15 @@ SLOT = re.compile(r'slot_\w+$')
 # So are functions named that give up what their argument has.
 GIVES_UP = re.compile(r'(?:^|_)(?:free|clear|pop|fini|finalize|release|destroy'
                       r'|dealloc|del|delete|cleanup|close|leave)(?:_|$)')
+# So are functions named that make objects.
+MAKES = re.compile(r'(?:^|_)(?:new|alloc)(?:_|$)|New')
 # What fills a slot is named by the type and the slot.
 SLOT_NAME = re.compile(r'(\w{2,}?_?)(?:tp_)?(?:dealloc|traverse|clear)')
 
 # A function that a leaked reference accuses. weight: see above; token: the
 # Token, or None; how: what else the evidence needs: an owners.Holder, a
-# Release.
+# Release, WRITES: nobody was seen, but the function writes the field.
+WRITES = 'writes'
 Accusation = namedtuple('Accusation', 'call rule weight token how')
 
 
@@ -184,6 +192,18 @@ def was_seen(token):
     return last_holder(token) is not None and any(
         step.event is token.ended and step.what in ('nowhere', 'kept')
         for step in token.steps)
+
+
+def way_out(token):
+    """Return the function that ended with a token, and those that called it,
+    innermost first."""
+    slot = token.ended.slot
+    inside = token.at(slot)
+    return inside[-1:] + [call for call in token.calls if call.slot > slot]
+
+
+def names_of(calls):
+    return tuple(call.function for call in calls)
 
 
 def last_callee(token, calls):
@@ -338,11 +358,46 @@ class Judge:
             call.function in known if known
             else call.function.startswith(words))))
 
+    def writers(self, token):
+        """Return who writes the field in which a token was, as the machine
+        code of the type's file says. That is for where no function of that
+        file was seen, as nothing was counted while the field was written.
+
+        Not who makes objects: the field was not new. And the type's tp_clear
+        and tp_dealloc come last: they would have been seen.
+        """
+        gone = token.last_gone()
+        base_type = self.base_type(token, gone)
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        if type is None or not gone.base:
+            return []
+        sites = self.symbols.writers(type.dealloc, gone.location - gone.base,
+                                     not gone.now)
+        calls = [Call(site.function, site.file, site.line, 0)
+                 for site in sites if not MAKES.search(site.function)]
+        names = [call.function for call in calls]
+        known = self.symbols.working_on(names, type, self.recording.types)
+        slots = self.slots_of(base_type)
+        return sorted((call for call in calls
+                       if call.function in known or not known),
+                      key=lambda call: call.function in slots)
+
+    def unseen(self, token):
+        """Return who wrote the field in which a token was, for where no
+        function of its type was seen. What has come to its end gives up what
+        it goes through, and often does nothing else then: so the type's
+        tp_iternext comes first, as long as it is known to write the field, or
+        nobody is."""
+        writers = self.writers(token)
+        names = [call.function for call in writers]
+        ends = [call for call in self.iterators(token)
+                if not names or call.function in names]
+        return ends + writers
+
     def iterators(self, token):
         """Return the tp_iternext of the object whose field became NULL, in a
-        list: what has come to its end gives up what it goes through. That is
-        for where no function of the type was seen: often it does nothing else
-        then. Empty if the object is no iterator."""
+        list, after its part that runs with the object locked. Empty if the
+        object is no iterator."""
         gone = token.last_gone()
         base_type = self.base_type(token, gone)
         type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
@@ -424,20 +479,26 @@ class Judge:
                                     base_type)
             calls = self.clearers(token)
             if not calls and not (seen and seen[0].file == home):
-                calls = self.iterators(token)
+                unseen = self.unseen(token)
+                if unseen:
+                    return self.weighed(unseen + seen, how, UNSEEN, token,
+                                        WRITES)
             calls += seen
             if calls and calls[0].function in self.slots_of(base_type):
                 how = 'container-not-released'      # cleared, but not released
+            known = calls and (calls[0].file == home or not calls[0].slot)
             calls += holders(token, self.calls)
-            return self.weighed(calls, how, 1, token)
+            return self.weighed(calls, how, 1 if known else NEARBY, token)
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
         calls = (self.exchangers(token) + self.undoers(token)
                  + self.heirs(token))
+        factor = self.directness(token, how)
+        if not calls and (receivers := self.receivers(token)):
+            calls, factor = receivers, min(factor, UNSEEN)
         calls += holders(token, self.calls)
-        return self.weighed(calls, 'missing-decref',
-                            self.directness(token, how), token)
+        return self.weighed(calls, 'missing-decref', factor, token)
 
     def undoers(self, token):
         """Return the function that a token's last holder called last, if the
@@ -490,35 +551,65 @@ class Judge:
 
         Some functions take a reference for their caller and return something
         else. That is learnt from the references which did not get lost: what
-        ended with the same function was given back by one of its callers.
+        ended with the same function was given back by one of its callers, or
+        by whoever called the same callers.
         """
         if not was_seen(token):
             return []
-        ends = token.at(token.ended.slot)[-1].function
-        givers = self.givers().get(ends, ())
-        return [call for call in token.calls
-                if call.slot > token.ended.slot and call.function in givers]
+        way = way_out(token)
+        givers, ways = self.givers()
+        found = [self.receiver(way[length:])
+                 for length in range(len(way) - 1, 0, -1)
+                 if names_of(way[:length]) in ways]
+        found += [call for call in way[1:]
+                  if call.function in givers.get(way[0].function, ())]
+        return found
+
+    def receiver(self, way):
+        """Return who got what the first one of some functions had, each of
+        which called the one before: they return a new reference by
+        contract."""
+        return next((call for call in way
+                     if not self.contracts.returns_new(call.function)), way[0])
+
+    def receivers(self, token):
+        """Return who owns what a function left in a variable of its caller,
+        if it does so by contract: that caller, or who got it from there as the
+        result of functions that return a new reference by contract. How far
+        it went was not seen."""
+        if not was_seen(token):
+            return []
+        way = way_out(token)
+        contract = self.contracts.get(way[0].function)
+        if contract is None or OUT_NEW not in contract.effects:
+            return []
+        outwards = way[1:]
+        passing = [i for i, call in enumerate(outwards[:MAX_PASSING])
+                   if self.contracts.returns_new(call.function)]
+        return outwards[passing[-1] + 1 if passing else 0:][:1]
 
     def givers(self):
         """Return {function that ended with a token: functions that gave such
-        tokens back later}."""
+        tokens back later} and {names of functions, from one that ended with a
+        token on outwards, whose caller gave it back}."""
         if self._givers is None:
-            self._givers = {}
+            self._givers = {}, set()
             for life in self.flow.lives:
                 for token in life.tokens:
-                    self._learn(token)
+                    self._learn(token, *self._givers)
         return self._givers
 
-    def _learn(self, token):
+    def _learn(self, token, givers, ways):
         release = token.released
-        if release is None or token.ended is None or not release.calls:
+        if release is None or not release.calls or not was_seen(token):
             return
-        calls = token.at(token.ended.slot)
+        way = way_out(token)
         giver = release.calls[0].function
-        if (calls and was_seen(token)
-                and any(call.function == giver
-                        for call in token.at(release.giver))):
-            self._givers.setdefault(calls[-1].function, set()).add(giver)
+        for length, call in enumerate(way):
+            if call.slot == release.giver and call.function == giver:
+                givers.setdefault(way[0].function, set()).add(giver)
+                ways.add(names_of(way[:length]))
+                break
 
     def weighed(self, calls, rule, factor, token=None, how=None):
         weight = DIRECTNESS[rule] * factor

@@ -15,6 +15,9 @@ from collections import namedtuple
 # A tool that takes longer than this, in seconds, is given up: they need one or
 # two, and a report is waited for.
 TIMEOUT = 20
+# So many functions before another one, and after it, are looked at for those
+# of the same source file.
+MAX_UNIT = 500
 
 # One inlined or real function at an address; file '' or line 0 if unknown.
 Line = namedtuple('Line', 'function file line')
@@ -262,7 +265,34 @@ class Binary:
                        if symbol.start == address), 0)
         if not length:
             return frozenset()
-        text = run(['objdump', '-d', '--no-show-raw-insn',
-                    f'--start-address={address:#x}',
-                    f'--stop-address={address + length:#x}', self.path])
+        text = self.disassemble(address, address + length)
         return frozenset(map(base_name, _BRANCH.findall(text)))
+
+    def disassemble(self, start, stop):
+        """Return what objdump says of the code between two addresses."""
+        return run(['objdump', '-d', '--no-show-raw-insn',
+                    f'--start-address={start:#x}', f'--stop-address={stop:#x}',
+                    self.path])
+
+    def unit_of(self, address):
+        """Return the Symbols of the functions in the source file of the one
+        that begins at an address, as far as they lie beside it; empty if that
+        is not known."""
+        symbols = self.symbols()
+        index = bisect_right(symbols, (address + 1,)) - 1
+        first = max(0, index - MAX_UNIT)
+        near = symbols[first:index + MAX_UNIT]
+        files = [lines[-1].file for lines in
+                 self.lines([symbol.start for symbol in near])]
+        own = files[index - first] if index >= 0 else ''
+        if not own:
+            return []
+        begin = end = index - first
+        # Functions of headers lie among them.
+        while begin and files[begin - 1].endswith((own, '.h')):
+            begin -= 1
+        while end < len(files) and files[end].endswith((own, '.h')):
+            end += 1
+        return [symbol for symbol, file in zip(near[begin:end],
+                                               files[begin:end])
+                if file == own]

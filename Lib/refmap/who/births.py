@@ -44,6 +44,13 @@ def text_of(place):
     return text or None
 
 
+def as_dict(place):
+    """Return a Place as a dict for JSON."""
+    return {'born': [{'function': site.function, 'file': site.file,
+                      'line': site.line} for site in place.sites],
+            'python': place.python}
+
+
 def places(leaked, births, recording, symbols):
     """Return {type name: Counter of Places} of the leaked objects.
 
@@ -63,13 +70,13 @@ def places(leaked, births, recording, symbols):
 
 
 def summary(found):
-    """Return {type name: [{'count': ..., 'text': ...}]}, the most frequent
-    first.
+    """Return {type name: [{'count': ..., 'text': ..., 'born': ..., 'python':
+    ...}]}, the most frequent first.
 
     found -- as places() returns it
     """
     lines = {
-        name: [{'count': count, 'text': text_of(place)}
+        name: [{'count': count, 'text': text_of(place), **as_dict(place)}
                for place, count in counts.most_common() if text_of(place)]
         for name, counts in found.items()}
     return {name: known for name, known in lines.items() if known}

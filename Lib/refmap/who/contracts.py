@@ -87,6 +87,7 @@ CORRECTIONS = (
     ('PyMapping_GetOptionalItemString', 2, OUT_NEW, 'c-api/mapping.rst'),
     ('PyObject_GetOptionalAttr', 2, OUT_NEW, 'c-api/object.rst'),
     ('PyObject_GetOptionalAttrString', 2, OUT_NEW, 'c-api/object.rst'),
+    ('_Py_dict_lookup_threadsafe', 3, OUT_NEW, 'Objects/dictobject.c'),
     # Internal functions that say so in a comment beside them.
     ('_PyErr_SetRaisedException', 1, STOLEN, 'as PyErr_SetRaisedException()'),
     ('_PyErr_Restore', 1, STOLEN, 'as PyErr_Restore()'),

@@ -16,8 +16,8 @@ class Diagnosis:
                 score, evidence (a list of Step: text, file, line)
     roots -- leaked objects that explain the others, a list of search.Root
     consequences -- {type name: objects} that the roots explain
-    births -- {type name: [{'count': ..., 'text': ...}]} of the objects that
-              leaked in the recorded runs
+    births -- {type name: [{'count': ..., 'text': ..., 'born': ..., 'python':
+              ...}]} of the objects that leaked in the recorded runs
     notes -- sentences: what could not be known
     recorded -- how many runs were recorded
     seconds -- {'hunt': ..., 'recording': ..., 'unrecorded': ..., 'analysis':

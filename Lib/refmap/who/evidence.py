@@ -4,7 +4,7 @@ source."""
 from collections import Counter, namedtuple
 from itertools import groupby
 
-from .accusing import is_allocator
+from .accusing import WRITES, is_allocator
 from .recording import is_burial
 
 # text: one clear sentence, without its place. file, line: where; line 0 and
@@ -245,6 +245,10 @@ def steps(case, item, accusation, accusations):
         found += [Step(text, '', 0) for text in (own.chain if own else ())]
     if token is not None:
         found += path(case, token)
+    if how == WRITES and not accusation.call.slot:
+        found.append(at(f'{accusation.call.function}() writes the field, as '
+                        f'its code says; nobody was seen to write it',
+                        accusation.call))
     found += nearness(accusation.call, accusations)
     if token is not None:
         found += contrast(case, token.life, item)

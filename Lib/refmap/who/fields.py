@@ -41,12 +41,18 @@ def adopt(events, lives):
 def set_before(events, token):
     """Return the fields that were found by the hook that took a token, a list
     of Stored."""
+    return [event for event in found_with(events, token) if event.base_type]
+
+
+def found_with(events, token):
+    """Return the places that were found by the hook that took a token, a list
+    of Stored."""
     found = []
     for index in range(token.index - 1, -1, -1):
         event = events[index]
         if not isinstance(event, (Stored, Gone)):
             break
-        if (isinstance(event, Stored) and event.base_type
+        if (isinstance(event, Stored)
                 and event.address == token.taken.address
                 and event.frames is token.taken.frames):
             found.append(event)

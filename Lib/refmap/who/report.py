@@ -199,10 +199,6 @@ def lines(diagnosis):
 
 # --- JSON --------------------------------------------------------------------
 
-def site_as_dict(site):
-    return {'function': site.function, 'file': site.file, 'line': site.line}
-
-
 def suspect_as_dict(suspect):
     """Return a suspect as a dict for JSON."""
     names = ('function', 'file', 'line', 'kind', 'rule', 'type', 'references',
@@ -216,9 +212,7 @@ def root_as_dict(root):
     """Return a root as a dict for JSON."""
     found = root._asdict()
     del found['place']
-    return {**found, 'chain': list(root.chain),
-            'born': [site_as_dict(site) for site in root.place.sites],
-            'python': root.place.python}
+    return {**found, 'chain': list(root.chain), **births.as_dict(root.place)}
 
 
 def as_dict(diagnosis, findings=True):

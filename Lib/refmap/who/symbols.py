@@ -12,13 +12,17 @@ import sysconfig
 from bisect import bisect_right
 from collections import namedtuple
 
-from . import binutils, debuginfo
+from . import binutils, debuginfo, writers
 from .binutils import ToolError
 
 # file: relative to the source tree of CPython where it lies in it, or else to
 # the current directory. Where it is not known it is the name of the module,
 # and line is 0.
 Site = namedtuple('Site', 'function file line')
+
+# More functions than this write fields at an offset in a structure that is not
+# known only.
+MAX_WRITERS = 20
 
 UNKNOWN = (Site('??', '??', 0),)
 
@@ -170,6 +174,7 @@ class Symbols:
         self._asked_at = {}     # function -> return addresses in it
         self._roots = None
         self._structures = {}
+        self._codes = {}        # (path, address) -> {function: writers.Code}
         self._hands_out = {}      # function -> True, False or None
 
     def note(self, text):
@@ -349,6 +354,42 @@ class Symbols:
         except ToolError as exc:
             self.note(str(exc))
             return frozenset()
+
+    def writers(self, address, offset, null):
+        """Return the functions that write a field, as Sites; empty if that is
+        not known.
+
+        address -- of a function; those of its source file are looked at
+        offset -- of the field, in bytes
+        null -- was it set to NULL?
+        """
+        binary, link_address = self._locate(address)
+        if link_address is None:
+            return []
+        try:
+            codes = self._codes_beside(binary, link_address)
+        except ToolError as exc:
+            self.note(str(exc))
+            return []
+        names = writers.of_field(codes, offset, null)
+        return [self.at(start + 1)[-1] for name in names
+                for start, _ in self.ranges([name])
+                if self._locate(start)[0] is binary][:MAX_WRITERS]
+
+    def _codes_beside(self, binary, address):
+        """Return the writers.Code of the functions in the source file of the
+        one at a link address, by name."""
+        key = binary.path, address
+        if key not in self._codes:
+            unit = binary.unit_of(address)
+            text = binary.disassemble(
+                unit[0].start, sum(unit[-1][:2])) if unit else ''
+            names = {symbol.name for symbol in unit}
+            self._codes[key] = {
+                name: code for name, code
+                in writers.parse(text, binutils.base_name).items()
+                if name in names}
+        return self._codes[key]
 
     # ---- from names to addresses
 

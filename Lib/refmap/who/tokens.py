@@ -47,6 +47,12 @@ FRAME_MAKING = frozenset('''
     '''.split())
 
 
+# Objects that have a frame of Python code in themselves, by the names of their
+# types; and who clears such a frame when it has come to its end.
+GENERATORS = frozenset(('generator', 'coroutine', 'async_generator'))
+GENERATOR_CLEARING = 'clear_gen_frame'
+
+
 class Calls:
     """The stacks of a recording as functions."""
 
@@ -96,12 +102,15 @@ class Token:
     places -- {location: Place}: the words in memory that hold it
     gone -- events Gone of places that held it, and which no release followed
     steps -- what happened to it, a list of Step
+    claimed -- the Step by which it is in a place that was not new when its
+               holder ended, or None
     ended -- the event Return in which its last holder ended, or None
     released -- the Release that consumed it, or None
     """
 
     __slots__ = ('number', 'life', 'index', 'taken', 'calls', 'holder',
-                 'places', 'gone', 'vanished', 'steps', 'ended', 'released')
+                 'places', 'gone', 'vanished', 'steps', 'claimed', 'ended',
+                 'released')
 
     def __init__(self, number, life, index, taken, calls):
         self.number = number
@@ -114,11 +123,20 @@ class Token:
         self.gone = []
         self.vanished = None        # the Gone since the object's last change
         self.steps = []
+        self.claimed = None
         self.ended = None
         self.released = None
 
     def add(self, what, event, slot=None):
         self.steps.append(Step(what, event, slot))
+
+    def disclaim(self):
+        """Let it not have been in the place that it claimed, as that got
+        another value: items of a table move, and then it is not known whose
+        place it was."""
+        self.steps[self.steps.index(self.claimed)] = Step(
+            'nowhere', self.ended, self.ended.slot)
+        self.claimed = None
 
     def is_lost(self):
         """Did a function return the object, and keep this reference?"""
@@ -176,22 +194,31 @@ class Release:
     event -- the Change; index: of it among the events
     calls -- the stack
     giver -- slot of the activation that gave it back
+    extents -- [(start, end)]: where the dying objects are that give it up
+    generators -- the addresses of types, if a frame is cleared that is in an
+                  object of one of them
     token -- the Token it consumed, or None; strength: how sure that is
     candidates -- [(strength, Token)]: what it may have consumed
     """
 
-    __slots__ = ('index', 'event', 'calls', 'giver', 'slots', 'containers',
-                 'clears_frame', 'token', 'strength', 'candidates')
+    __slots__ = ('index', 'event', 'calls', 'giver', 'slots', 'extents',
+                 'clears_frame', 'generators', 'token', 'strength',
+                 'candidates')
 
-    def __init__(self, index, event, calls):
+    def __init__(self, index, event, calls, types, generators=frozenset()):
         self.index = index
         self.event = event
         self.calls = calls
         self.giver = giving_slot(calls)
         self.slots = [frame.slot for frame in event.frames]
-        self.containers = [death.address for death in event.deaths]
+        self.extents = [(death.address, death.address + (
+            types[death.type].basicsize if death.type in types else 0))
+            for death in event.deaths]
         self.clears_frame = bool(
             calls and FRAME_CLEARING.match(calls[0].function))
+        self.generators = (generators if self.clears_frame and any(
+            call.function == GENERATOR_CLEARING for call in calls)
+            else frozenset())
         self.token = None
         self.strength = None
         self.candidates = []
@@ -255,12 +282,14 @@ FRAME = 8           # taken for a frame of Python code, which is cleared
 CLEARED = 7         # its field was set to something else right before
 SAME = 6            # taken, or received, by the activation that gives it back
 CONTAINER = 6       # it was in the object that is dying
+IN_FRAME = 5.5      # it was in the generator whose frame is cleared, perhaps
 TAKEN_OUT = 5       # its field changed since the last change of the count
 BURIED = 4.5        # its container was freed, by who gives it back
 KEPT = 4            # as SAME, though it is in memory as well
 LOOSE = 3           # something dies, and it is in memory that is no object's
 HANDED = 2.5        # who called the function that gives it back has it
 STORED = 2          # nobody on the stack has it
+TAKEN_AWAY = 1.5    # its field changed before who gives it back was called
 CALLER = 1          # a caller has it: whose it may be to give back
 IN_PLACE = 0.5      # a field of a living object has it, and keeps it
 ELSEWHERE = 0       # a caller has it, and it is in memory, and another dies
@@ -277,18 +306,26 @@ def strength(token, release):
         if release.is_in(token.vanished.frames):
             return (BURIED, 0, 0, order)
     elif token.vanished is not None:
-        same_hook = token.vanished.object == release.event.address
-        return (CLEARED if same_hook else TAKEN_OUT, 0, 0, order)
+        if token.vanished.object == release.event.address:
+            return (CLEARED, 0, 0, order)
+        return (TAKEN_OUT if release.is_in(token.vanished.frames)
+                else TAKEN_AWAY, 0, 0, order)
     holds = token.is_held_by(release.giver, release.calls)
     if holds and not token.places:
         return (SAME, 0, 0, order)
+    if any(place.base_type in release.generators
+           for place in token.places.values()):
+        return (IN_FRAME, 0, 0, order)
     bases = [place.base for place in token.places.values()]
-    for depth, container in enumerate(release.containers):
-        if container in bases:
+    for depth, (container, end) in enumerate(release.extents):
+        # An object that was not complete yet was taken for a block.
+        if container in bases or any(
+                not place.base_type and container <= place.location < end
+                for place in token.places.values()):
             return (CONTAINER, -depth, 0, order)
     if holds:
         return (KEPT, 0, 0, order)
-    if release.containers and not all(place.base_type
+    if release.extents and not all(place.base_type
                                       for place in token.places.values()):
         # The items of a list, say, lie in a block of their own.
         return (LOOSE, 1, 0, order)
@@ -298,9 +335,9 @@ def strength(token, release):
         return (STORED, bool(bases), same_file(token, release), order)
     if is_handed(token, release):
         return (HANDED, 0, 0, order)
-    if release.containers and bases:
+    if release.extents and bases:
         return (ELSEWHERE, 0, 0, order)
-    if release.containers and is_loop(token):
+    if release.extents and is_loop(token):
         # The evaluation loop moves references into what it builds without any
         # event; whatever that is gives them back when it dies.
         return (LOOSE, 0, 0, order)
@@ -313,7 +350,7 @@ def is_handed(token, release):
     It took an argument over then. Not while something dies: that gives up what
     it holds; and the evaluation loop calls everything.
     """
-    if release.containers or is_loop(token):
+    if release.extents or is_loop(token):
         return False
     outwards = [call.slot for call in release.calls
                 if call.slot > release.giver]
@@ -413,6 +450,13 @@ class Flow:
         self.lives = []
         self._living = {}           # address -> Life
         self._tokens = {}           # number -> Token
+        # address -> {location: (index, Stored)}: words that are no token's for
+        # sure. index: of the event if it was given to a token for want of a
+        # better one, else -1.
+        self._unclaimed = {}
+        self._generators = frozenset(
+            address for address, type in recording.types.items()
+            if type.name in GENERATORS)
         handlers = {Change: self._change, Death: self._death, Move: self._move,
                     Return: self._return, Stored: self._stored,
                     Gone: self._gone, Shifted: self._shifted}
@@ -454,7 +498,9 @@ class Flow:
             life.tokens.append(token)
             life.open.append(token)
         for _ in range(-event.n):
-            self._release(life, Release(index, event, calls))
+            self._release(life, Release(index, event, calls,
+                                        self.recording.types,
+                                        self._generators))
         for token in life.open:
             token.vanished = None
 
@@ -502,22 +548,51 @@ class Flow:
         for place in event.places:
             places.setdefault(place.token, []).append(place)
         value = self._value(event)
-        for number, outcome, to in event.outcomes:
-            token = self._tokens.get(number)
-            if token is None or token.released is not None or outcome == DIED:
-                continue
-            if token.is_lost():
-                continue        # the recorder still thinks it went on
+        ending = [(token, number, outcome, to)
+                  for number, outcome, to in event.outcomes
+                  if (token := self._tokens.get(number)) is not None
+                  and token.released is None and outcome != DIED
+                  # The recorder may still think that one went on.
+                  and not token.is_lost()]
+        shared = self._share(ending, places)
+        for token, number, outcome, to in ending:
             if outcome in (RETURNED, STACK) and (outcome == STACK
                                                  or token is value):
                 token.holder = to or None
                 token.add('returned' if token is value else 'stack', event, to)
-            elif outcome == MEMORY and number in places:
+            elif outcome == MEMORY and number in places and not (
+                    token.life.born is None and self._copied(token)):
                 self._end(token, 'memory', event)
                 for place in places[number]:
                     self._place(token, place)
+            elif token in shared:
+                self._end(token, 'memory', event)
+                self._place(token, shared[token])
+            elif (stored := self._claim(token)) is not None:
+                token.holder, token.ended = None, event
+                self._place(token, stored)
+                token.claimed = Step('stored', stored, None)
+                token.steps.append(token.claimed)
             else:
                 self._end(token, WAYS_TO_END.get(outcome, 'unknown'), event)
+
+    def _share(self, ending, places):
+        """Let references that an activation ends with share the places in one
+        container that were found for one of them: each is in one place. Return
+        {token: Place}, and take these out of `places`.
+
+        ending -- [(token, its number, outcome, activation it went to)]
+        places -- {number of a token: Places}
+        """
+        shared = {}
+        for token, number, *_ in ending:
+            found = places.get(number, ())
+            for other, its_number, how, _ in ending:
+                if (how == NOWHERE and other.life is token.life
+                        and other not in shared and len(found) > 1
+                        and found[-1].base == found[0].base != 0):
+                    shared[other] = found.pop()._replace(token=its_number)
+        return shared
 
     def _value(self, event):
         """Return the token that a function's value is.
@@ -537,10 +612,35 @@ class Flow:
         token.ended = event
         token.add(what, event, event.slot)
 
+    def _claim(self, token):
+        """Return the Stored of a place that the function which ends with a
+        token left it in, though it is no new one at the end; or None.
+
+        It was found while the function had the token, and given to another one
+        for want of a better. Or it was set right before the token was taken:
+        a table is copied as a whole, and then counted item by item.
+        """
+        unclaimed = self._unclaimed.get(token.life.address, {})
+        copied = self._copied(token)
+        for index, stored in reversed(unclaimed.values()):
+            if index > token.index or stored in copied:
+                del unclaimed[stored.location]
+                return stored
+        return None
+
+    def _copied(self, token):
+        """Return the unclaimed places that were set right before a token was
+        taken, a list of Stored."""
+        unclaimed = self._unclaimed.get(token.life.address, {})
+        return [stored for stored in
+                fields.found_with(self.recording.events, token)
+                if unclaimed.get(stored.location, (0, None))[1] is stored]
+
     def _place(self, token, place):
         if token.places and place.location not in token.places:
             # One reference is in one place: this is that of another token.
             token = next(homeless(token.life), token)
+        self._unclaimed.get(token.life.address, {}).pop(place.location, None)
         # A place is found for one of the object's tokens, and may have been
         # known for another.
         old = token.life.by_location.get(place.location)
@@ -551,15 +651,25 @@ class Flow:
 
     def _stored(self, index, event):
         token = self._tokens.get(event.token)
-        if token is not None and token.released is not None:
+        guessed = token is not None and token.released is not None
+        if guessed:
             # Found for the newest token: another one has it.
             token = next(homeless(token.life), None)
         if token is not None:
             self._place(token, event)
             token.add('stored', event)
+        is_block = event.base and not event.base_type
+        if guessed or is_block and (token is None or token.holder is None):
+            # Somebody else may claim it; see _claim().
+            places = self._unclaimed.setdefault(event.address, {})
+            places[event.location] = index if guessed else -1, event
 
     def _shifted(self, index, event):
         """What was in memory that grows is elsewhere, and whose it was."""
+        unclaimed = self._unclaimed.get(event.address, {})
+        if event.before in unclaimed:
+            found, _ = unclaimed.pop(event.before)
+            unclaimed[event.location] = found, event
         life = self._living.get(event.address)
         token = life and (life.by_location.pop(event.before, None)
                           or self._tokens.get(event.token))
@@ -570,6 +680,7 @@ class Flow:
             token.add('shifted', event)
 
     def _gone(self, index, event):
+        self._unclaimed.get(event.address, {}).pop(event.location, None)
         life = self._living.get(event.address)
         token = life and (life.by_location.pop(event.location, None)
                           or self._tokens.get(event.token))
@@ -588,5 +699,9 @@ class Flow:
                     for call in self.calls.of(event.frames)):
                 return          # it held a stale word since its object died
             token.vanished = event
+            if (token.claimed is not None and not is_burial(event)
+                    and token.claimed.event.location == event.location):
+                token.disclaim()
+                return
             token.gone.append(event)
             token.add('gone', event)

@@ -14,7 +14,7 @@ TestResult.refmap.
 """
 
 import json
-import os.path
+import os
 import sys
 
 # How many differing objects a message names.
@@ -35,11 +35,14 @@ _FLAGS = {
               'methods',
     'strict': 'with -R: fail a test file for what only its objects show, too',
 }
-_FILES = {
-    'json': 'with -R: write the findings of each test file to FILE, one JSON '
-            'object a line',
-    'suppress': 'with -R: do not report the findings that the rules in FILE '
-                'match',
+# Name of the value, and what the option does.
+_PATHS = {
+    'json': ('FILE', 'with -R: write the findings of each test file to FILE, one '
+                     'JSON object a line'),
+    'html': ('DIR', 'with -R: write reports for a browser to DIR, of each test '
+                    'file that is not clean, and index.html'),
+    'suppress': ('FILE', 'with -R: do not report the findings that the rules in '
+                         'FILE match'),
 }
 
 
@@ -51,15 +54,17 @@ def add_arguments(parser):
     for name, text in _FLAGS.items():
         group.add_argument(f'--refmap-{name.replace("_", "-")}',
                            action='store_true', help=text)
-    for name, text in _FILES.items():
-        group.add_argument(f'--refmap-{name}', metavar='FILE', help=text)
+    for name, (value, text) in _PATHS.items():
+        group.add_argument(f'--refmap-{name}', metavar=value, help=text)
 
 
 def check_arguments(parser, ns):
     """Set ns.refmap to the options in force, or to None if there are none."""
     options = {name: True for name in _FLAGS if getattr(ns, f'refmap_{name}')}
-    if ns.refmap_json is not None:
-        options['json'] = os.path.abspath(ns.refmap_json)
+    for name in 'json', 'html':
+        path = getattr(ns, f'refmap_{name}')
+        if path is not None:
+            options[name] = os.path.abspath(path)
     if ns.refmap_suppress is not None:
         options['suppress'] = ns.refmap_suppress
     # test.bisect_cmd gives --refmap-no-bisect to all of its runs.
@@ -83,6 +88,8 @@ def check_hunt(parser, huntrleaks, options):
             options['rules'] = suppress.read(options.pop('suppress'))
         if 'json' in options:
             open(options['json'], 'w', encoding='utf-8').close()
+        if 'html' in options:
+            os.makedirs(options['html'], exist_ok=True)
     except (OSError, ValueError, suppress.Error) as exc:
         parser.error(report.escape(f'refmap: {exc}'))
 
@@ -146,30 +153,56 @@ class Collected:
         self.used = set()           # indexes of rules
         self.errors = []            # names of test files
         self.suspicious = []
-        self.lost = []              # those whose findings were not written
-        self.reason = None          # why
+        # Option -> names of test files whose findings were not written.
+        self.lost = {'json': [], 'html': []}
+        self.reason = {}            # why
+        self.entries = []           # of the list of reports
 
 
 _collected = Collected()
 
 
 def collect(result, runtests):
-    """Take the findings of one test file; write them to --refmap-json FILE."""
+    """Take the findings of one test file; write them where --refmap-json and
+    --refmap-html say."""
     findings = result.refmap
     _collected.used.update(findings['rules'])
     if findings['verdict'] == 'error':
         _collected.errors.append(result.test_name)
     elif findings['verdict'] == 'suspicious':
         _collected.suspicious.append(result.test_name)
-    if 'json' in runtests.refmap:
-        line = json.dumps({**findings, 'rerun': runtests.rerun})
+    findings = {**findings, 'rerun': runtests.rerun}
+    for name, write in ('json', write_json), ('html', write_html):
+        if name not in runtests.refmap:
+            continue
         try:
-            with open(runtests.refmap['json'], 'a', encoding='utf-8') as file:
-                file.write(line + '\n')
+            write(runtests.refmap[name], findings)
         except OSError as exc:
             # The tests go on, and conclude() tells.
-            _collected.lost.append(result.test_name)
-            _collected.reason = exc
+            _collected.lost[name].append(result.test_name)
+            _collected.reason[name] = exc
+
+
+def write_json(path, findings):
+    """Append the findings of a test file. Raise OSError."""
+    with open(path, 'a', encoding='utf-8') as file:
+        file.write(json.dumps(findings) + '\n')
+
+
+def write_html(directory, findings):
+    """Write the report of a test file, unless it is clean, and the list of all
+    so far: it is there when the run is stopped, too. Raise OSError."""
+    from refmap import cli
+    from refmap.html import page, suite
+
+    name = None
+    if findings['verdict'] != 'clean':
+        name = f'{findings["test"]}{"-rerun" if findings["rerun"] else ""}.html'
+        cli.replace(os.path.join(directory, name),
+                    page.document(suite.make(findings)))
+    _collected.entries.append(suite.entry(findings, name))
+    cli.replace(os.path.join(directory, 'index.html'),
+                page.document(suite.index(_collected.entries)))
 
 
 def conclude(options):
@@ -189,11 +222,11 @@ def conclude(options):
     if unused:
         lines.append('refmap: suppressions that matched nothing:')
         lines += ['    ' + line for line in unused]
-    if _collected.lost:
-        lines.append(f'refmap: cannot write {options["json"]}: '
-                     f'{_collected.reason.strerror}; the findings of '
-                     f'{report.plural(len(_collected.lost), "test file")} '
-                     f'are lost')
+    for name, lost in _collected.lost.items():
+        if lost:
+            lines.append(f'refmap: cannot write {options[name]}: '
+                         f'{_collected.reason[name].strerror}; the findings of '
+                         f'{report.plural(len(lost), "test file")} are lost')
     if lines:
         print()
     for line in lines:

@@ -256,7 +256,8 @@ class CommandTests(ShowTestCase):
         path = self.save(full_log())
         for name, ending in (('speedscope', '.speedscope.json'),
                              ('pprof', '.pb.gz'),
-                             ('perfetto', '.perfetto.json')):
+                             ('perfetto', '.perfetto.json'),
+                             ('html', '.html')):
             _, err = self.run_ok('export', path, '--to', name)
             self.assertIn(f'{path}{ending} was written', err)
             self.assertTrue(os.path.getsize(path + ending))

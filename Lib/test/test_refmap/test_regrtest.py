@@ -377,6 +377,19 @@ class OptionTests(RegrtestCase):
             self.assertIn('Result: FAILURE', output)
             self.assertNotIn('Traceback', output)
 
+    def test_html_that_cannot_be_written(self):
+        output = self.regrtest('--refmap-html', '/dev/null/dir', exitcode=2)
+        self.assertIn('error: refmap: ', output)
+        name = write_test(self.directory, 'one', LEAKS['one'])
+        os.makedirs(self.path('reports/index.html'))
+        os.makedirs(self.path(f'reports/{name}.html'))
+        output = self.regrtest('--refmap-html', self.path('reports'), name,
+                               exitcode=2)
+        self.assertRegex(output, 'refmap: cannot write .*/reports: .*; the '
+                                 'findings of 1 test file are lost')
+        self.assertIn('Result: FAILURE', output)
+        self.assertNotIn('Traceback', output)
+
     def test_too_many_runs(self):
         name = write_test(self.directory, 'one', LEAKS['one'])
         output = self.regrtest(name, counts='3:99999999999', exitcode=2)
@@ -512,6 +525,23 @@ class RegrtestOptionTests(RegrtestCase):
                                exitcode=2)
         self.assertEqual([f['rerun'] for f in self.findings()], [False, True])
         self.assertEqual(output.count('refmap: test_one: leak'), 2)
+
+    def test_html(self):
+        names = [write_test(self.directory, kind, LEAKS[kind])
+                 for kind in ('method', 'cache_fills')]
+        for more in [], ['-j2', '-w']:
+            self.regrtest(*more, '--refmap-html', self.path('new/reports'),
+                          *names, exitcode=2)
+        self.assertEqual(sorted(os.listdir(self.path('new/reports'))),
+                         ['index.html', 'test_method-rerun.html',
+                          'test_method.html'])
+        with open(self.path('new/reports/index.html')) as file:
+            index = file.read()
+        for text in ('href="test_method.html"', 'href="test_method-rerun.html"',
+                     'test_cache_fills', '2 leak, 1 clean'):
+            self.assertIn(text, index)
+        with open(self.path('new/reports/test_method.html')) as file:
+            self.assertIn('Test methods that leak on their own', file.read())
 
     def test_junit(self):
         self.hunt('one', '--junit-xml', self.path('xml'), exitcode=2)
@@ -869,6 +899,15 @@ class CommandLineTests(unittest.TestCase):
                          'refmap: the findings cannot be written: '
                          '[Errno 28] No space left on device')
         self.assertNotIn('Traceback', err)
+
+    def test_html(self):
+        report = os.path.join(os.path.dirname(self.script('1')), 'html')
+        for text, exitcode, verdict in ((self.OVER, 1, 'error'),
+                                        ('1', 0, 'clean')):
+            code, _, err = self.hunt('--html', report, self.script(text))
+            self.assertEqual(code, exitcode, err)
+            with open(report, encoding='utf-8') as file:
+                self.assertIn(f'data-verdict="{verdict}"', file.read())
 
     def test_json_of_a_relative_path(self):
         script = self.script('import os; os.chdir("/")')

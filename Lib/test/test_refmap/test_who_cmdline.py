@@ -141,7 +141,7 @@ class DiagnoseTests(CommandTestCase):
 
 
 class FileTests(CommandTestCase):
-    OPTIONS = ('--json', '--sarif', '--junit')
+    OPTIONS = ('--json', '--sarif', '--junit', '--html')
 
     def test_json(self):
         path = self.path('json')
@@ -186,6 +186,19 @@ class FileTests(CommandTestCase):
         code, _, err = self.diagnose('--junit', path, self.script('1'))
         self.assertEqual(code, 0, err)
         self.assertEqual(list(ET.parse(path).getroot().iter('failure')), [])
+
+    def test_html(self):
+        # Written anew, whatever was there.
+        path = self.path('html')
+        for text, exitcode, verdict in (LEAK, 1, 'leak'), ('1', 0, 'clean'):
+            code, _, err = self.diagnose('--html', path, self.script(text))
+            self.assertEqual(code, exitcode, err)
+            with open(path, encoding='utf-8') as file:
+                found = file.read()
+            self.assertTrue(found.startswith('<!DOCTYPE html>'))
+            self.assertIn(f'data-verdict="{verdict}"', found)
+            if exitcode and RECORDS:
+                self.assertIn('leak_reference()', found)
 
     @unittest.skipUnless(RECORDS, 'needs an interpreter that records')
     def test_github(self):

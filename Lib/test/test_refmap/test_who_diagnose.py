@@ -181,8 +181,14 @@ class BirthTests(unittest.TestCase):
         self.assertEqual(found, {'list': [
             {'count': 2,
              'text': 'PyList_New() (Objects/listobject.c:255), called by '
-                     'f() (f.c:10) while test (test_x.py:7) ran'},
-            {'count': 1, 'text': 'g() (f.c:20)'}]})
+                     'f() (f.c:10) while test (test_x.py:7) ran',
+             'born': [{'function': 'PyList_New',
+                       'file': 'Objects/listobject.c', 'line': 255},
+                      {'function': 'f', 'file': 'f.c', 'line': 10}],
+             'python': 'test (test_x.py:7)'},
+            {'count': 1, 'text': 'g() (f.c:20)',
+             'born': [{'function': 'g', 'file': 'f.c', 'line': 20}],
+             'python': None}]})
 
     def test_older_objects_have_none(self):
         recording = self.recording(birth(A, 1, 1, 2))

@@ -13,7 +13,7 @@ import unittest
 from collections import namedtuple
 from unittest import mock
 
-from refmap.who import binutils, contracts, debuginfo, symbols
+from refmap.who import binutils, contracts, debuginfo, symbols, writers
 from refmap.who.symbols import Site, Symbols
 
 BINUTILS = all(map(shutil.which, ('addr2line', 'nm', 'readelf')))
@@ -202,6 +202,44 @@ class BinutilsTests(unittest.TestCase):
                                                 'time.sleep(60)'], '\n')
 
 
+class WritersTests(unittest.TestCase):
+    """What machine code says of stores."""
+
+    CODE = """
+0000000000001000 <set_name>:
+    1000:\tmov    0x28(%rdi),%r13
+    1004:\tmov    %rbx,0x28(%r12)
+    1008:\tmov    %eax,0x30(%rsi)
+    100c:\tmov    %rax,0x38(%rsp)
+    1010:\tcall   2000 <Py_XDECREF>
+
+0000000000001020 <clear.part.0>:
+    1020:\tmovq   $0x0,0x28(%rbx)
+    1028:\tmovq   $0x1,0x30(%rbx)
+    1030:\tmov    %rax,0x40(%rbx,%rcx,8)
+    1034:\tjmp    2000 <Py_XDECREF>
+"""
+
+    def setUp(self):
+        self.codes = writers.parse(self.CODE, binutils.base_name)
+
+    def test_stores(self):
+        self.assertEqual(self.codes, {
+            'set_name': writers.Code({'Py_XDECREF'}, set(), {0x28}),
+            'clear': writers.Code({'Py_XDECREF'}, {0x28}, set())})
+
+    def test_of_field(self):
+        self.assertEqual(writers.of_field(self.codes, 0x28, False),
+                         ['set_name'])
+        # A register may have NULL: who stores one for sure comes first.
+        self.assertEqual(writers.of_field(self.codes, 0x28, True),
+                         ['clear', 'set_name'])
+        self.assertEqual(writers.of_field(self.codes, 0x38, True), [])
+
+    def test_no_code(self):
+        self.assertEqual(writers.parse('', binutils.base_name), {})
+
+
 class MapsTests(unittest.TestCase):
     def test_maps(self):
         modules = symbols.parse_maps([
@@ -311,6 +349,20 @@ class InterpreterTests(unittest.TestCase):
     def test_ranges_of_nothing(self):
         self.assertEqual(self.symbols.ranges([]), [])
         self.assertEqual(self.symbols.ranges(['PyObject_Rep']), [])
+
+    @unittest.skipUnless(shutil.which('objdump'), 'needs objdump')
+    def test_writers(self):
+        # prop_doc of a property, after three other fields, is set when that is
+        # made, and is all that its tp_clear clears.
+        self.assertEqual(self.symbols.writers(0, 16, True), [])
+        dealloc = type_record(property).dealloc
+        if not self.symbols.function(dealloc).line:
+            self.skipTest('the interpreter was compiled without -g')
+        offset = object.__basicsize__ + 3 * ctypes.sizeof(ctypes.c_void_p)
+        found = self.symbols.writers(dealloc, offset, True)
+        self.assertIn('property_clear', [site.function for site in found])
+        self.assertEqual({site.file for site in found},
+                         {'Objects/descrobject.c'})
 
     def test_many(self):
         # Each address has an answer of its own, whatever the order.

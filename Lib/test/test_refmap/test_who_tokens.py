@@ -10,6 +10,7 @@ from refmap.who.contracts import Contract, Contracts
 from refmap.who.recording import (ABANDONED, BASE_DIED, FREED, MEMORY,
                                   NOWHERE, RETURNED, STACK, UNKNOWN)
 from refmap.who.suspects import Leaked, analyse
+from refmap.who.symbols import Site
 from test.test_refmap.who_records import NO_CONTRACTS, Tape
 
 A, B, C = 0x10000, 0x20000, 0x30000
@@ -318,6 +319,117 @@ class FlowTests(TokenTestCase):
         places = [list(token.places) for token in self.life().tokens]
         self.assertEqual(places, [[C], []])
         self.assertEqual(self.life().tokens[1].last_gone().location, C + 8)
+
+
+class ClaimTests(TokenTestCase):
+    """A function ends with a token, and left it in a place that is not new."""
+
+    def copy(self, number, block):
+        """copy() copies a block, and counts what is in it afterwards."""
+        self.tape.stored(0, A, block + 8, block, 0, 'copy:1 g:3')
+        self.tape.change(A, 1, 'copy:1 g:3', number)
+        self.tape.ret(1, 'copy:1 g:3', [(number, NOWHERE, 0)])
+
+    def test_table_that_is_copied(self):
+        # The table gives back what was counted for it, look() got lost.
+        self.copy(1, B)
+        self.tape.change(A, 1, 'look:1 g:3', 2)
+        self.tape.ret(1, 'look:1 g:3', [(2, NOWHERE, 0)])
+        self.tape.change(A, -1, 'free:1 c_dealloc:2 g:3',
+                         deaths=[(C, self.tape.type('C'), 5, 0x200)])
+        self.assertEqual(self.left(), [2])
+
+    def test_copy_that_is_freed(self):
+        self.tape.birth(A, 'f:3', 9)
+        self.tape.change(A, -1, 'f:3')
+        self.copy(1, B)
+        self.tape.gone(0, A, B + 8, B, 'PyMem_Free:1 drop:2 g:3', 'g:3',
+                       flags=BASE_DIED)
+        self.assertEqual(self.first(own(A, unowned=1)),
+                         ('drop', 'container-not-released'))
+
+    def test_copy_of_what_another_token_has(self):
+        self.tape.birth(A, 'f:3', 1)
+        self.tape.ret(3, 'f:3', [(1, NOWHERE, 0)])
+        self.tape.stored(1, A, B + 8, B, 0, 'copy:1 g:3')
+        self.tape.change(A, 1, 'copy:1 g:3', 2)
+        self.tape.ret(1, 'copy:1 g:3', [(2, NOWHERE, 0)])
+        self.assertEqual([list(t.places) for t in self.life().tokens],
+                         [[], [B + 8]])
+
+    def test_copy_of_an_older_object(self):
+        # Where else that was found it may have been before.
+        self.tape.stored(0, A, B + 8, B, 0, 'copy:1 g:3')
+        self.tape.change(A, 1, 'copy:1 g:3', 1)
+        self.tape.ret(1, 'copy:1 g:3', [(1, MEMORY, 0)], [(1, C + 16, C, 1)])
+        self.assertEqual(list(self.life().tokens[0].places), [B + 8])
+
+    def test_block_that_moves(self):
+        self.tape.stored(0, A, B + 8, B, 0, 'copy:1 g:3')
+        self.tape.change(A, 1, 'copy:1 g:3', 1)
+        self.tape.shifted(0, A, B + 8, C + 8, C)
+        self.tape.change(A, 1, 'f:2 g:3', 2)
+        self.tape.ret(1, 'copy:1 g:3', [(1, NOWHERE, 0)])
+        self.assertEqual(self.left(), [1, 2])
+
+    def test_found_for_another_one(self):
+        # extend() stored token 1 while the newest one was 2, which is gone.
+        self.tape.birth(A, 'extend:4 g:5', 1)
+        self.tape.change(A, 1, 'h:1 extend:4 g:5', 2)
+        self.tape.change(A, -1, 'h:1 extend:4 g:5', 2)
+        self.tape.change(A, 1, 'k:1 g:5', 3)
+        self.tape.ret(1, 'k:1 g:5', [(3, NOWHERE, 0)])
+        self.tape.stored(2, A, B, B, 0, 'h:1 extend:4 g:5')
+        self.tape.ret(4, 'extend:4 g:5', [(1, NOWHERE, 0)])
+        self.assertEqual([list(t.places) for t in self.life().left()],
+                         [[B], []])
+
+    def test_places_of_one_container(self):
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.change(A, 1, 'f:2 g:3', 2)
+        for base, shares in (B, True), (C, False):
+            with self.subTest(shares):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.ret(2, 'f:2 g:3', [(2, MEMORY, 0), (1, NOWHERE, 0)],
+                              [(2, B + 16, B, 1), (2, base + 24, base, 1)])
+                steps = [step.what for step in self.life().tokens[0].steps]
+                self.assertEqual(steps, ['memory'] if shares else ['nowhere'])
+                self.tape.words = words
+
+    def test_object_that_is_not_complete(self):
+        # Its type is in it before it is known as an object.
+        base = self.tape.type('C')
+        self.tape.stored(0, A, B + 40, B, 0, 'alloc:1 g:3')
+        self.tape.change(A, 1, 'alloc:1 g:3', 1)
+        self.tape.ret(1, 'alloc:1 g:3', [(1, NOWHERE, 0)])
+        self.tape.change(A, 1, 'f:1 g:3', 2)
+        self.tape.ret(1, 'f:1 g:3', [(2, MEMORY, 0)], [(2, C, C, 0)])
+        self.tape.change(A, -1, 'c_dealloc:1 g:3',
+                         deaths=[(B + 32, base, 5, 0x100)])
+        self.assertEqual(self.left(), [2])
+
+    def test_frame_of_a_generator(self):
+        base = self.tape.type('generator')
+        stack = f'{EVAL}:2 gen_send_ex2:3 g:4'
+        self.tape.change(A, 1, 'f:2 g:4', 1)
+        self.tape.ret(2, 'f:2 g:4', [(1, NOWHERE, 0)])
+        self.tape.change(A, 1, stack, 2)
+        self.tape.ret(2, stack, [(2, MEMORY, 0)], [(2, B + 16, B, base)])
+        self.tape.change(A, -1, '_PyFrame_ClearLocals:1 clear_gen_frame:2 '
+                                f'{EVAL}:3 g:4')
+        self.assertEqual(self.left(), [1])
+
+    def test_taken_away_before(self):
+        # give() was not there when the field changed: what it gives back is
+        # what was lost out of sight, in its own file.
+        base = self.tape.type('C')
+        self.tape.change(A, 1, 'take:1 g:3', 1)
+        self.tape.ret(1, 'take:1 g:3', [(1, NOWHERE, 0)])
+        self.tape.change(A, 1, 'f:1 g:3', 2)
+        self.tape.ret(1, 'f:1 g:3', [(2, MEMORY, 0)], [(2, B + 16, B, base)])
+        self.tape.gone(2, A, B + 16, B, 'h:1 g:3', 'h:1 g:3')
+        self.tape.change(A, -1, 'give:2 g:3')
+        self.assertEqual(self.left(), [2])
 
 
 class LoopTests(TokenTestCase):
@@ -748,6 +860,50 @@ class DecrefTests(TokenTestCase):
         self.assertEqual(self.names(own(A, unowned=1))[:2],
                          ['c_next_lock_held', 'c_next'])
 
+    def set_unseen(self):
+        self.tape.place('c_dealloc', 'c.c', 1)
+        base = self.tape.type('C', dealloc='c_dealloc')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'h:1 g:9', 'g:9', now=C)
+
+    def test_nobody_of_the_type_was_seen(self):
+        self.set_unseen()
+        suspect = self.analyse(own(A, unowned=1)).suspects[0]
+        self.assertLess(suspect.score, 0.4)
+
+    def test_code_tells_who_writes(self):
+        self.set_unseen()
+        asked = []
+
+        def writers(address, offset, null):
+            asked.append((offset, null))
+            return [Site(name, 'c.c', 7)
+                    for name in ('c_dealloc', 'c_new', 'c_set_name')]
+
+        self.tape.symbols.writers = writers
+        suspects = self.analyse(own(A, unowned=1)).suspects
+        # Who makes objects writes into new ones, and who destroys them would
+        # have been seen.
+        self.assertEqual([s.function for s in suspects[:2]],
+                         ['c_set_name', 'c_dealloc'])
+        self.assertEqual(asked, [(16, False)])
+        self.assertEqual(suspects[0].rule, 'overwritten-field')
+        self.assertLess(suspects[0].score, 0.6)
+        self.assertIn('c_set_name() writes the field, as its code says; nobody '
+                      'was seen to write it',
+                      [step.text for step in suspects[0].evidence])
+
+    def test_iterator_that_does_not_write(self):
+        for function in 'c_dealloc', 'c_next':
+            self.tape.place(function, 'c.c', 1)
+        base = self.tape.type('C', dealloc='c_dealloc', iternext='c_next')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, f'{EVAL}:9', f'{EVAL}:9')
+        self.tape.symbols.writers = lambda *args: [Site('c_close', 'c.c', 7)]
+        self.assertEqual(self.first(own(A, unowned=1))[0], 'c_close')
+
     def test_function_that_undoes(self):
         # begin() left it in a variable of run(), and end() was called last.
         self.tape.birth(A, 'begin:1 run:2 g:3', 1)
@@ -791,6 +947,30 @@ class DecrefTests(TokenTestCase):
                 self.tape.change(A, -1, 'f:2 g:3', birth=1)
                 self.tape.death(A, 'f:2 g:3', birth=1)
         self.assertEqual(self.names(own(A, unowned=1))[:2], ['f', 'take'])
+
+    def test_taken_for_whoever_called_the_same(self):
+        # take() leaves it to who called get(): lose() forgot it.
+        for k, caller in (1, 'f'), (2, 'lose'):
+            stack = f'take:1 get:2 {caller}:3 g:4'
+            self.tape.birth(A, stack, k, birth=k)
+            self.tape.ret(1, stack, [(k, NOWHERE, 0)])
+            if k == 1:
+                self.tape.change(A, -1, f'{caller}:3 g:4', birth=1)
+                self.tape.death(A, f'{caller}:3 g:4', birth=1)
+        self.assertEqual(self.names(own(A, unowned=1))[:2], ['lose', 'take'])
+
+    def test_left_in_a_variable_by_contract(self):
+        stack = 'look:1 item:2 get:3 f:4 g:5'
+        self.tape.birth(A, stack, 1)
+        self.tape.ret(1, stack, [(1, NOWHERE, 0)])
+        contracts = Contracts({'look': Contract(None, (None, 'out new')),
+                               'get': Contract('new', ())})
+        found = self.analyse(own(A, unowned=1), contracts=contracts).suspects
+        self.assertEqual([s.function for s in found[:2]], ['f', 'look'])
+        self.assertLess(found[0].score, 0.6)
+        contracts = Contracts({'look': Contract(None, (None, 'out new'))})
+        self.assertEqual(self.first(own(A, unowned=1), contracts=contracts)[0],
+                         'item')
 
     def test_what_a_function_kept(self):
         # It is no matter of those who returned the value after it.

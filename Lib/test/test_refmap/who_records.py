@@ -41,6 +41,9 @@ class Symbols:
     def ranges(self, names):
         return []
 
+    def writers(self, address, offset, null):
+        return []
+
     def working_on(self, functions, type, types=()):
         return set()
 

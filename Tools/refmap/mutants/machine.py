@@ -59,7 +59,9 @@ def remove(site):
         new = without_release(site.length)
     else:
         new = without_visit(site.length)
-    unprotect(start, start + site.length)
+    # All of the code, so that it stays one mapping: who walks stacks reads the
+    # code before a return address, as far as it is mapped alike.
+    unprotect(*binaries.code_mappings()[site.module][:2])
     write(start, new)
 
 

@@ -102,6 +102,13 @@ def sample(**changes):
             'objects': 10_000, 'mapped': 1e-5, 'agree': 1e-4, 'differ': 2e-4,
             'bytes agree': 0, 'bytes differ': 80_000, 'bytes of another': 100}}}
             for v in ('release', 'debug')},
+        'h': {v: {'lists': {
+            '': {'seconds': [0.01, 0.02]},
+            **{way: {'seconds': [0.03, 0.02], 'bytes': 24_000, 'events': 2000}
+               for way in ('NEW and DEL of all types', 'the same, of one type',
+                           'references of one type', 'Profile, all events')},
+            'pymemtrace: all types': {'seconds': [1], 'bytes': 10**6}}}
+            for v in ('release', 'debug')},
         'scale': {
             'live': {n: live for n in ('10000', '100000', '1000000')},
             'retained': {'objects': 10**6, 'changed': 100, 'drop all': 0.1,
@@ -270,6 +277,12 @@ class ReportTests(unittest.TestCase):
         text = report.document(sample())
         self.assertIn('| release / stock-release | 1.100 | 1.100 |', text)
         self.assertIn('| release / stock-release-tuned | 1.146 | 1.146 |', text)
+
+    def test_logs(self):
+        text = report.document(sample())
+        self.assertIn('| NEW and DEL of all types | lists | 10 ms | 2.00 | 12.0 |', text)
+        self.assertIn('| pymemtrace: all types | lists | 10 ms | 100.00 | - |', text)
+        self.assertIn('(h) release, references of one type, worst program', text)
 
     def test_blocks(self):
         self.assertIn('| 300,000 | 1.5 ms | 80 ms |', report.document(sample()))
