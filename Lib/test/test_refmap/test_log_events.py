@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import pathlib
 import sys
 import threading
 import traceback
@@ -10,8 +12,8 @@ import unittest
 import weakref
 
 import refmap
-from refmap.log import format
-from test.support import import_helper, threading_helper
+from refmap.log import events, format
+from test.support import import_helper, os_helper, threading_helper
 
 from .log_case import LogTestCase, is_object, read, tell
 
@@ -326,10 +328,10 @@ class KindsOfDeathTests(LogTestCase):
         def work():
             for i in range(30):
                 source = '\n' * i + f'def g{i}(): return A()\ng{i}()'
-                code = compile(source, f'file{i}.py', 'exec')
-                addresses.add(id(code))
-                exec(code, {'A': A})
-                del code
+                namespace = {'A': A}
+                exec(compile(source, f'file{i}.py', 'exec'), namespace)
+                addresses.add(id(namespace[f'g{i}'].__code__))
+                namespace.clear()
         addresses = set()
         with self.log(A):
             work()
@@ -621,7 +623,6 @@ class SwitchTests(LogTestCase):
         self.assertEqual(innermost, ['NEW A 1', 'DEL A 1'])
 
     def test_headers_of_nested(self):
-        from refmap.log import events
         with self.log('outer'), self.log('inner', message='hello'):
             pass
         with events.Log(self.file('outer')) as outer, \
@@ -709,8 +710,6 @@ class SwitchTests(LogTestCase):
             self.assertEqual(tell(read(self.path)), ['NEW A 1', 'DEL A 1'])
 
     def test_default_name(self):
-        from test.support import os_helper
-        import os
         with os_helper.change_cwd(self.directory):
             with refmap.EventLog(include=A) as outer:
                 with refmap.EventLog(include=A) as inner:
@@ -724,7 +723,6 @@ class SwitchTests(LogTestCase):
         self.assertEqual(self.tell(inner.path), ['NEW A 1', 'DEL A 1'])
 
     def test_path_like(self):
-        import pathlib
         for path in pathlib.Path(self.path), self.path.encode():
             with refmap.EventLog(path, include=A):
                 A()

@@ -386,7 +386,7 @@ class MapTests(ReferencesTestCase):
     def test_recording(self):
         a = A()
         try:
-            sys.refmap_record(True)
+            sys.refmap_record(types=[B])
         except RuntimeError as exc:
             self.skipTest(str(exc))
         try:
@@ -397,11 +397,31 @@ class MapTests(ReferencesTestCase):
             with self.log(A, references=False):
                 A()
         finally:
-            sys.refmap_record(False)
+            sys.refmap_record_stop()
         self.assertEqual(len(self.tell()), 2)
         with self.log(A):
-            del a
+            a = None
         self.assertTrue(self.tell())
+
+    def test_recording_begins(self):
+        # While references are logged: both have what they want.
+        with self.log(A):
+            try:
+                sys.refmap_record(types=[B])
+            except RuntimeError as exc:
+                self.skipTest(str(exc))
+            try:
+                for _ in range(10):
+                    [A(), B()]
+                self.assert_healthy()
+            finally:
+                sys.refmap_record_stop()
+            for _ in range(10):
+                [A(), B()]
+            self.assert_healthy()
+        kinds = [e.kind for e in self.read() if is_object(e)]
+        self.assertEqual(kinds.count(format.NEW), 20)
+        self.chains()
 
     def test_births_of_the_map(self):
         # Each birth of a type is seen: the map has as many.
