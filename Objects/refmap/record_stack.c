@@ -111,7 +111,14 @@ refmap_see_text(const refmap_mapping_t *mapping, void *Py_UNUSED(arg))
     if (strstr(mapping->path, "/_greenlet.") != NULL) {
         _PyRefMap_StacksMove();
     }
-    if (mapping->readable && mapping->executable) {
+    if (!mapping->readable || !mapping->executable) {
+        return 0;
+    }
+    if (ntexts > 0 && texts[ntexts - 1].end == mapping->start) {
+        // A call may end where one of the two does.
+        texts[ntexts - 1].end = mapping->end;
+    }
+    else {
         texts[ntexts].start = mapping->start;
         texts[ntexts].end = mapping->end;
         ntexts++;

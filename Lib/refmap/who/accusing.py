@@ -35,8 +35,8 @@ DIRECTNESS = {
 # end before the recording did has the reference, which may be a variable of
 # the running program; there was no time to search memory, or the object was in
 # many places before; the evaluation loop had it, which stores references
-# without any event; a field was overwritten, and who ran then is in none of the
-# files that work on it.
+# without any event; a field was overwritten, and who ran then is not in the
+# file of its type.
 STORED, HELD, UNSEEN, IN_LOOP, NEARBY = 0.7, 0.4, 0.6, 0.1, 0.4
 # Who takes references in these files stores them, mostly: if memory was not
 # searched it is no suspect.
@@ -73,10 +73,11 @@ MAKES = re.compile(r'(?:^|_)(?:new|alloc)(?:_|$)|New')
 # What fills a slot is named by the type and the slot.
 SLOT_NAME = re.compile(r'(\w{2,}?_?)(?:tp_)?(?:dealloc|traverse|clear)')
 
+# Nobody was seen to write a field, but its code says that the function does.
+WRITES = 'writes'
 # A function that a leaked reference accuses. weight: see above; token: the
 # Token, or None; how: what else the evidence needs: an owners.Holder, a
-# Release, WRITES: nobody was seen, but the function writes the field.
-WRITES = 'writes'
+# Release, WRITES.
 Accusation = namedtuple('Accusation', 'call rule weight token how')
 
 
@@ -576,8 +577,12 @@ class Judge:
         """Return who owns what a function left in a variable of its caller,
         if it does so by contract: that caller, or who got it from there as the
         result of functions that return a new reference by contract. How far
-        it went was not seen."""
-        if not was_seen(token):
+        it went was not seen.
+
+        Only if that function took the reference itself, for what is in the
+        variable already: a new word there would have been seen.
+        """
+        if not was_seen(token) or token.calls[0].slot != token.ended.slot:
             return []
         way = way_out(token)
         contract = self.contracts.get(way[0].function)

@@ -971,6 +971,13 @@ class DecrefTests(TokenTestCase):
         contracts = Contracts({'look': Contract(None, (None, 'out new'))})
         self.assertEqual(self.first(own(A, unowned=1), contracts=contracts)[0],
                          'item')
+        # What it got from another one is not what it leaves in the variable.
+        self.tape = Tape()
+        self.tape.birth(A, 'make:1 look:2 item:3 f:4', 1)
+        self.tape.ret(1, 'make:1 look:2 item:3 f:4', [(1, RETURNED, 2)])
+        self.tape.ret(2, 'look:2 item:3 f:4', [(1, NOWHERE, 0)])
+        self.assertEqual(self.first(own(A, unowned=1), contracts=contracts)[0],
+                         'look')
 
     def test_what_a_function_kept(self):
         # It is no matter of those who returned the value after it.
