@@ -167,32 +167,23 @@ log_open(PyObject *Py_UNUSED(module), PyObject *args)
 
 /* --- on and off ------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(log_switch_doc,
-"_refmap_log_switch($module, kind, log, why, /)\n"
+PyDoc_STRVAR(log_resume_doc,
+"_refmap_log_resume($module, log, why, /)\n"
 "--\n"
 "\n"
-"Make `log`, or none for None, the active one of a kind. Both logs say why, but\n"
-"for None.\n"
+"Make `log` the active one of its kind, instead of the one that is. Both say why.\n"
 "\n"
 "Raise RuntimeError if sys.refmap_record() is on, and it logs references.");
 
 static PyObject *
-log_switch(PyObject *Py_UNUSED(module), PyObject *args)
+log_resume(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    int kind;
     const char *why;
-    PyObject *number;
-    refmap_log_t *log = NULL;
-    if (!PyArg_ParseTuple(args, "iOz:_refmap_log_switch", &kind, &number, &why)
-        || (number != Py_None && !convert_log(number, &log)))
-    {
+    refmap_log_t *log;
+    if (!PyArg_ParseTuple(args, "O&s:_refmap_log_resume", convert_log, &log, &why)) {
         return NULL;
     }
-    if (kind < 0 || kind >= REFMAP_LOG_KINDS) {
-        PyErr_SetString(PyExc_ValueError, "no such kind of logs");
-        return NULL;
-    }
-    if (_PyRefMap_SwitchLog(kind, log, why) < 0) {
+    if (_PyRefMap_ResumeLog(log, why) < 0) {
         if (errno == EBUSY) {
             PyErr_SetString(PyExc_RuntimeError, "references can't be logged while "
                             "sys.refmap_record() is on");
@@ -200,6 +191,24 @@ log_switch(PyObject *Py_UNUSED(module), PyObject *args)
         }
         return PyErr_NoMemory();
     }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(log_suspend_doc,
+"_refmap_log_suspend($module, log, why, /)\n"
+"--\n"
+"\n"
+"If `log` is active, it is no more. It says why, but for None.");
+
+static PyObject *
+log_suspend(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *why;
+    refmap_log_t *log;
+    if (!PyArg_ParseTuple(args, "O&z:_refmap_log_suspend", convert_log, &log, &why)) {
+        return NULL;
+    }
+    _PyRefMap_SuspendLog(log, why);
     Py_RETURN_NONE;
 }
 
@@ -384,7 +393,8 @@ CALLBACK(on_trace_raise, REFMAP_LOG_TRACE, REFMAP_RAISE)
 
 PyMethodDef _PyRefMap_log_methods[] = {
     {"_refmap_log_open", log_open, METH_VARARGS, log_open_doc},
-    {"_refmap_log_switch", log_switch, METH_VARARGS, log_switch_doc},
+    {"_refmap_log_resume", log_resume, METH_VARARGS, log_resume_doc},
+    {"_refmap_log_suspend", log_suspend, METH_VARARGS, log_suspend_doc},
     {"_refmap_log_close", log_close, METH_VARARGS, log_close_doc},
     {"_refmap_log_message", log_message, METH_VARARGS, log_message_doc},
     {"_refmap_log_flush", log_flush, METH_O, log_flush_doc},

@@ -53,16 +53,16 @@ extern char *_PyRefMap_CopyString(const char *text);
 /* The number of a log, from 1; the log that has it, NULL if that is closed. */
 extern uint64_t _PyRefMap_LogNumber(const refmap_log_t *log);
 extern refmap_log_t *_PyRefMap_FindLog(uint64_t number);
-/* Switch from the log of a kind that is active to another one, or to none: NULL. Each says
-   why. Return -1 with errno set if memory is short; EBUSY: a recording is on. */
-extern int _PyRefMap_SwitchLog(int kind, refmap_log_t *log, const char *why);
+/* Make a log the active one of its kind; that which was is suspended. Both say why. Return -1
+   with errno set if memory is short; EBUSY: a recording is on. */
+extern int _PyRefMap_ResumeLog(refmap_log_t *log, const char *why);
+/* If it is active, it is no more. It says why, but for NULL. */
+extern void _PyRefMap_SuspendLog(refmap_log_t *log, const char *why);
 /* Close a log, which may be active, and free it. Return what went wrong while it was
    written, as an errno, or 0. */
 extern int _PyRefMap_CloseLog(refmap_log_t *log, const char *why);
 /* All that are open, at the end of the process. */
 extern void _PyRefMap_CloseLogs(const char *why);
-/* Is it the active one? */
-extern int _PyRefMap_IsActiveLog(const refmap_log_t *log);
 
 /* --- what is told ----------------------------------------------------------------------- */
 

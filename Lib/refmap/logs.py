@@ -111,7 +111,7 @@ class Log:
             _serials += 1
             begun.append(self)
             self._started()
-            sys._refmap_log_switch(self.kind, self._number, '')
+            sys._refmap_log_resume(self._number, '')
         except BaseException:
             if self in begun:
                 self.end()
@@ -121,12 +121,12 @@ class Log:
         return self
 
     def _yield_to(self, why):
-        sys._refmap_log_switch(self.kind, None, _text(why))
+        sys._refmap_log_suspend(self._number, _text(why))
         self._stopped()
 
     def _go_on(self, why):
         self._started()
-        sys._refmap_log_switch(self.kind, self._number, _text(why))
+        sys._refmap_log_resume(self._number, _text(why))
 
     def _path(self, path):
         """Return the absolute path; None: nothing is written."""
@@ -141,14 +141,15 @@ class Log:
         if self._is_active():
             self._stopped()
             self._before()
-            # What follows is our own.
-            sys._refmap_log_switch(self.kind, None, None)
         begun.remove(self)
-        self._final = self._read_counts()
         try:
+            # What follows is our own.
+            sys._refmap_log_suspend(self._number, None)
+            self._final = self._read_counts()
             sys._refmap_log_close(self._number, 'closed')
         except ValueError:
-            pass            # the interpreter closed it: it is about to end
+            # The interpreter closed it: it is about to end.
+            self._final = self._read_counts()
         except OSError as exc:
             self.error = exc
         if was_last and begun and not begun[-1]._is_suspended:
@@ -174,7 +175,7 @@ class Log:
         """Log nothing until resume()."""
         self._require()
         if self._is_active():
-            sys._refmap_log_switch(self.kind, None, 'suspend()')
+            sys._refmap_log_suspend(self._number, 'suspend()')
             self._stopped()
         self._is_suspended = True
 
@@ -184,7 +185,7 @@ class Log:
         self._is_suspended = False
         if self._is_active():
             self._started()
-            sys._refmap_log_switch(self.kind, self._number, 'resume()')
+            sys._refmap_log_resume(self._number, 'resume()')
 
     def message(self, text):
         """Write a text into the log, suspended or not."""

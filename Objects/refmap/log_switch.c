@@ -115,12 +115,6 @@ _PyRefMap_FindLog(uint64_t number)
 
 /* --- switching ------------------------------------------------------------------------------ */
 
-int
-_PyRefMap_IsActiveLog(const refmap_log_t *log)
-{
-    return _PyRefMap_active_logs[log->options.kind] == log;
-}
-
 /* Say in the log of the current thread's map what happens to it. */
 static void
 refmap_say(refmap_log_t *log, int kind, const char *text)
@@ -192,11 +186,10 @@ refmap_resume(refmap_log_t *log, const char *why)
 }
 
 int
-_PyRefMap_SwitchLog(int kind, refmap_log_t *log, const char *why)
+_PyRefMap_ResumeLog(refmap_log_t *log, const char *why)
 {
-    if (log != NULL && kind == REFMAP_LOG_EVENTS && log->options.references
-        && _PyRefMap_recording)
-    {
+    int kind = log->options.kind;
+    if (kind == REFMAP_LOG_EVENTS && log->options.references && _PyRefMap_recording) {
         errno = EBUSY;
         return -1;
     }
@@ -205,12 +198,22 @@ _PyRefMap_SwitchLog(int kind, refmap_log_t *log, const char *why)
     if (before != log && before != NULL) {
         refmap_suspend(before, why);
     }
-    if (before != log && log != NULL && refmap_resume(log, why) < 0) {
+    if (before != log && refmap_resume(log, why) < 0) {
         errno = ENOMEM;
         result = -1;
     }
     _PyRefMap_UnlockLogs(locked);
     return result;
+}
+
+void
+_PyRefMap_SuspendLog(refmap_log_t *log, const char *why)
+{
+    int locked = _PyRefMap_LockLogs();
+    if (_PyRefMap_active_logs[log->options.kind] == log) {
+        refmap_suspend(log, why);
+    }
+    _PyRefMap_UnlockLogs(locked);
 }
 
 

@@ -68,6 +68,8 @@ class LogTestCase(MapTestCase):
 
     def tearDown(self):
         self.assertFalse(any(logs._begun.values()), 'a log is still open')
+        # A cache of the reader, which regrtest -R would see grow.
+        format._numbers_of.clear()
         super().tearDown()
 
     def file(self, name):

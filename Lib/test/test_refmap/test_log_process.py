@@ -736,6 +736,28 @@ class InterpreterTests(LogTestCase):
                 self.assertEqual([text.split()[0] for text in told],
                                  ['NEW', 'DEL', 'NEW', 'DEL', 'END'])
 
+    def test_log_of_another_interpreter(self):
+        # Who ends a log that is not active leaves the one that is alone.
+        self.script(self.CREATE + '''
+            i = _interpreters.create('isolated')
+            with refmap.EventLog(path, include='A', rss=False):
+                A()
+                error = _interpreters.exec(i, """if 1:
+                    import refmap
+                    class A: pass
+                    log = refmap.EventLog({!r}, include='A').begin()
+                    A()
+                    """.format(path + '.inside'))
+                assert error is None, error
+            error = _interpreters.exec(i, "A(); log.end()")
+            assert error is None, error
+            _interpreters.destroy(i)
+            ''')
+        self.assertEqual([text.split()[0] for text in self.tell()],
+                         ['NEW', 'DEL', 'SUSPEND'])
+        self.assertEqual([text.split()[0] for text in
+                          self.tell(self.path + '.inside')], ['NEW', 'DEL'] * 2)
+
     def test_interpreters_with_logs_of_their_own(self):
         self.script(self.CREATE + '''
             def work(n):
