@@ -55,8 +55,20 @@ def text(n):
         dict(pairs)
 
 
+def errands(n):
+    """A little text for each object of one type, which is passed on twice."""
+    waiting = []
+    for i in range(n // 10):
+        one = ONE()
+        one.name = ' '.join(str(i + k) for k in range(5))
+        waiting.append(one)
+        if len(waiting) > 10:
+            waiting.pop(0).name.split()
+
+
 def handed_around(n):
-    """Objects of one type that get and lose many references."""
+    """Nothing but references to objects of one type that come and go: each of them is
+    an event."""
     objects = [ONE() for _ in range(100)]
     for i in range(n // 100):
         other = list(objects)
@@ -102,8 +114,13 @@ def ours(path):
             (lifetimes, lambda: refmap.EventLog(path, builtins=True)),
         'the same, of one type':
             (lifetimes, lambda: refmap.EventLog(path, include=ONE)),
+        'the same, of a hot type':
+            ((instances,), lambda: refmap.EventLog(path, include=Point)),
         'references of one type':
-            ((many_types, handed_around),
+            ((many_types, errands),
+             lambda: refmap.EventLog(path, include=ONE, references=True)),
+        'references of a hot type':
+            ((handed_around,),
              lambda: refmap.EventLog(path, include=ONE, references=True)),
         'Profile, all events':
             ((calls, recursion, calls_of_c),
