@@ -22,20 +22,44 @@ refmap_look_at_type(refmap_stream_t *stream, uintptr_t address)
     return met != NULL && met->is_wanted ? IS_KNOWN | IS_WANTED : IS_KNOWN;
 }
 
+/* What is found: by type, the number of its objects, and the flags above. Many objects in
+   a row have the same type. */
+typedef struct {
+    refmap_table_t types;
+    uintptr_t last_type;
+    uint64_t *last;             // of that type, in the table
+} refmap_found_t;
+
+/* The entry of a type; NULL for what is none, and on out of memory. */
+static inline uint64_t *
+refmap_entry_of_type(refmap_stream_t *stream, refmap_found_t *found, uintptr_t type)
+{
+    if (type == found->last_type) {
+        return found->last;
+    }
+    uint64_t *at = type < REFMAP_PAGE_SIZE ? NULL
+                   : _PyRefMap_TableAdd(&found->types, type);
+    if (at != NULL && *at == 0) {
+        *at = refmap_look_at_type(stream, type);
+    }
+    found->last_type = type;
+    found->last = at;
+    return at;
+}
+
 /* Count what lives in a block; on out of memory some types are left out. */
 static void
 refmap_count_block(refmap_stream_t *stream, refmap_block_t *block,
-                   refmap_table_t *types)
+                   refmap_found_t *found)
 {
+    const uint32_t no_object = REFMAP_BIRTH_KEYS | REFMAP_BIRTH_OWN;
     refmap_copy_t copy;
     refmap_words_t words[REFMAP_SLOTS];
     int is_copied = 0, is_wanted = 0;
     refmap_get_all(block, words);
     for (size_t i = 0; i < REFMAP_SLOTS; i++) {
         refmap_slot_t slot = refmap_decode(words[i]);
-        if (!refmap_is_living(slot)
-            || (slot.birth & (REFMAP_BIRTH_KEYS | REFMAP_BIRTH_OWN)))
-        {
+        if (!refmap_is_living(slot) || (slot.birth & no_object)) {
             continue;
         }
         if (!is_copied) {
@@ -45,29 +69,25 @@ refmap_count_block(refmap_stream_t *stream, refmap_block_t *block,
         uintptr_t address = refmap_slot_address(block, i, slot);
         uintptr_t type = !copy.readable ? 0 : _PyRefMap_CopiedWord(
             &copy, block, address + offsetof(PyObject, ob_type));
-        uint64_t *at = type < REFMAP_PAGE_SIZE ? NULL
-                       : _PyRefMap_TableAdd(types, type);
-        if (at == NULL) {
-            continue;
+        uint64_t *at = refmap_entry_of_type(stream, found, type);
+        if (at != NULL) {
+            *at += ONE;
+            is_wanted |= (*at & IS_WANTED) != 0;
         }
-        *at |= *at == 0 ? refmap_look_at_type(stream, type) : 0;
-        *at += ONE;
-        is_wanted |= (*at & IS_WANTED) != 0;
     }
     if (is_wanted && stream->log->options.references) {
         _PyRefMap_WatchPage(stream->map, block->page << REFMAP_PAGE_BITS);
     }
 }
 
-/* Look at all blocks; `types` has what is found of each type. */
 static void
-refmap_look_at_blocks(refmap_stream_t *stream, refmap_table_t *types)
+refmap_look_at_blocks(refmap_stream_t *stream, refmap_found_t *found)
 {
     refmap_state_t *map = stream->map;
     _PyRefMap_ForgetTypes(map);
     for (size_t i = 0; i < map->len; i++) {
         if (map->blocks[i] != NULL) {
-            refmap_count_block(stream, map->blocks[i], types);
+            refmap_count_block(stream, map->blocks[i], found);
         }
     }
 }
@@ -75,22 +95,22 @@ refmap_look_at_blocks(refmap_stream_t *stream, refmap_table_t *types)
 void
 _PyRefMap_LogLiving(refmap_stream_t *stream)
 {
-    refmap_table_t types = {0};
-    refmap_look_at_blocks(stream, &types);
+    refmap_found_t found = {0};
+    refmap_look_at_blocks(stream, &found);
     for (size_t i = 0; i < stream->nmet; i++) {
         refmap_log_met_t *met = &stream->met[i];
-        const uint64_t *found = _PyRefMap_TableFind(&types, met->address);
-        met->living = found != NULL ? (int64_t)(*found / ONE) : 0;
+        const uint64_t *at = _PyRefMap_TableFind(&found.types, met->address);
+        met->living = at != NULL ? (int64_t)(*at / ONE) : 0;
     }
-    _PyRefMap_TableClear(&types);
+    _PyRefMap_TableClear(&found.types);
 }
 
 void
 _PyRefMap_LogWatchWanted(refmap_stream_t *stream)
 {
-    refmap_table_t types = {0};
-    refmap_look_at_blocks(stream, &types);
-    _PyRefMap_TableClear(&types);
+    refmap_found_t found = {0};
+    refmap_look_at_blocks(stream, &found);
+    _PyRefMap_TableClear(&found.types);
 }
 
 void
