@@ -319,7 +319,8 @@ class ConcurrentTest(InterpreterTestCase):
             self.assertEqual(info.mapped + info.unattributed, info.total, info)
             data.clear()
             samples += 1
-        self.assertGreater(samples, 20)
+        # How many there are depends on what else the machine does.
+        self.assertGreater(samples, 2)
         self.finish(threads)
 
     @threading_helper.reap_threads
