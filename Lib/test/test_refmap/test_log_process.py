@@ -622,10 +622,12 @@ class InterpreterTests(LogTestCase):
                 assert sys.refmap_verify() == []
             '''
 
-    def deaths_and_births(self):
+    def deaths_and_births(self, unseen=0):
+        """The events of A, of which so many have no counterpart at most."""
         found = [e for e in self.read() if is_object(e) and e.type.name == 'A']
         kinds = [e.kind for e in found]
-        self.assertEqual(kinds.count(format.NEW), kinds.count(format.DEL))
+        self.assertAlmostEqual(kinds.count(format.NEW), kinds.count(format.DEL),
+                               delta=unseen)
         return found
 
     def test_log_sees_all(self):
@@ -691,7 +693,9 @@ class InterpreterTests(LogTestCase):
             for t in threads: t.join()
             check_map()
             ''')
-        self.assertEqual(self.deaths_and_births()[0].kind, format.NEW)
+        # Each of two may have an object when the log begins, is suspended, goes on, and
+        # ends.
+        self.assertTrue(self.deaths_and_births(unseen=2 * 4))
 
     def test_begun_elsewhere(self):
         for kind in 'legacy', 'isolated':
