@@ -32,7 +32,7 @@ convert_log(PyObject *number, void *result)
 static char *
 copy_string(const char *text)
 {
-    char *copy = _PyRefMap_CopyString(text);
+    char *copy = _PyRefMap_CopyString(text, SIZE_MAX);
     if (copy == NULL) {
         PyErr_NoMemory();
     }

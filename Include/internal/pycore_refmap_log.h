@@ -26,7 +26,8 @@ typedef struct {
 /* Of each kind one log may be active at a time. */
 enum { REFMAP_LOG_EVENTS, REFMAP_LOG_PROFILE, REFMAP_LOG_TRACE, REFMAP_LOG_KINDS };
 
-/* Owned by the log once it is open; strings and arrays are from _PyRefMap_Malloc(). */
+/* Owned by the log once it is open; strings and arrays are from
+   _PyRefMap_CopyString() and _PyRefMap_Malloc(). */
 typedef struct {
     int kind;
     char *path;                     // NULL: only count
@@ -48,8 +49,6 @@ typedef struct {
    can't be written, or ENOMEM. */
 extern refmap_log_t *_PyRefMap_OpenLog(refmap_log_options_t *options);
 extern void _PyRefMap_ClearLogOptions(refmap_log_options_t *options);
-/* A copy of a string, for options; NULL on out of memory. */
-extern char *_PyRefMap_CopyString(const char *text);
 /* The number of a log, from 1; the log that has it, NULL if that is closed. */
 extern uint64_t _PyRefMap_LogNumber(const refmap_log_t *log);
 extern refmap_log_t *_PyRefMap_FindLog(uint64_t number);

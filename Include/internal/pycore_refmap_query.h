@@ -219,6 +219,10 @@ extern void _PyRefMap_ClearOwners(refmap_owners_t *owners);
    on out of memory. `size` is the same for both. */
 extern void *_PyRefMap_Malloc(size_t size);
 extern void _PyRefMap_RawFree(void *ptr, size_t size);
+/* A copy of a string, of its first `most` bytes at most; NULL on out of memory. */
+extern char *_PyRefMap_CopyString(const char *text, size_t most);
+/* NULL is allowed. */
+extern void _PyRefMap_FreeString(char *copy);
 
 /* --- refmap's own objects ---------------------------------------------------------------- */
 

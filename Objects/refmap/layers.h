@@ -31,7 +31,7 @@ extern Py_ssize_t _PyRefMap_UsedBytes(void);
 
 /* --- fatal.c: what is done when a fatal signal comes --------------------------- */
 
-/* --- text.c: text of Python ------------------------------------------------------ */
+/* --- text.c: text in memory of our own -------------------------------------------- */
 
 /* Copy text as UTF-8, as much of it as fits into `size` bytes, without the cache of the
    object, which would have to be allocated. Return how many bytes that are; 0 for what is

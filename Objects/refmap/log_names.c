@@ -75,36 +75,15 @@ refmap_wants(const refmap_log_options_t *options, const PyTypeObject *type)
     return options->builtins || !refmap_is_builtin(type);
 }
 
-/* A copy of a name; NULL on out of memory. */
-static char *
-refmap_copy_name(const char *name)
-{
-    size_t n = strnlen(name, REFMAP_LOG_NAME);
-    char *copy = _PyRefMap_Malloc(n + 1);
-    if (copy != NULL) {
-        memcpy(copy, name, n);
-        copy[n] = '\0';
-    }
-    return copy;
-}
-
-static void
-refmap_free_name(char *copy)
-{
-    if (copy != NULL) {
-        _PyRefMap_RawFree(copy, strlen(copy) + 1);
-    }
-}
-
 /* Fill in a type that is new, or has another name now. */
 static int
 refmap_meet_type(refmap_stream_t *stream, refmap_log_met_t *met, PyTypeObject *type)
 {
-    char *copy = refmap_copy_name(type->tp_name);
+    char *copy = _PyRefMap_CopyString(type->tp_name, REFMAP_LOG_NAME);
     if (copy == NULL) {
         return -1;
     }
-    refmap_free_name(met->copy);
+    _PyRefMap_FreeString(met->copy);
     met->copy = copy;
     met->name = type->tp_name;
     met->address = (uintptr_t)type;
@@ -134,7 +113,7 @@ refmap_new_type(refmap_stream_t *stream, PyTypeObject *type, uint64_t *at)
     }
     if (_PyRefMap_Grow(&stream->met, &stream->met_allocated, stream->nmet + 1,
                        sizeof(*stream->met)) < 0) {
-        refmap_free_name(met.copy);
+        _PyRefMap_FreeString(met.copy);
         return NULL;
     }
     stream->met[stream->nmet++] = met;
@@ -526,7 +505,7 @@ _PyRefMap_LogClearNames(refmap_stream_t *stream)
 {
     refmap_clear_other_names(stream);
     for (size_t i = 0; i < stream->nmet; i++) {
-        refmap_free_name(stream->met[i].copy);
+        _PyRefMap_FreeString(stream->met[i].copy);
     }
     _PyRefMap_TableClear(&stream->types);
     _PyRefMap_RawFree(stream->met, stream->met_allocated * sizeof(*stream->met));

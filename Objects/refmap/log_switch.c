@@ -18,18 +18,10 @@
 /* --- options --------------------------------------------------------------------------- */
 
 static void
-refmap_free_text(char *text)
-{
-    if (text != NULL) {
-        _PyRefMap_RawFree(text, strlen(text) + 1);
-    }
-}
-
-static void
 refmap_free_types(refmap_log_type_t *types, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        refmap_free_text(types[i].pattern);
+        _PyRefMap_FreeString(types[i].pattern);
     }
     _PyRefMap_RawFree(types, n * sizeof(*types));
 }
@@ -37,18 +29,11 @@ refmap_free_types(refmap_log_type_t *types, size_t n)
 void
 _PyRefMap_ClearLogOptions(refmap_log_options_t *options)
 {
-    refmap_free_text(options->path);
-    refmap_free_text(options->header);
+    _PyRefMap_FreeString(options->path);
+    _PyRefMap_FreeString(options->header);
     refmap_free_types(options->include, options->ninclude);
     refmap_free_types(options->exclude, options->nexclude);
     memset(options, 0, sizeof(*options));
-}
-
-char *
-_PyRefMap_CopyString(const char *text)
-{
-    char *copy = _PyRefMap_Malloc(strlen(text) + 1);
-    return copy == NULL ? NULL : strcpy(copy, text);
 }
 
 
@@ -284,7 +269,7 @@ refmap_close(refmap_log_t *log, const char *why)
         log->streams = stream->next;
         refmap_free_stream(stream);
     }
-    refmap_free_text(log->parent_path);
+    _PyRefMap_FreeString(log->parent_path);
     _PyRefMap_ClearLogOptions(&log->options);
     _PyRefMap_RawFree(log, sizeof(*log));
     return error;
@@ -456,13 +441,13 @@ refmap_rename_log(refmap_log_t *log)
     char *path = _PyRefMap_Malloc(size), *copy = NULL;
     if (path != NULL) {
         (void)snprintf(path, size, "%s.%ld", log->options.path, (long)getpid());
-        copy = _PyRefMap_CopyString(path);
+        copy = _PyRefMap_CopyString(path, size);
         _PyRefMap_RawFree(path, size);
     }
     if (copy == NULL) {
         return -1;
     }
-    refmap_free_text(log->parent_path);
+    _PyRefMap_FreeString(log->parent_path);
     log->parent_path = log->options.path;
     log->options.path = copy;
     return 0;

@@ -191,7 +191,7 @@ void
 _PyRefMap_ClearWatch(refmap_record_options_t *options)
 {
     for (size_t i = 0; i < options->nnames; i++) {
-        _PyRefMap_RawFree(options->names[i], strlen(options->names[i]) + 1);
+        _PyRefMap_FreeString(options->names[i]);
     }
     _PyRefMap_RawFree(options->names,
                       options->names_allocated * sizeof(*options->names));

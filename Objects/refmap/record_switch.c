@@ -117,11 +117,10 @@ refmap_copy_names(const refmap_watch_t *watch, refmap_record_options_t *options)
         return -1;
     }
     for (size_t i = 0; i < watch->ntypes; i++) {
-        char *name = _PyRefMap_Malloc(strlen(watch->types[i]) + 1);
+        char *name = _PyRefMap_CopyString(watch->types[i], SIZE_MAX);
         if (name == NULL) {
             return -1;
         }
-        strcpy(name, watch->types[i]);
         options->names[options->nnames++] = name;
     }
     return 0;

@@ -1,10 +1,30 @@
-/* Text of Python as bytes of our own. */
+/* Text in memory of our own. */
 
 #include "Python.h"
 
 #ifdef Py_REFCOUNT_MAP
 
 #include "layers.h"
+
+char *
+_PyRefMap_CopyString(const char *text, size_t most)
+{
+    size_t n = strnlen(text, most);
+    char *copy = _PyRefMap_Malloc(n + 1);
+    if (copy != NULL) {
+        memcpy(copy, text, n);
+        copy[n] = '\0';
+    }
+    return copy;
+}
+
+void
+_PyRefMap_FreeString(char *copy)
+{
+    if (copy != NULL) {
+        _PyRefMap_RawFree(copy, strlen(copy) + 1);
+    }
+}
 
 size_t
 _PyRefMap_CopyText(PyObject *text, char *utf8, size_t size)
