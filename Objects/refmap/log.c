@@ -249,17 +249,26 @@ refmap_birth(const PyObject *op)
            & REFMAP_BIRTH_SERIAL;
 }
 
-static void
-refmap_write_new(refmap_stream_t *stream, PyObject *op, uint32_t type, void *fp)
+/* What all events of objects begin with. */
+static inline unsigned char *
+refmap_begin_object(refmap_stream_t *stream, int kind, PyObject *op, uint32_t type,
+                    void *fp)
 {
     uint64_t now;
-    uint32_t place = _PyRefMap_LogPlaceOf(stream, fp), birth = refmap_birth(op);
+    uint32_t place = _PyRefMap_LogPlaceOf(stream, fp);
     unsigned char *p = refmap_begin_event(stream, &now);
-    *p++ = REFMAP_LOG_NEW;
+    *p++ = (unsigned char)kind;
     p = refmap_put(p, refmap_elapsed(stream, now));
     p = refmap_put_address(p, (uintptr_t)op);
     p = refmap_put(p, type);
-    p = refmap_put(p, place);
+    return refmap_put(p, place);
+}
+
+static void
+refmap_write_new(refmap_stream_t *stream, PyObject *op, uint32_t type, void *fp)
+{
+    uint32_t birth = refmap_birth(op);
+    unsigned char *p = refmap_begin_object(stream, REFMAP_LOG_NEW, op, type, fp);
     p = refmap_put_signed(p, (int64_t)birth - stream->last_birth - 1);
     stream->last_birth = birth;
     refmap_log_done(stream, p);
@@ -268,14 +277,7 @@ refmap_write_new(refmap_stream_t *stream, PyObject *op, uint32_t type, void *fp)
 static void
 refmap_write_del(refmap_stream_t *stream, PyObject *op, uint32_t type, void *fp)
 {
-    uint64_t now;
-    uint32_t place = _PyRefMap_LogPlaceOf(stream, fp);
-    unsigned char *p = refmap_begin_event(stream, &now);
-    *p++ = REFMAP_LOG_DEL;
-    p = refmap_put(p, refmap_elapsed(stream, now));
-    p = refmap_put_address(p, (uintptr_t)op);
-    p = refmap_put(p, type);
-    p = refmap_put(p, place);
+    unsigned char *p = refmap_begin_object(stream, REFMAP_LOG_DEL, op, type, fp);
     p = refmap_put_signed(p, (int64_t)stream->last_birth - refmap_birth(op));
     refmap_log_done(stream, p);
 }
@@ -427,15 +429,9 @@ refmap_write_change(refmap_stream_t *stream, PyObject *op, Py_ssize_t n,
         stream->log->lost += met == NULL;
         return;
     }
-    uint64_t now;
-    uint32_t type = _PyRefMap_LogTypeIndex(stream, met);
-    uint32_t place = _PyRefMap_LogPlaceOf(stream, fp);
-    unsigned char *p = refmap_begin_event(stream, &now);
-    *p++ = n > 0 ? REFMAP_LOG_INC : REFMAP_LOG_DEC;
-    p = refmap_put(p, refmap_elapsed(stream, now));
-    p = refmap_put_address(p, (uintptr_t)op);
-    p = refmap_put(p, type);
-    p = refmap_put(p, place);
+    unsigned char *p = refmap_begin_object(
+        stream, n > 0 ? REFMAP_LOG_INC : REFMAP_LOG_DEC, op,
+        _PyRefMap_LogTypeIndex(stream, met), fp);
     p = refmap_put_signed(p, n);
     p = refmap_put_signed(p, count);
     refmap_log_done(stream, p);
