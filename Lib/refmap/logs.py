@@ -11,6 +11,8 @@ import os
 import sys
 import time
 
+from . import hunting
+
 # By kind: the logs that have begun and not ended, the active one last. A log that was
 # suspended by hand stays in its place.
 _begun = {}
@@ -49,9 +51,7 @@ class Log:
     suffix = None
 
     def __init__(self, file, rss, message):
-        if not hasattr(sys, '_refmap_log_open'):
-            raise RuntimeError('event logs need an interpreter that was configured '
-                               '--with-refcount-map')
+        hunting.require_map()
         self._file = None if file is None else os.fsdecode(file)
         self._age = _age(rss)
         self._message = message
