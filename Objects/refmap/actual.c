@@ -145,45 +145,6 @@ read_slot(reader_t *r, size_t i, refmap_words_t words)
         (int32_t)Py_MAX(Py_MIN(by, INT32_MAX), -INT32_MAX)};
 }
 
-/* Eight bytes that are 0 or 1 as eight bits: the product moves byte i, which is bit 8i,
-   to bit 56 + i, and no two of them to one place. */
-static uint64_t
-bits_of_bytes(const uint8_t bytes[8])
-{
-    uint64_t word;
-    memcpy(&word, bytes, sizeof(word));
-#if PY_BIG_ENDIAN
-    word = __builtin_bswap64(word);
-#endif
-    return word * UINT64_C(0x0102040810204080) >> 56;
-}
-
-/* Which of the 64 slots whose words begin at `words` are in use? First a byte for each,
-   which the compiler does for several at once, then a bit: a branch, or a chain from
-   slot to slot, took twice as long. */
-static uint64_t
-used_of_64(const uint32_t *words)
-{
-    uint8_t is_used[64];
-    for (size_t i = 0; i < 64; i++, words += 2 * REFMAP_LANES) {
-        is_used[i] = (words[0] | words[REFMAP_LANES]) != 0;
-    }
-    uint64_t used = 0;
-    for (size_t i = 0; i < 64; i += 8) {
-        used |= bits_of_bytes(&is_used[i]) << i;
-    }
-    return used;
-}
-
-/* Which slots of a block that is not packed are in use? */
-static void
-note_used(const refmap_block_t *block, uint64_t used[REFMAP_SLOTS / 64])
-{
-    for (size_t k = 0; k < REFMAP_SLOTS / 64; k++) {
-        used[k] = used_of_64(refmap_loose_words(block, k * 64));
-    }
-}
-
 static void
 read_block(reader_t *r, const refmap_block_t *block)
 {
@@ -198,7 +159,7 @@ read_block(reader_t *r, const refmap_block_t *block)
         packed = block->packed->slots;
     }
     else {
-        note_used(block, loose);
+        (void)_PyRefMap_UsedSlots(block, REFMAP_SLOTS, loose);
     }
     for (size_t i = refmap_next_used(used, 0); i < REFMAP_SLOTS;
          i = refmap_next_used(used, i + 1))
