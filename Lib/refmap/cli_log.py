@@ -124,7 +124,7 @@ class _Opened:
 
 def _readable(read, path):
     """Return read(path). Raise cli.Failed if it is no log."""
-    from .log.format import LogError
+    from .log.kinds import LogError
     try:
         return read(path)
     except LogError as exc:
@@ -149,7 +149,7 @@ def _print(lines, flush=False):
 def show(options, messages):
     """Run `log show`; see cli.py."""
     from .log import show as table
-    from .log.format import LogError
+    from .log.kinds import LogError
     with _Opened([options.file]) as [log]:
         try:
             _print(table.show(log, options.follow), options.follow)
