@@ -231,6 +231,9 @@ extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
 /* --- record_stack.c: C stacks ------------------------------------------------------ */
 /* --- record_return.c: what functions return ------------------------------------------ */
 /* --- record_tape.c: the records -------------------------------------------------------- */
+/* --- record_shapes.c: what objects look like ------------------------------------------------ */
+/* --- record_young.c: young memory ------------------------------------------------------------ */
+/* --- record_positions.c: positions that are watched ------------------------------------------- */
 /* --- record_places.c: places in memory ---------------------------------------------------- */
 /* --- record_entry.c: entering the recorder, and its state ------------------------------------ */
 /* --- record_search.c: where objects lie by now ------------------------------------------------- */
