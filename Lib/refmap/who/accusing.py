@@ -68,6 +68,16 @@ SLOT = re.compile(r'slot_\w+$')
 # So are functions named that give up what their argument has.
 GIVES_UP = re.compile(r'(?:^|_)(?:free|clear|pop|fini|finalize|release|destroy'
                       r'|dealloc|del|delete|cleanup|close|leave)(?:_|$)')
+# Functions that leave an exception in the state of the thread, and functions
+# that take it from there; the flag of a type of exceptions.
+RAISES = re.compile(r'_?PyErr_(Set|Restore|Format|BadArgument|NoMemory)')
+FETCHES = frozenset('''
+    PyErr_Fetch _PyErr_Fetch PyErr_GetRaisedException
+    _PyErr_GetRaisedException
+    '''.split())
+BASE_EXC_SUBCLASS = 1 << 30
+# The flag of a type that is allocated.
+HEAP_TYPE = 1 << 9
 # So are functions named that make objects.
 MAKES = re.compile(r'(?:^|_)(?:new|alloc)(?:_|$)|New')
 # What fills a slot is named by the type and the slot.
@@ -221,7 +231,15 @@ def last_callee(token, calls):
 def file_of(token):
     """Return the file of the function that had a token last, or None."""
     calls = token.at(token.last_slot())
-    return calls[-1].file if calls else None
+    return source_of(calls[-1]) if calls else None
+
+
+def source_of(call):
+    """Return the file that a function is part of: what Argument Clinic
+    generates for a file is included in it."""
+    if not is_wrapper(call):
+        return call.file
+    return call.file.removesuffix('.h').replace('clinic/', '')
 
 
 def overwriters(gone, home, calls):
@@ -493,13 +511,55 @@ class Judge:
         if how == 'container-not-released':
             calls = self.undertakers(token) + holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
-        calls = (self.exchangers(token) + self.undoers(token)
-                 + self.heirs(token))
+        calls = (self.finders(token) + self.exchangers(token)
+                 + self.undoers(token) + self.heirs(token))
         factor = self.directness(token, how)
         if not calls and (receivers := self.receivers(token)):
             calls, factor = receivers, min(factor, UNSEEN)
         calls += holders(token, self.calls)
         return self.weighed(calls, 'missing-decref', factor, token)
+
+    def finders(self, token):
+        """Return who had an exception after the function that ended with it,
+        in a list: what is raised is in the state of the thread, which is not
+        searched, and who fetches it from there has to release it.
+
+        That somebody took a reference while no other was known tells who found
+        it there. Otherwise it is who called what raised it, and fetches
+        exceptions.
+        """
+        if not was_seen(token) or not self.is_exception(token.life):
+            return []
+        found = [life_token.calls[0] for life_token in token.life.tokens
+                 if life_token.calls and self.is_alone(token, life_token)]
+        found = [call for call in found[-1:] if not is_machinery(call)]
+        callers = itertools.takewhile(
+            lambda call: call.function != tokens.EVAL, way_out(token)[1:])
+        if not found and RAISES.match(last_holder(token).function):
+            found = [call for call in callers if self.fetches(call)][:1]
+        return found
+
+    def is_exception(self, life):
+        type = self.recording.types.get(life.type)
+        return type is not None and bool(type.flags & BASE_EXC_SUBCLASS)
+
+    def is_alone(self, token, later):
+        """Was a token, which nobody had any more, the only one when another
+        was taken?"""
+        events = self.recording.events
+        return (later.index > token.index
+                and any(event is token.ended for event in
+                        itertools.islice(events, token.index, later.index))
+                and all(other is token or other.released is not None
+                        and other.released.index < later.index
+                        for other in token.life.tokens
+                        if other.index < later.index))
+
+    def fetches(self, call):
+        """Does a function call one that takes the exception out of the state
+        of the thread?"""
+        return any(not FETCHES.isdisjoint(self.symbols.callees(start))
+                   for start, _ in self.symbols.ranges([call.function]))
 
     def undoers(self, token):
         """Return the function that a token's last holder called last, if the
@@ -512,7 +572,7 @@ class Judge:
             return []
         home = file_of(token)
         return [call for call in last_callee(token, self.calls)
-                if call.file == home and GIVES_UP.search(call.function)]
+                if source_of(call) == home and GIVES_UP.search(call.function)]
 
     def exchangers(self, token):
         """Return the function that a token's last holder called last, if by
@@ -527,11 +587,15 @@ class Judge:
 
     def last_owners(self, address):
         """Return who should release the type at an address when one of its
-        instances dies."""
+        instances dies: of a class of Python code that is the tp_dealloc of
+        its base, if that is a heap type, too, and else subtype_dealloc()."""
         type = self.recording.types[address]
         base = self.implementing(address, 'dealloc', 'subtype_dealloc')
-        return [call for base in (type, base) if base is not None
-                and (call := self.slot_call(base.dealloc)) is not None]
+        owners = [type, base]
+        if base is not None and base.flags & HEAP_TYPE:
+            owners.reverse()
+        return [call for owner in owners if owner is not None
+                and (call := self.slot_call(owner.dealloc)) is not None]
 
     def directness(self, token, how):
         """Return how direct it is that the last holder lost a token, 0 to
@@ -580,9 +644,12 @@ class Judge:
         it went was not seen.
 
         Only if that function took the reference itself, for what is in the
-        variable already: a new word there would have been seen.
+        variable already, or if an object that was at this address before was
+        left there: a new word would have been seen.
         """
-        if not was_seen(token) or token.calls[0].slot != token.ended.slot:
+        if not was_seen(token) or not (
+                token.calls[0].slot == token.ended.slot
+                or self.was_there(token)):
             return []
         way = way_out(token)
         contract = self.contracts.get(way[0].function)
@@ -592,6 +659,17 @@ class Judge:
         passing = [i for i, call in enumerate(outwards[:MAX_PASSING])
                    if self.contracts.returns_new(call.function)]
         return outwards[passing[-1] + 1 if passing else 0:][:1]
+
+    def was_there(self, token):
+        """Was an object that had the address before left in a variable of who
+        called the function that ended with a token?"""
+        callers = [call.slot for call in token.calls
+                   if call.slot > token.ended.slot]
+        return any(step.what == 'stack' and step.slot in callers[:1]
+                   for life in self.flow.lives
+                   if life.address == token.life.address
+                   and life.died is not None and life is not token.life
+                   for other in life.tokens for step in other.steps)
 
     def givers(self):
         """Return {function that ended with a token: functions that gave such

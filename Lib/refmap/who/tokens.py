@@ -18,7 +18,7 @@ from . import fields
 from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
                         STACK, Change, Death, Gone, Move, Return, Shifted,
                         Stored, is_burial)
-from .symbols import is_transparent
+from .symbols import ALLOCATORS, is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
 # that they are part of.
@@ -35,6 +35,9 @@ MAX_WEIGHED = 64
 WAYS_TO_END = {RETURNED: 'kept', NOWHERE: 'nowhere', ABANDONED: 'abandoned'}
 # Blocks that this function frees were no container's any more.
 FREE_LIST = re.compile(r'\w*(FreeList|free_?list)', re.I)
+
+# The offset of ob_type in an object, in bytes.
+OB_TYPE = 8
 
 EVAL = '_PyEval_EvalFrameDefault'
 # Clearing a frame of Python code gives back what the evaluation loop took, and
@@ -137,6 +140,11 @@ class Token:
         self.steps[self.steps.index(self.claimed)] = Step(
             'nowhere', self.ended, self.ended.slot)
         self.claimed = None
+
+    def forget(self, event):
+        """Let it not have been in the place that an event says: another one
+        was."""
+        self.steps = [step for step in self.steps if step.event is not event]
 
     def is_lost(self):
         """Did a function return the object, and keep this reference?"""
@@ -310,7 +318,10 @@ def strength(token, release):
             return (CLEARED, 0, 0, order)
         return (TAKEN_OUT if release.is_in(token.vanished.frames)
                 else TAKEN_AWAY, 0, 0, order)
-    holds = token.is_held_by(release.giver, release.calls)
+    # What clears a frame gives back what others took, and what it took itself.
+    holds = any(token.is_held_by(slot, release.calls)
+                for slot in {call.slot for call in release.calls[:1]}
+                | {release.giver})
     if holds and not token.places:
         return (SAME, 0, 0, order)
     if any(place.base_type in release.generators
@@ -368,6 +379,14 @@ def same_file(token, release):
 def is_loop(token):
     """Does the evaluation loop have the token?"""
     return any(call.function == EVAL for call in token.at(token.holder))
+
+
+def is_head(token, stored, types):
+    """Is the object a type, and the place the ob_type of a new instance, which
+    was not complete when the place was found?"""
+    return (not stored.base_type and bool(token.calls)
+            and token.calls[0].function in ALLOCATORS
+            and token.life.address in types)
 
 
 def keeping_functions(lives):
@@ -556,24 +575,21 @@ class Flow:
                   and not token.is_lost()]
         shared = self._share(ending, places)
         for token, number, outcome, to in ending:
-            if outcome in (RETURNED, STACK) and (outcome == STACK
-                                                 or token is value):
+            if outcome == STACK and self._is_set_before(token, event):
+                self._claim_for(token, event)
+            elif outcome in (RETURNED, STACK) and (outcome == STACK
+                                                   or token is value):
                 token.holder = to or None
                 token.add('returned' if token is value else 'stack', event, to)
             elif outcome == MEMORY and number in places and not (
-                    token.life.born is None and self._copied(token)):
+                    token.life.born is None and self._set_before(token)):
                 self._end(token, 'memory', event)
                 for place in places[number]:
                     self._place(token, place)
             elif token in shared:
                 self._end(token, 'memory', event)
                 self._place(token, shared[token])
-            elif (stored := self._claim(token)) is not None:
-                token.holder, token.ended = None, event
-                self._place(token, stored)
-                token.claimed = Step('stored', stored, None)
-                token.steps.append(token.claimed)
-            else:
+            elif not self._claim_for(token, event):
                 self._end(token, WAYS_TO_END.get(outcome, 'unknown'), event)
 
     def _share(self, ending, places):
@@ -612,6 +628,24 @@ class Flow:
         token.ended = event
         token.add(what, event, event.slot)
 
+    def _claim_for(self, token, event):
+        """Let a token that its holder ends with be in the place that _claim()
+        finds. Is there one?"""
+        stored = self._claim(token)
+        if stored is None:
+            return False
+        token.holder, token.ended = None, event
+        other = token.life.by_location.get(stored.location)
+        if other is not None:
+            other.forget(stored)
+        if is_head(token, stored, self.recording.types):
+            stored = stored._replace(base=stored.location - OB_TYPE,
+                                     base_type=token.life.address)
+        self._place(token, stored)
+        token.claimed = Step('stored', stored, None)
+        token.steps.append(token.claimed)
+        return True
+
     def _claim(self, token):
         """Return the Stored of a place that the function which ends with a
         token left it in, though it is no new one at the end; or None.
@@ -621,20 +655,54 @@ class Flow:
         a table is copied as a whole, and then counted item by item.
         """
         unclaimed = self._unclaimed.get(token.life.address, {})
-        copied = self._copied(token)
+        before = self._set_before(token)
         for index, stored in reversed(unclaimed.values()):
-            if index > token.index or stored in copied:
+            if index > token.index or stored in before:
                 del unclaimed[stored.location]
                 return stored
-        return None
+        return before[0] if before else None
 
-    def _copied(self, token):
-        """Return the unclaimed places that were set right before a token was
-        taken, a list of Stored."""
+    def _set_before(self, token):
+        """Return the places that were set right before a token was taken, and
+        are no other's: a list of Stored.
+
+        Such a place is given to a token that was there by then. That one has
+        no claim as long as an activation has it: each reference is in one
+        place.
+        """
         unclaimed = self._unclaimed.get(token.life.address, {})
-        return [stored for stored in
-                fields.found_with(self.recording.events, token)
-                if unclaimed.get(stored.location, (0, None))[1] is stored]
+        located = token.life.by_location
+        return [stored for stored in self._found_before(token)
+                if unclaimed.get(stored.location, (0, None))[1] is stored
+                or (other := located.get(stored.location)) is not None
+                and other.places.get(stored.location) is stored
+                and (other.holder is not None or other.released is not None)]
+
+    def _found_before(self, token):
+        """Return the places that were found by the hook that took a token, and
+        by hooks of the same activation right before, a list of Stored: several
+        fields are set at once, and then counted one by one."""
+        found = []
+        for index in range(token.index - 1, -1, -1):
+            event = self.recording.events[index]
+            if not isinstance(event, (Stored, Gone, Change)):
+                break
+            calls = self.calls.of(event.frames)
+            if not calls or not token.calls or (
+                    calls[0].slot != token.calls[0].slot):
+                break
+            if (isinstance(event, Stored)
+                    and event.address == token.taken.address):
+                found.append(event)
+        return found
+
+    def _is_set_before(self, token, event):
+        """Was a place set right before a token was taken, by the activation
+        that ends now? Then a word of the stack that has the object is an old
+        one: objects that many use, as types, are in many words."""
+        return (token.life.born is None and bool(token.calls)
+                and token.calls[0].slot == event.slot
+                and bool(self._set_before(token)))
 
     def _place(self, token, place):
         if token.places and place.location not in token.places:
@@ -700,6 +768,7 @@ class Flow:
                 return          # it held a stale word since its object died
             token.vanished = event
             if (token.claimed is not None and not is_burial(event)
+                    and not token.claimed.event.base_type
                     and token.claimed.event.location == event.location):
                 token.disclaim()
                 return
