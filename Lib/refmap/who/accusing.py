@@ -406,8 +406,11 @@ class Judge:
         function of its type was seen. What has come to its end gives up what
         it goes through, and often does nothing else then: so the type's
         tp_iternext comes first, as long as it is known to write the field, or
-        nobody is."""
-        writers = self.writers(token)
+        nobody is. Then comes who stored the reference: it stores in the field
+        whatever was there before."""
+        stored = {call.function for call in token.at(token.last_slot())}
+        writers = sorted(self.writers(token),
+                         key=lambda call: call.function not in stored)
         names = [call.function for call in writers]
         ends = [call for call in self.iterators(token)
                 if not names or call.function in names]
@@ -643,29 +646,30 @@ class Judge:
         result of functions that return a new reference by contract. How far
         it went was not seen.
 
-        Only if that function took the reference itself, for what is in the
-        variable already, or if an object that was at this address before was
-        left there: a new word would have been seen.
+        If it was looked for, only if that function took the reference itself,
+        for what is in the variable already, or if an object that was at this
+        address before was left in a variable: a new word would have been seen.
         """
-        if not was_seen(token) or not (
-                token.calls[0].slot == token.ended.slot
-                or self.was_there(token)):
+        if last_holder(token) is None:
+            return []
+        took = token.calls[0].slot == token.ended.slot
+        if was_seen(token) and not took and not self.was_there(token):
             return []
         way = way_out(token)
         contract = self.contracts.get(way[0].function)
         if contract is None or OUT_NEW not in contract.effects:
             return []
         outwards = way[1:]
+        if not took:
+            return outwards[:1]
         passing = [i for i, call in enumerate(outwards[:MAX_PASSING])
                    if self.contracts.returns_new(call.function)]
         return outwards[passing[-1] + 1 if passing else 0:][:1]
 
     def was_there(self, token):
-        """Was an object that had the address before left in a variable of who
-        called the function that ended with a token?"""
-        callers = [call.slot for call in token.calls
-                   if call.slot > token.ended.slot]
-        return any(step.what == 'stack' and step.slot in callers[:1]
+        """Was an object left in a variable of somebody that had the address
+        before? Then words of the stack have it that are not new."""
+        return any(step.what == 'stack'
                    for life in self.flow.lives
                    if life.address == token.life.address
                    and life.died is not None and life is not token.life
