@@ -436,8 +436,8 @@ class LoopTests(TokenTestCase):
 
     def test_who_runs_python_code(self):
         # What keeps its argument was called by Python code, which m() runs.
-        self.tape.change(A, 1, f'keep:1 {tokens.EVAL}:2 m:3', 1)
-        self.tape.ret(1, f'keep:1 {tokens.EVAL}:2 m:3', [(1, NOWHERE, 0)])
+        self.tape.change(A, 1, f'keep:1 {EVAL}:2 m:3', 1)
+        self.tape.ret(1, f'keep:1 {EVAL}:2 m:3', [(1, NOWHERE, 0)])
         found = self.analyse(own(A, unowned=1), leaked=[Leaked(A, 'T', 5, 6, 0)])
         self.assertEqual([s.function for s in found.suspects], ['keep'])
 
