@@ -127,8 +127,11 @@ class Judge:
             calls = self.slots.undertakers(token)
             calls += holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
-        calls = self.heirs.of(token)
+        finders = self.heirs.finders(token)
+        calls = finders + self.heirs.of(token)
         factor = self.directness(token, how)
+        if finders:
+            factor = max(factor, UNSEEN)
         if not calls and (receivers := self.heirs.receivers(token)):
             calls, factor = receivers, min(factor, UNSEEN)
         calls += holders(token, self.calls)

@@ -42,8 +42,8 @@ class Heirs:
         """Return who should have released a token, the most probable first;
         empty if nothing tells that it is another one than who ended with
         it."""
-        return (self.finders(token) + self.exchangers(token)
-                + self.undoers(token) + self.by_others(token))
+        return (self.exchangers(token) + self.undoers(token)
+                + self.by_others(token))
 
     def finders(self, token):
         """Return who had an exception after the function that ended with it,
@@ -54,14 +54,19 @@ class Heirs:
         it there. Otherwise it is who called what raised it, and fetches
         exceptions.
         """
-        if not was_seen(token) or not self.is_exception(token.life):
+        if token.ended is None or not self.is_exception(token.life):
+            return []
+        by_loop = any(call.function == EVAL
+                      for call in token.at(token.ended.slot))
+        if not by_loop and not was_seen(token):
             return []
         found = [life_token.calls[0] for life_token in token.life.tokens
                  if life_token.calls and self.is_alone(token, life_token)]
         found = [call for call in found[-1:] if not is_machinery(call)]
         callers = itertools.takewhile(
             lambda call: call.function != EVAL, way_out(token)[1:])
-        if not found and RAISES.match(last_holder(token).function):
+        if not found and (by_loop
+                          or RAISES.match(last_holder(token).function)):
             found = [call for call in callers if self.fetches(call)][:1]
         return found
 

@@ -1018,6 +1018,19 @@ class DecrefTests(TokenTestCase):
             ('PyErr_Fetch',) if start in ('catch', EVAL) else ())
         self.assertEqual(self.names(own(A, unowned=1))[0], 'catch')
 
+    def test_who_fetches_what_python_code_raised(self):
+        self.tape.type('E', flags=1 << 30)
+        stack = f'type_call:1 {EVAL}:2 PyObject_CallNoArgs:3 catch:4 {EVAL}:9'
+        self.tape.birth(A, stack, 1, name='E')
+        self.tape.ret(1, stack, [(1, RETURNED, 2)])
+        self.tape.ret(2, f'{EVAL}:2 catch:4 {EVAL}:9', [(1, NOWHERE, 0)])
+        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
+        self.tape.symbols.callees = lambda start: (
+            ('_PyErr_GetRaisedException',) if start in ('catch', EVAL) else ())
+        found = self.analyse(own(A, unowned=1)).suspects[0]
+        self.assertEqual(found.function, 'catch')
+        self.assertGreater(found.score, 0.5)
+
     def test_no_exception(self):
         self.tape.birth(A, f'f:1 {EVAL}:9', 1)
         self.tape.ret(1, f'f:1 {EVAL}:9', [(1, NOWHERE, 0)])
