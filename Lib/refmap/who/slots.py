@@ -138,14 +138,15 @@ class Slots:
         function of its type was seen. What has come to its end gives up what
         it goes through, and often does nothing else then: so the type's
         tp_iternext comes first, as long as it is known to write the field, or
-        nobody is. Then comes who stored the reference: it stores in the field
-        whatever was there before."""
-        stored = {call.function for call in token.at(token.last_slot())}
-        writers = sorted(self.writers(token),
-                         key=lambda call: call.function not in stored)
+        nobody is. Where the field got another object, who stored the first one
+        is the next: a setter writes over whatever is there."""
+        writers = self.writers(token)
         names = [call.function for call in writers]
         ends = [call for call in self.iterators(token)
                 if not names or call.function in names]
+        if token.last_gone().now:
+            stored = {call.function for call in token.at(token.last_slot())}
+            writers.sort(key=lambda call: call.function not in stored)
         return ends + writers
 
     def iterators(self, token):
