@@ -28,7 +28,8 @@ def holders(token, calls):
         # gives back one reference for each value. Who called the loop has no
         # part in that.
         return inwards + inside
-    return inside + last_callee(token, calls) + alternate(list(outwards), inwards)
+    return (inside + last_callee(token, calls)
+            + alternate(list(outwards), inwards))
 
 
 def alternate(first, second):

@@ -27,6 +27,9 @@ from .symbols import ALLOCATORS
 # everybody uses (types, say). They are not weighed against each other then.
 MAX_WEIGHED = 64
 
+# So many fields are set at once, and counted afterwards.
+MAX_FIELDS = 16
+
 # What a Step says of a function that ended with a token.
 WAYS_TO_END = {RETURNED: 'kept', NOWHERE: 'nowhere', ABANDONED: 'abandoned'}
 # Blocks that this function frees were no container's any more.
@@ -275,13 +278,16 @@ class Flow:
         by hooks of the same activation right before, a list of Stored: several
         fields are set at once, and then counted one by one."""
         found = []
+        changes = 0
+        taker = token.calls[0].slot if token.calls else None
         for index in range(token.index - 1, -1, -1):
             event = self.recording.events[index]
-            if not isinstance(event, (Stored, Gone, Change)):
+            changes += isinstance(event, Change)
+            if (changes > MAX_FIELDS
+                    or not isinstance(event, (Stored, Gone, Change))):
                 break
             calls = self.calls.of(event.frames)
-            if not calls or not token.calls or (
-                    calls[0].slot != token.calls[0].slot):
+            if not calls or calls[0].slot != taker:
                 break
             if (isinstance(event, Stored)
                     and event.address == token.taken.address):
