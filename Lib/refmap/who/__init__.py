@@ -1,8 +1,10 @@
 """Who leaked: from the recording of a leak to the C function that is guilty.
 
     recording   the bytes that sys.refmap_record_stop() returns, as records
-    tokens      the way of each reference through the functions that had it
-    accusing    which functions a reference that was left accuses
+    tokens      the way of each reference through the functions that had it;
+                calls, lives, matching and fields are parts of that
+    accusing    which functions a reference that was left accuses; functions,
+                holding, slots and heirs say what it needs to know of them
     suspects    who is guilty, of all that leaked: analyse()
     evidence    that way as steps which a reader can check against the source
     symbols     names of code: loaded finds the file of an address, sites

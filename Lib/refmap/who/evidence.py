@@ -4,7 +4,8 @@ source."""
 from collections import Counter, namedtuple
 from itertools import groupby
 
-from .accusing import WRITES, is_allocator
+from .accusing import WRITES
+from .functions import is_allocator
 from .recording import is_burial
 
 # text: one clear sentence, without its place. file, line: where; line 0 and
@@ -66,7 +67,7 @@ def taken(case, token):
 
 def returned(token, steps):
     """Return the Step for a reference that was returned again and again, of a
-    list of tokens.Steps; None if it only left the allocators."""
+    list of lives.Steps; None if it only left the allocators."""
     calls = [call for step in steps
              if (call := function_at(token, step.slot)) is not None]
     made = [call for call in token.calls if not is_allocator(call)][:1]

@@ -15,10 +15,11 @@ A low score is a hint where to look, and no more.
 from collections import namedtuple
 
 from . import cuts, evidence, tokens
-from .accusing import DIRECTNESS, Judge, is_allocator, is_machinery
+from .accusing import DIRECTNESS, Judge
+from .calls import Call, Calls
+from .functions import is_allocator, is_machinery
 from .owners import HELD, HIDDEN, LOST, OVER, RAW, UNTRACKED
 from .recording import Alloc, Free
-from .tokens import Call
 
 MAX_SUSPECTS = 5
 # Below that a function was only near.
@@ -212,7 +213,7 @@ class Case:
         if not there:
             # Not found there while it was recorded. The file that defines a
             # type has the functions that store in its objects.
-            home = self.judge.home(holder.type_address)
+            home = self.judge.slots.home(holder.type_address)
             there = [token for token in left
                      if any(call.file == home
                             for call in token.at(token.last_slot()))]
@@ -326,7 +327,7 @@ def raw_memory(recording, symbols, runs):
             blocks[event.address] = event
         elif isinstance(event, Free):
             blocks.pop(event.address, None)
-    calls = tokens.Calls(symbols)
+    calls = Calls(symbols)
     by_function, ways_out = {}, set()
     for event in blocks.values():
         stack = [call for call in calls.of(event.frames)

@@ -27,6 +27,8 @@ HIDDEN = 'hidden from the collector'
 KINDS = {
     'error_path': ('error_path', LOST, 'missing-decref'),
     'out_parameter': ('out_parameter', LOST, 'missing-decref'),
+    'drops_exception': ('drops_exception', LOST, 'missing-decref'),
+    'drops_error': ('drops_error', LOST, 'missing-decref'),
     'keeps_buffer': ('keeps_buffer', LOST, 'missing-decref'),
     'believes_stolen': ('believes_stolen', LOST, 'missing-decref'),
     'resized': ('resized', LOST, 'missing-decref'),
@@ -36,6 +38,7 @@ KINDS = {
     'in_subinterpreter': ('error_path', LOST, 'missing-decref'),
     'overwritten': ('overwriting_set', LOST, 'overwritten-field'),
     'container': ('careless_dealloc', LOST, 'container-not-released'),
+    'type': ('typeless_dealloc', LOST, 'container-not-released'),
     'no_visit': ('blind_traverse', HIDDEN, 'missing-visit'),
     'no_gc': ('unseen_set', HIDDEN, 'no-gc'),
     'untracked': ('untracked', 'untracked', 'untracked'),
@@ -56,6 +59,7 @@ class Scenes:
         # A float: the collector would come across the wrong count.
         self.victim = 1234.5
         self.held = [self.victim] * 10000
+        self.Typeless = type('Typeless', (self.ext.Typeless,), {})
 
     def error_path(self):
         try:
@@ -65,6 +69,17 @@ class Scenes:
 
     def out_parameter(self):
         self.ext.out_parameter()
+
+    def drops_exception(self):
+        self.ext.drops_exception({}.popitem)
+        self.ext.drops_exception(self.raises)
+
+    @staticmethod
+    def raises():
+        raise LookupError('no such thing')
+
+    def drops_error(self):
+        self.ext.drops_error('no number')
 
     def keeps_buffer(self):
         try:
@@ -110,6 +125,9 @@ class Scenes:
 
     def container(self):
         self.ext.Careless().set(['value'])
+
+    def type(self):
+        self.Typeless()
 
     def no_visit(self):
         holder = self.ext.Blind()

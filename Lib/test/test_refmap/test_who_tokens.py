@@ -396,6 +396,71 @@ class ClaimTests(TokenTestCase):
                 self.assertEqual(steps, ['memory'] if shares else ['nowhere'])
                 self.tape.words = words
 
+    def set_before(self, *others):
+        """init() sets a field, and then takes the reference 2 for it. main()
+        has the reference 1, and is given the field meanwhile."""
+        base = self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+        self.tape.birth(A, 'main:9', 1)
+        self.tape.stored(1, A, B + 16, B, base, 'init:1 main:9')
+        for other in others:
+            self.tape.birth(other, 'init:1 main:9', 7)
+        self.tape.change(A, 1, 'init:1 main:9', 2)
+        self.tape.ret(1, 'init:1 main:9', [(2, NOWHERE, 0)])
+        self.tape.change(A, -1, 'main:9', 1)
+
+    def test_field_that_is_set_before_it_is_counted(self):
+        self.set_before()
+        self.assertEqual([[step.what for step in token.steps]
+                          for token in self.life().tokens], [[], ['stored']])
+
+    def test_fields_that_are_set_before_they_are_counted(self):
+        self.set_before(C)
+        self.assertEqual(list(self.lives()[0].left()[0].places), [B + 16])
+
+    def test_field_that_is_set_before_and_then_cleared(self):
+        self.set_before()
+        self.tape.gone(1, A, B + 16, B, 'base_clear:1 c_clear:2 c_dealloc:3',
+                       'c_clear:2 c_dealloc:3')
+        self.tape.symbols.callees = lambda address: ('c_clear',)
+        self.assertEqual(self.first(own(A, unowned=1)),
+                         ('c_clear', 'container-not-released'))
+
+    def test_type_of_a_new_instance(self):
+        # What the loop has of the type is not in the instance, and the word of
+        # the loop is an old one.
+        type = self.tape.type('C')
+        for outcome in NOWHERE, STACK:
+            with self.subTest(outcome):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.change(type, 1, f'{EVAL}:9', 1)
+                stack = f'PyType_GenericAlloc:1 c_new:2 {EVAL}:9'
+                self.tape.stored(1, type, B + 24, B, 0, stack)
+                self.tape.change(type, 1, stack, 2)
+                self.tape.ret(1, stack, [(2, outcome, 9)])
+                self.tape.change(type, -1, f'{EVAL}:9')
+                life = self.life()
+                self.assertEqual(self.left(), [2])
+                place, = life.tokens[1].places.values()
+                self.assertEqual((place.base, place.base_type),
+                                 (B + 16, type))
+                # An instance that lives keeps it.
+                self.tape.change(type, 1, 'f:1 g:9', 3)
+                self.tape.ret(1, 'f:1 g:9', [(3, NOWHERE, 0)])
+                self.tape.change(type, -1, 'f:1 g:9')
+                self.assertEqual(self.left(), [2])
+                self.tape.words = words
+
+    def test_taken_while_a_frame_is_cleared(self):
+        # _Py_Dealloc() holds the type of what dies.
+        base = self.tape.type('C')
+        self.tape.change(A, 1, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        stack = f'_PyFrame_ClearLocals:1 clear_thread_frame:2 {EVAL}:3 g:9'
+        dying = [(B, base, 5, 0x100)]
+        self.tape.change(A, 1, stack, 2, deaths=dying)
+        self.tape.change(A, -1, stack, deaths=dying)
+        self.assertEqual(self.left(), [1])
+
     def test_object_that_is_not_complete(self):
         # Its type is in it before it is known as an object.
         base = self.tape.type('C')
@@ -436,8 +501,8 @@ class LoopTests(TokenTestCase):
 
     def test_who_runs_python_code(self):
         # What keeps its argument was called by Python code, which m() runs.
-        self.tape.change(A, 1, f'keep:1 {tokens.EVAL}:2 m:3', 1)
-        self.tape.ret(1, f'keep:1 {tokens.EVAL}:2 m:3', [(1, NOWHERE, 0)])
+        self.tape.change(A, 1, f'keep:1 {EVAL}:2 m:3', 1)
+        self.tape.ret(1, f'keep:1 {EVAL}:2 m:3', [(1, NOWHERE, 0)])
         found = self.analyse(own(A, unowned=1), leaked=[Leaked(A, 'T', 5, 6, 0)])
         self.assertEqual([s.function for s in found.suspects], ['keep'])
 
@@ -894,6 +959,12 @@ class DecrefTests(TokenTestCase):
                       'was seen to write it',
                       [step.text for step in suspects[0].evidence])
 
+    def test_who_stored_it_writes_the_field(self):
+        self.set_unseen()
+        self.tape.symbols.writers = lambda *args: [
+            Site(name, 'c.c', 7) for name in ('c_reset', 'f')]
+        self.assertEqual(self.names(own(A, unowned=1))[:2], ['f', 'c_reset'])
+
     def test_iterator_that_does_not_write(self):
         for function in 'c_dealloc', 'c_next':
             self.tape.place(function, 'c.c', 1)
@@ -913,6 +984,59 @@ class DecrefTests(TokenTestCase):
         self.tape.ret(2, 'state_free:1 run:2 g:3', [(1, NOWHERE, 0)])
         self.assertEqual(self.names(own(A, unowned=1))[:2],
                          ['state_free', 'run'])
+
+    def test_function_that_undoes_for_generated_code(self):
+        self.tape.place('run', 'Modules/clinic/a.c.h', 7)
+        self.tape.place('state_free', 'Modules/a.c', 7)
+        self.tape.birth(A, 'begin:1 run:2 g:3', 1)
+        self.tape.ret(1, 'begin:1 run:2 g:3', [(1, STACK, 2)])
+        self.tape.ret(2, 'state_free:1 run:2 g:3', [(1, NOWHERE, 0)])
+        self.assertEqual(self.first(own(A, unowned=1))[0], 'state_free')
+
+    def raised(self):
+        """raise() leaves an exception in the state of the thread."""
+        self.tape.type('E', flags=1 << 30)
+        stack = f'_PyErr_SetObject:1 raise:2 f:3 catch:4 {EVAL}:9'
+        self.tape.birth(A, stack, 1, name='E')
+        self.tape.ret(1, stack, [(1, NOWHERE, 0)])
+
+    def test_who_found_an_exception(self):
+        self.raised()
+        self.tape.change(A, 1, f'chain:2 {EVAL}:9', 2, name='E')
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'chain')
+        # Others may have it from who has it.
+        self.tape.change(A, 1, f'look:2 {EVAL}:9', 3, name='E')
+        self.tape.change(A, -1, f'look:2 {EVAL}:9', name='E')
+        self.tape.change(A, -1, f'chain:2 {EVAL}:9', name='E')
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'chain')
+
+    def test_who_fetches_exceptions(self):
+        self.raised()
+        self.assertEqual(self.names(own(A, unowned=1))[0], '_PyErr_SetObject')
+        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
+        self.tape.symbols.callees = lambda start: (
+            ('PyErr_Fetch',) if start in ('catch', EVAL) else ())
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'catch')
+
+    def test_who_fetches_what_python_code_raised(self):
+        self.tape.type('E', flags=1 << 30)
+        stack = f'type_call:1 {EVAL}:2 PyObject_CallNoArgs:3 catch:4 {EVAL}:9'
+        self.tape.birth(A, stack, 1, name='E')
+        self.tape.ret(1, stack, [(1, RETURNED, 2)])
+        self.tape.ret(2, f'{EVAL}:2 catch:4 {EVAL}:9', [(1, NOWHERE, 0)])
+        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
+        self.tape.symbols.callees = lambda start: (
+            ('_PyErr_GetRaisedException',) if start in ('catch', EVAL) else ())
+        found = self.analyse(own(A, unowned=1)).suspects[0]
+        self.assertEqual(found.function, 'catch')
+        self.assertGreater(found.score, 0.5)
+
+    def test_no_exception(self):
+        self.tape.birth(A, f'f:1 {EVAL}:9', 1)
+        self.tape.ret(1, f'f:1 {EVAL}:9', [(1, NOWHERE, 0)])
+        self.tape.change(A, 1, f'look:2 {EVAL}:9', 2)
+        self.tape.change(A, -1, f'look:2 {EVAL}:9')
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'f')
 
     def test_what_an_owner_has_is_not_lost(self):
         # Two tokens are left, one of them in a list that lives.
@@ -978,6 +1102,25 @@ class DecrefTests(TokenTestCase):
         self.tape.ret(2, 'look:2 item:3 f:4', [(1, NOWHERE, 0)])
         self.assertEqual(self.first(own(A, unowned=1), contracts=contracts)[0],
                          'look')
+
+    def test_left_in_a_variable_that_had_the_address(self):
+        contracts = Contracts({'look': Contract(None, (None, 'out new')),
+                               'get': Contract('new', ())})
+        stack = 'make:1 look:2 item:3 get:4 f:5'
+        for outcome in NOWHERE, UNKNOWN:
+            with self.subTest(outcome):
+                self.tape = Tape()
+                if outcome == NOWHERE:
+                    self.tape.birth(A, 'make:1 h:3 f:5', 1, birth=1)
+                    self.tape.ret(1, 'make:1 h:3 f:5', [(1, STACK, 3)])
+                    self.tape.change(A, -1, 'h:3 f:5', birth=1)
+                    self.tape.death(A, 'h:3 f:5', birth=1)
+                self.tape.birth(A, stack, 2, birth=2)
+                self.tape.ret(1, stack, [(2, RETURNED, 2)])
+                self.tape.ret(2, stack, [(2, outcome, 0)])
+                self.assertEqual(self.names(own(A, unowned=1),
+                                            contracts=contracts)[:2],
+                                 ['item', 'look'])
 
     def test_what_a_function_kept(self):
         # It is no matter of those who returned the value after it.
@@ -1047,6 +1190,19 @@ class DecrefTests(TokenTestCase):
         leaked = [Leaked(type, 'type', 5, 6, 0)]
         found = self.first(own(type, 6, unowned=6), leaked=leaked)
         self.assertEqual(found, ('c_dealloc', 'container-not-released'))
+
+    def test_instances_of_a_class_of_python_code(self):
+        for flags, first in (0, 'subtype_dealloc'), (1 << 9, 'c_dealloc'):
+            with self.subTest(first):
+                self.tape = Tape()
+                base = self.tape.type('C', dealloc='c_dealloc', flags=flags)
+                type = self.tape.type('D', dealloc='subtype_dealloc', base=base)
+                stack = 'PyType_GenericAlloc:1 c_new:2 g:3'
+                self.tape.change(type, 1, stack, 1)
+                self.tape.ret(1, stack, [(1, NOWHERE, 0)])
+                leaked = [Leaked(type, 'type', 5, 6, 0)]
+                found = self.first(own(type, 6, unowned=6), leaked=leaked)
+                self.assertEqual(found, (first, 'container-not-released'))
 
     def test_freed_memory(self):
         # A debug build filled it before the death was over.

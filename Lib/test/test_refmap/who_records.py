@@ -101,14 +101,14 @@ class Tape:
         return array.array('Q', data).tolist()
 
     def type(self, name, dealloc=None, traverse=None, clear=None, base=0,
-             iternext=None):
+             iternext=None, flags=0):
         """Write a type; return its address. The functions are names."""
         if name not in self._types:
             self._types[name] = 0x9000 + 0x100 * len(self._types)
             slots = [self.entry(f) if f else 0
                      for f in (dealloc, traverse, clear, iternext)]
             data = self.text(name)
-            self.record(11, [self._types[name], 32, 0, 0, *slots[:3], base,
+            self.record(11, [self._types[name], 32, 0, flags, *slots[:3], base,
                              slots[3], len(name.encode()), *data])
         return self._types[name]
 

@@ -50,6 +50,35 @@ out_parameter(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
     return return_none();           // the second
 }
 
+/* Fetches the exception, and forgets it. */
+static PyObject *
+drops_exception(PyObject *Py_UNUSED(self), PyObject *arg)
+{
+    PyObject *result = PyObject_CallNoArgs(arg);
+    if (result == NULL) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+        return return_none();       // the value
+    }
+    return result;
+}
+
+static PyObject *
+drops_error(PyObject *Py_UNUSED(self), PyObject *arg)
+{
+    long number = PyLong_AsLong(arg);
+    if (number == -1 && PyErr_Occurred()) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+        return return_none();       // the value
+    }
+    return PyLong_FromLong(number);
+}
+
 static PyObject *
 keeps_buffer(PyObject *Py_UNUSED(self), PyObject *arg)
 {
@@ -231,6 +260,16 @@ unseen_set(PyObject *self, PyObject *value)
     return return_none();
 }
 
+/* Forgets the type. */
+static void
+typeless_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    holder_clear(self);
+    type->tp_free(self);
+}
+
 static PyMethodDef holder_methods[] = {
     {"set", holder_set, METH_O, NULL}, {NULL, NULL, 0, NULL}};
 static PyMethodDef overwriting_methods[] = {
@@ -247,6 +286,9 @@ static PyType_Slot overwriting_slots[] = {
 static PyType_Slot careless_slots[] = {
     {Py_tp_traverse, (void *)holder_traverse},
     {Py_tp_dealloc, (void *)careless_dealloc}, {Py_tp_methods, holder_methods}, {0, NULL}};
+static PyType_Slot typeless_slots[] = {
+    {Py_tp_traverse, (void *)holder_traverse}, {Py_tp_clear, (void *)holder_clear},
+    {Py_tp_dealloc, (void *)typeless_dealloc}, {0, NULL}};
 static PyType_Slot blind_slots[] = {
     {Py_tp_traverse, (void *)blind_traverse}, {Py_tp_clear, (void *)holder_clear},
     {Py_tp_dealloc, (void *)holder_dealloc}, {Py_tp_methods, holder_methods}, {0, NULL}};
@@ -259,6 +301,8 @@ static PyType_Spec specs[] = {
     {"who_kinds.Holder", sizeof(Holder), 0, GC_FLAGS, holder_slots},
     {"who_kinds.Overwriting", sizeof(Holder), 0, GC_FLAGS, overwriting_slots},
     {"who_kinds.Careless", sizeof(Holder), 0, GC_FLAGS, careless_slots},
+    {"who_kinds.Typeless", sizeof(Holder), 0, GC_FLAGS | Py_TPFLAGS_BASETYPE,
+     typeless_slots},
     {"who_kinds.Blind", sizeof(Holder), 0, GC_FLAGS, blind_slots},
     {"who_kinds.Unseen", sizeof(Holder), 0, Py_TPFLAGS_DEFAULT, unseen_slots},
 };
@@ -296,6 +340,8 @@ forgets_memory(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
 static PyMethodDef methods[] = {
     {"error_path", error_path, METH_O, NULL},
     {"out_parameter", out_parameter, METH_NOARGS, NULL},
+    {"drops_exception", drops_exception, METH_O, NULL},
+    {"drops_error", drops_error, METH_O, NULL},
     {"keeps_buffer", keeps_buffer, METH_O, NULL},
     {"believes_stolen", believes_stolen, METH_NOARGS, NULL},
     {"resized", resized, METH_NOARGS, NULL},

@@ -1,0 +1,202 @@
+"""Whose a token is that another function ended with: who got it from there
+though that was not seen, by contract, by name, or as other references tell.
+"""
+
+import itertools
+import re
+
+from .calls import EVAL
+from .contracts import IN_OUT, OUT_NEW
+from .functions import GIVES_UP, is_machinery, source_of
+from .holding import (file_of, last_callee, last_holder, names_of, was_seen,
+                      way_out)
+
+# Of who called a function that leaves a reference in a variable, so many may
+# have passed it on.
+MAX_PASSING = 3
+# Functions that leave an exception in the state of the thread, and functions
+# that take it from there; the flag of a type of exceptions.
+RAISES = re.compile(r'_?PyErr_(Set|Restore|Format|BadArgument|NoMemory)')
+FETCHES = frozenset('''
+    PyErr_Fetch _PyErr_Fetch PyErr_GetRaisedException
+    _PyErr_GetRaisedException
+    '''.split())
+BASE_EXC_SUBCLASS = 1 << 30
+
+
+class Heirs:
+    """Names who should have released the tokens of a recording.
+
+    flow -- a tokens.Flow
+    """
+
+    def __init__(self, flow, symbols, contracts):
+        self.flow = flow
+        self.recording = flow.recording
+        self.calls = flow.calls
+        self.symbols = symbols
+        self.contracts = contracts
+        self._givers = None
+
+    def of(self, token):
+        """Return who should have released a token, the most probable first;
+        empty if nothing tells that it is another one than who ended with
+        it."""
+        return (self.exchangers(token) + self.undoers(token)
+                + self.by_others(token))
+
+    def finders(self, token):
+        """Return who had an exception after the function that ended with it,
+        in a list: what is raised is in the state of the thread, which is not
+        searched, and who fetches it from there has to release it.
+
+        That somebody took a reference while no other was known tells who found
+        it there. Otherwise it is who called what raised it, and fetches
+        exceptions.
+        """
+        if token.ended is None or not self.is_exception(token.life):
+            return []
+        by_loop = any(call.function == EVAL
+                      for call in token.at(token.ended.slot))
+        if not by_loop and not was_seen(token):
+            return []
+        found = [life_token.calls[0] for life_token in token.life.tokens
+                 if life_token.calls and self.is_alone(token, life_token)]
+        found = [call for call in found[-1:] if not is_machinery(call)]
+        callers = itertools.takewhile(
+            lambda call: call.function != EVAL, way_out(token)[1:])
+        if not found and (by_loop
+                          or RAISES.match(last_holder(token).function)):
+            found = [call for call in callers if self.fetches(call)][:1]
+        return found
+
+    def is_exception(self, life):
+        type = self.recording.types.get(life.type)
+        return type is not None and bool(type.flags & BASE_EXC_SUBCLASS)
+
+    def is_alone(self, token, later):
+        """Was a token, which nobody had any more, the only one when another
+        was taken?"""
+        events = self.recording.events
+        return (later.index > token.index
+                and any(event is token.ended for event in
+                        itertools.islice(events, token.index, later.index))
+                and all(other is token or other.released is not None
+                        and other.released.index < later.index
+                        for other in token.life.tokens
+                        if other.index < later.index))
+
+    def fetches(self, call):
+        """Does a function call one that takes the exception out of the state
+        of the thread?"""
+        return any(not FETCHES.isdisjoint(self.symbols.callees(start))
+                   for start, _ in self.symbols.ranges([call.function]))
+
+    def undoers(self, token):
+        """Return the function that a token's last holder called last, if the
+        reference had been left in a variable of the holder by another one,
+        and the name of the last one says that it gives things up: then it was
+        called to give up what is in that variable."""
+        moves = [step.what for step in token.steps
+                 if step.what in ('returned', 'stack')]
+        if moves[-1:] != ['stack'] or not was_seen(token):
+            return []
+        home = file_of(token)
+        return [call for call in last_callee(token, self.calls)
+                if source_of(call) == home and GIVES_UP.search(call.function)]
+
+    def exchangers(self, token):
+        """Return the function that a token's last holder called last, if by
+        contract it exchanges what is in a variable of its caller: then what
+        was there is its matter. Not if it moved the object: then the variable
+        has it as before."""
+        if token.life.moved:
+            return []
+        return [call for call in last_callee(token, self.calls)
+                if (contract := self.contracts.get(call.function)) is not None
+                and IN_OUT in contract.effects]
+
+    def by_others(self, token):
+        """Return who should have released a token though another function
+        ended with it.
+
+        Some functions take a reference for their caller and return something
+        else. That is learnt from the references which did not get lost: what
+        ended with the same function was given back by one of its callers, or
+        by whoever called the same callers.
+        """
+        if not was_seen(token):
+            return []
+        way = way_out(token)
+        givers, ways = self.givers()
+        found = [self.receiver(way[length:])
+                 for length in range(len(way) - 1, 0, -1)
+                 if names_of(way[:length]) in ways]
+        found += [call for call in way[1:]
+                  if call.function in givers.get(way[0].function, ())]
+        return found
+
+    def receiver(self, way):
+        """Return who got what the first one of some functions had, each of
+        which called the one before: they return a new reference by
+        contract."""
+        return next((call for call in way
+                     if not self.contracts.returns_new(call.function)), way[0])
+
+    def receivers(self, token):
+        """Return who owns what a function left in a variable of its caller,
+        if it does so by contract: that caller, or who got it from there as the
+        result of functions that return a new reference by contract. How far
+        it went was not seen.
+
+        If it was looked for, only if that function took the reference itself,
+        for what is in the variable already, or if an object that was at this
+        address before was left in a variable: a new word would have been seen.
+        """
+        if last_holder(token) is None:
+            return []
+        took = token.calls[0].slot == token.ended.slot
+        if was_seen(token) and not took and not self.was_there(token):
+            return []
+        way = way_out(token)
+        contract = self.contracts.get(way[0].function)
+        if contract is None or OUT_NEW not in contract.effects:
+            return []
+        outwards = way[1:]
+        if not took:
+            return outwards[:1]
+        passing = [i for i, call in enumerate(outwards[:MAX_PASSING])
+                   if self.contracts.returns_new(call.function)]
+        return outwards[passing[-1] + 1 if passing else 0:][:1]
+
+    def was_there(self, token):
+        """Was an object left in a variable of somebody that had the address
+        before? Then words of the stack have it that are not new."""
+        return any(step.what == 'stack'
+                   for life in self.flow.lives
+                   if life.address == token.life.address
+                   and life.died is not None and life is not token.life
+                   for other in life.tokens for step in other.steps)
+
+    def givers(self):
+        """Return {function that ended with a token: functions that gave such
+        tokens back later} and {names of functions, from one that ended with a
+        token on outwards, whose caller gave it back}."""
+        if self._givers is None:
+            self._givers = {}, set()
+            for life in self.flow.lives:
+                for token in life.tokens:
+                    self._learn(token, *self._givers)
+        return self._givers
+
+    def _learn(self, token, givers, ways):
+        release = token.released
+        if release is None or not release.calls or not was_seen(token):
+            return
+        way = way_out(token)
+        giver = release.calls[0].function
+        for length, call in enumerate(way):
+            if call.slot == release.giver and call.function == giver:
+                givers.setdefault(way[0].function, set()).add(giver)
+                ways.add(names_of(way[:length]))
+                break

@@ -1,0 +1,250 @@
+"""Which functions work on the objects of a type: those that fill its slots and
+should release what the objects hold, and those that write their fields.
+"""
+
+import re
+
+from .calls import Call
+from .functions import MAKES, is_allocator
+from .roles import is_transparent
+
+# What a function calls that gives up references.
+RELEASES = frozenset('''
+    Py_DECREF Py_XDECREF Py_DecRef _Py_DecRef _Py_Dealloc Py_CLEAR Py_SETREF
+    Py_XSETREF _Py_DECREF_SPECIALIZED _Py_DECREF_NO_DEALLOC
+    '''.split())
+# The flag of a type that is allocated.
+HEAP_TYPE = 1 << 9
+# What fills a slot is named by the type and the slot.
+SLOT_NAME = re.compile(r'(\w{2,}?_?)(?:tp_)?(?:dealloc|traverse|clear)')
+
+
+class Slots:
+    """The functions of the types in a recording.
+
+    flow -- a tokens.Flow
+    """
+
+    def __init__(self, flow, symbols):
+        self.recording = flow.recording
+        self.calls = flow.calls
+        self.symbols = symbols
+
+    def implementing(self, address, slot, generic):
+        """Return the type whose C function fills a slot: that of a class of
+        Python code is in the first base whose slot is not the generic one."""
+        type = self.recording.types.get(address)
+        while type is not None:
+            function = getattr(type, slot)
+            if not function or (self.symbols.function(function).function
+                                != generic):
+                return type
+            type = self.recording.types.get(type.base)
+        return None
+
+    def slot_call(self, address):
+        """Return the function at an address as a Call, or None."""
+        if not address:
+            return None
+        site = self.symbols.function(address)
+        return Call(site.function, site.file, site.line, 0)
+
+    def home(self, base_type):
+        """Return the file that defines a type, or None."""
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        call = type and self.slot_call(type.dealloc)
+        return call.file if call else None
+
+    def slots_of(self, base_type):
+        """Return the names of a type's tp_clear and tp_dealloc."""
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        slots = (type.clear, type.dealloc) if type is not None else ()
+        return {self.symbols.function(slot).function for slot in slots if slot}
+
+    def releases_nothing(self, call):
+        """Does a function give up no reference, as far as is known?"""
+        callees = [self.symbols.callees(start)
+                   for start, _ in self.symbols.ranges([call.function])]
+        return (any(callees)
+                and RELEASES.isdisjoint(frozenset().union(*callees)))
+
+    def first_words(self, base_type):
+        """Return how the functions of a type begin, a tuple: its dealloc and
+        traverse functions tell, as in 'deque_dealloc'. ('',): any may."""
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        slots = (type.dealloc, type.traverse, type.clear) if type else ()
+        names = [self.symbols.function(slot).function for slot in slots if slot]
+        return tuple(match[1] for name in names
+                     if (match := SLOT_NAME.fullmatch(name))) or ('',)
+
+    def calls_clear(self, type):
+        """Does a type's tp_dealloc call its tp_clear? None: not known."""
+        names = self.symbols.callees(type.dealloc)
+        if not names:
+            return None
+        return self.symbols.function(type.clear).function in names
+
+    def base_type(self, token, gone):
+        """Return the type of the object in which a token was, or 0."""
+        for step in token.steps:
+            for place in getattr(step.event, 'places', (step.event,)):
+                if (getattr(place, 'location', None) == gone.location
+                        and getattr(place, 'base_type', 0)):
+                    return place.base_type
+        return 0
+
+    def of_the_type(self, calls, home, base_type):
+        """Return who may have written over a field, those first that are
+        known to work on the structure it is in: they have a variable for it.
+        Where debug information does not tell, those first of the type's file
+        that are named as its own functions are."""
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        names = dict.fromkeys(call.function for call in calls
+                              if call.file == home)
+        if type is None or len(names) < 2:
+            return calls
+        known = self.symbols.working_on(names, type, self.recording.types)
+        words = self.first_words(base_type)
+        return sorted(calls, key=lambda call: (call.file != home, not (
+            call.function in known if known
+            else call.function.startswith(words))))
+
+    def writers(self, token):
+        """Return who writes the field in which a token was, as the machine
+        code of the type's file says. That is for where no function of that
+        file was seen, as nothing was counted while the field was written.
+
+        Not who makes objects: the field was not new. And the type's tp_clear
+        and tp_dealloc come last: they would have been seen.
+        """
+        gone = token.last_gone()
+        base_type = self.base_type(token, gone)
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        if type is None or not gone.base:
+            return []
+        sites = self.symbols.writers(type.dealloc, gone.location - gone.base,
+                                     not gone.now)
+        calls = [Call(site.function, site.file, site.line, 0)
+                 for site in sites if not MAKES.search(site.function)]
+        names = [call.function for call in calls]
+        known = self.symbols.working_on(names, type, self.recording.types)
+        slots = self.slots_of(base_type)
+        return sorted((call for call in calls
+                       if call.function in known or not known),
+                      key=lambda call: call.function in slots)
+
+    def unseen(self, token):
+        """Return who wrote the field in which a token was, for where no
+        function of its type was seen. What has come to its end gives up what
+        it goes through, and often does nothing else then: so the type's
+        tp_iternext comes first, as long as it is known to write the field, or
+        nobody is. Where the field got another object, who stored the first one
+        is the next: a setter writes over whatever is there."""
+        writers = self.writers(token)
+        names = [call.function for call in writers]
+        ends = [call for call in self.iterators(token)
+                if not names or call.function in names]
+        if token.last_gone().now:
+            stored = {call.function for call in token.at(token.last_slot())}
+            writers.sort(key=lambda call: call.function not in stored)
+        return ends + writers
+
+    def iterators(self, token):
+        """Return the tp_iternext of the object whose field became NULL, in a
+        list, after its part that runs with the object locked. Empty if the
+        object is no iterator."""
+        gone = token.last_gone()
+        base_type = self.base_type(token, gone)
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        if gone.now or type is None or not type.iternext:
+            return []
+        call = self.slot_call(type.iternext)
+        # The part that runs with the object locked is named like this.
+        inner = call.function + '_lock_held'
+        if inner in self.symbols.callees(type.iternext):
+            return [call._replace(function=inner), call]
+        return [call]
+
+    def clearers(self, token):
+        """Return who made a field NULL while its object was being cleared, or
+        died: nobody but the type's tp_clear, or its tp_dealloc where that does
+        not call it, knows the field then. Empty if it was not so."""
+        gone = token.last_gone()
+        type = self.implementing(self.base_type(token, gone), 'dealloc',
+                                 'subtype_dealloc')
+        if gone.now or type is None:
+            return []
+        slots = [call for call in map(self.slot_call, (type.clear, type.dealloc))
+                 if call]
+        if self.calls_clear(type) is False:
+            slots.reverse()
+        names = {call.function for call in slots}
+        running = {call.function for frames in (gone.previous, gone.frames)
+                   for call in self.calls.of(frames)}
+        return slots if names & running else []
+
+    def last_owners(self, address):
+        """Return who should release the type at an address when one of its
+        instances dies: of a class of Python code that is the tp_dealloc of
+        its base, if that is a heap type, too, and else subtype_dealloc()."""
+        type = self.recording.types[address]
+        base = self.implementing(address, 'dealloc', 'subtype_dealloc')
+        owners = [type, base]
+        if base is not None and base.flags & HEAP_TYPE:
+            owners.reverse()
+        return [call for owner in owners if owner is not None
+                and (call := self.slot_call(owner.dealloc)) is not None]
+
+    def undertakers(self, token):
+        """Return who should have released what a dead container held."""
+        gone = token.last_gone()
+        base_type = self.base_type(token, gone)
+        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        if type is None:
+            # Memory that is no object, the keys of a dict for example: whoever
+            # gave it back, but for a function that gives back memory and
+            # nothing else. It does not know what is in it.
+            calls = [call for call in self.calls.of(gone.frames)
+                     if not is_allocator(call)]
+            if len(calls) > 1 and self.releases_nothing(calls[0]):
+                calls[:2] = calls[1::-1]
+            return self.emptying(calls[0]) + calls[:2] if calls else []
+        found = [self.slot_call(type.clear), self.slot_call(type.dealloc)]
+        if self.calls_clear(type) is False:
+            found.reverse()
+        found = [call for call in found if call]
+        return self.burying(gone, found) + found
+
+    def emptying(self, call):
+        """Return the tp_clear of the type that a function is the tp_dealloc of
+        and that calls it, in a list: it empties the blocks of memory which
+        the tp_dealloc then gives back."""
+        for type in self.recording.types.values():
+            if (type.clear and type.dealloc
+                    and self.slot_call(type.dealloc).function == call.function
+                    and self.calls_clear(type)):
+                return [self.slot_call(type.clear)]
+        return []
+
+    def burying(self, gone, slots):
+        """Return the functions that gave up something else that the container
+        held, when it died: that function forgot this one.
+
+        slots -- the container's tp_clear and tp_dealloc
+        The hook before is in one of these, or in a function that they call for
+        parts of the container. What runs in another _Py_Dealloc() within is
+        about other objects; and that the container was freed tells nothing.
+        """
+        names = {call.function for call in slots}
+        found = []
+        for call in self.calls.whole(gone.previous)[::-1]:  # outermost first
+            if call.function in names or found:
+                found.append(call)
+        for position, call in enumerate(found):
+            if call.function == '_Py_Dealloc':
+                del found[position:]
+                break
+        if found and is_allocator(found[-1]):
+            return []
+        return [call for call in found[::-1]
+                if not is_transparent(call.function)]
