@@ -12,7 +12,7 @@ import os
 
 from ..who import stacks
 from ..who.symbols import Symbols
-from ..who.tokens import EVAL
+from ..who.calls import EVAL
 
 
 def text_of(site):
