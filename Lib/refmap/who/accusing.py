@@ -128,6 +128,9 @@ class Judge:
             calls += holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
         finders = self.heirs.finders(token)
+        if (not finders and self.heirs.was_raised(token)
+                and self.is_cut(token.taken.frames)):
+            return []           # who fetched it may be out of what is known
         calls = finders + self.heirs.of(token)
         factor = self.directness(token, how)
         if finders:

@@ -65,10 +65,18 @@ class Heirs:
         found = [call for call in found[-1:] if not is_machinery(call)]
         callers = itertools.takewhile(
             lambda call: call.function != EVAL, way_out(token)[1:])
-        if not found and (by_loop
-                          or RAISES.match(last_holder(token).function)):
+        if not found and self.was_raised(token):
             found = [call for call in callers if self.fetches(call)][:1]
         return found
+
+    def was_raised(self, token):
+        """Did the function that ended with a token leave an exception in the
+        state of the thread?"""
+        if token.ended is None or not self.is_exception(token.life):
+            return False
+        inside = token.at(token.ended.slot)
+        return any(call.function == EVAL or RAISES.match(call.function)
+                   for call in inside)
 
     def is_exception(self, life):
         type = self.recording.types.get(life.type)

@@ -1018,6 +1018,13 @@ class DecrefTests(TokenTestCase):
             ('PyErr_Fetch',) if start in ('catch', EVAL) else ())
         self.assertEqual(self.names(own(A, unowned=1))[0], 'catch')
 
+    def test_raised_where_the_stack_ends(self):
+        self.tape.type('E', flags=1 << 30)
+        stack = '_PyErr_SetObject:1 raise:2 foreign:0'
+        self.tape.birth(A, stack, 1, name='E')
+        self.tape.ret(1, stack, [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1)), [])
+
     def test_who_fetches_what_python_code_raised(self):
         self.tape.type('E', flags=1 << 30)
         stack = f'type_call:1 {EVAL}:2 PyObject_CallNoArgs:3 catch:4 {EVAL}:9'
