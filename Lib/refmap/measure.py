@@ -87,13 +87,13 @@ class Recorder:
 
     def cut(self, done):
         """Only the first `done` runs were completed, warm-ups included: measure the
-        last of them. Return True if there is one to be measured."""
+        last of them. Return True if there are two: one tells no leak from a cache."""
         first = min(self.warmups,
                     max(self.warmups - WANTED, done - WANTED, 1))
         for taken in self._blocks, self._births, self._snapshots:
             del taken[done + 1:]
         self.warmups, self.runs = first, done - first
-        return self.runs > 0
+        return self.runs > 1
 
     def drop(self):
         """Forget the snapshots."""
