@@ -255,7 +255,7 @@ class HuntTest(unittest.TestCase):
             ''')
 
     def test_nobody_is_accused(self):
-        # The recorder does not see what is counted in line.
+        # The recorder does not see what is counted in line; test_stock has more.
         self.run_script('''
             diagnosis = refmap.diagnose(
                 lambda: _testrefmap.foreign_incref(THING, 2))
