@@ -20,6 +20,8 @@ from refmap.who import batch, unseen
 from refmap.who.recording import Change, Move, Recording
 from refmap.who.suspects import Leaked
 
+from test.support import os_helper
+
 from . import who_build
 from .helpers import run_script
 from .test_regrtest import RegrtestCase
@@ -51,11 +53,14 @@ def stock_includes():
     return [f'-I{line}' for line in done.stdout.splitlines()]
 
 
-def build(directory):
-    """Compile planted.c; return the path of the extension."""
+def build(directory, includes=None):
+    """Compile planted.c; return the path of the extension.
+
+    includes -- options for other headers than those of a stock interpreter
+    """
     path = os.path.join(directory, 'planted' + sysconfig.get_config_var('EXT_SUFFIX'))
     done = subprocess.run(
-        [*who_build.compiler('c'), '-g', '-O2', '-fPIC', '-shared', *stock_includes(),
+        [*who_build.compiler('c'), '-g', '-O2', '-fPIC', '-shared', *(includes or stock_includes()),
          os.path.join(who_build.SOURCES, 'planted.c'), '-o', path],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
@@ -139,6 +144,30 @@ class StockTest(RegrtestCase):
             hunt(over_decref, 'error', errors={'Item': [-1, -1, -1]})
             hunt(clean, 'clean')
             ''')
+
+    def test_deleted_or_replaced(self):
+        # What was loaded counts, whatever has become of its file.
+        for includes in None, who_build.includes():
+            for replaced in False, True:
+                with self.subTest(includes=includes, replaced=replaced):
+                    directory = self.enterContext(os_helper.temp_dir(None))
+                    path = build(directory, includes)
+                    other = os.path.join(directory, 'other')
+                    os.mkdir(other)
+                    script = BEGINNING.format(directory=directory) + f'''
+import os
+from refmap import unhooked
+os.unlink({path!r})
+if {replaced}:
+    os.rename({build(other, None if includes else who_build.includes())!r}, {path!r})
+expected = [] if {bool(includes)} else [{path!r} + unhooked.DELETED]
+assert unhooked.modules() == expected, unhooked.modules()
+result = refmap.hunt(keep_argument)
+assert result.leaks() == {{'Item': [3, 3, 3]}}, str(result)
+assert ('without the hooks: planted' in str(result)) == bool(expected), str(result)
+assert refmap.hunt(clean).verdict == 'clean'
+'''
+                    run_script(script)
 
     def test_command_line(self):
         path = self.path('script.py')
