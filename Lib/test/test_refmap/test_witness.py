@@ -48,13 +48,14 @@ class HuntTest(unittest.TestCase):
     def path(self, name):
         return os.path.join(self.directory, name)
 
-    def hunt(self, script, *options):
+    def hunt(self, script, *options, cwd=None):
         """Return (exit code, stdout, stderr)."""
         script = script_helper.make_script(self.directory, 'script',
                                            textwrap.dedent(script))
         done = subprocess.run(
-            [sys.executable, '-I', '-m', 'refmap', 'hunt', '-q', *options, script],
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            [sys.executable, '-W', 'default', '-I', '-m', 'refmap', 'hunt', '-q',
+             *options, script],
+            text=True, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return done.returncode, done.stdout, done.stderr
 
     def check_leak(self, err, where):
@@ -142,6 +143,39 @@ class HuntTest(unittest.TestCase):
         self.assertEqual((code, err), (0, ''))
         self.assertEqual(out.splitlines(),
                          ['no child', '3'] + ['no child', '3', "b''"] * 5)
+
+
+    def test_program_closes_all_files(self):
+        # And gets the same numbers again.
+        code, out, err = self.hunt('''
+            import os
+            os.closerange(3, 100)
+            files = [open(os.devnull, 'r+b', 0) for _ in range(10)]
+            os.closerange(3, 100)
+            kept = [os.open('kept', os.O_CREAT | os.O_RDWR) for _ in range(10)]
+            ''', cwd=self.directory)
+        self.assertEqual(code, 0, err)
+        self.assertNotIn('refmap', err)
+        self.assertEqual(os.path.getsize(self.path('kept')), 0)
+
+    def test_closed_streams(self):
+        # The pipe must not take their place, nor the witness wait for itself.
+        script = script_helper.make_script(self.directory, 'script', 'print("text")')
+        done = subprocess.run(
+            ['/bin/sh', '-c', 'exec "$@" <&- >&-', 'sh', sys.executable, '-I', '-m',
+             'refmap', 'hunt', script], stderr=subprocess.PIPE, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn(b'ended', done.stderr)
+
+    def test_threads(self):
+        # Python warns of a fork then, which is none of the program's business.
+        code, _, err = self.hunt('''
+            import sys, threading
+            if not hasattr(sys, 'thread'):
+                sys.thread = threading.Thread(target=threading.Event().wait, daemon=True)
+                sys.thread.start()
+            ''')
+        self.assertEqual((code, err), (0, ''))
 
 
 class WitnessTest(unittest.TestCase):
