@@ -1,13 +1,15 @@
-/* sys._refmap_last_words(): what is to be said when a fatal signal ends the process.
+/* What is to be said when a fatal signal ends the process.
 
    A hunt may crash what it hunts in: an over-decref is the reason for many crashes.
-   Python can't run any more then. So the text is made before, and the handler of the
-   signal writes it. */
+   Python can't run any more then. So with sys._refmap_last_words() the text is made
+   before, and the handler of the signal writes it; or, where making it would disturb the
+   hunt, a process that was forked by sys._refmap_fork() makes it when it is needed. */
 
 #include "Python.h"
 
 #ifdef Py_REFCOUNT_MAP
 
+#include "pycore_pystate.h"       // _PyInterpreterState_HasFeature()
 #include "pycore_refmap_query.h"  // _PyRefMap_OnFatalSignal()
 #include "pycore_refmap_sys.h"
 
@@ -97,7 +99,43 @@ sys_refmap_last_words(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(refmap_fork_doc,
+"_refmap_fork($module, /)\n--\n\n"
+"Fork, so that the program does not notice: nothing that was registered by\n"
+"os.register_at_fork() is called, here or in the child, nor in its children.\n\n"
+"Return what os.fork() does. Raise OSError, also in an interpreter that must not fork.");
+
+static PyObject *
+sys_refmap_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    PyInterpreterState *interp = _PyInterpreterState_GET();
+    if (!_PyInterpreterState_HasFeature(interp, Py_RTFLAGS_FORK)) {
+        errno = ENOTSUP;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    PyObject *before = interp->before_forkers;
+    PyObject *in_parent = interp->after_forkers_parent;
+    PyObject *in_child = interp->after_forkers_child;
+    interp->before_forkers = interp->after_forkers_parent = NULL;
+    interp->after_forkers_child = NULL;
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    int saved_errno = errno;
+    if (pid == 0) {
+        // The child does without the handlers, which it keeps: no object may die.
+        PyOS_AfterFork_Child();
+        return PyLong_FromPid(pid);
+    }
+    PyOS_AfterFork_Parent();
+    interp->before_forkers = before;
+    interp->after_forkers_parent = in_parent;
+    interp->after_forkers_child = in_child;
+    errno = saved_errno;
+    return pid < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromPid(pid);
+}
+
 PyMethodDef _PyRefMap_lastwords_methods[] = {
+    {"_refmap_fork", sys_refmap_fork, METH_NOARGS, refmap_fork_doc},
     {"_refmap_last_words", sys_refmap_last_words, METH_VARARGS,
      refmap_last_words_doc},
     {NULL}

@@ -150,21 +150,28 @@ def overwrite(path, text):
 
 
 def replace(path, text):
-    """Write a file as a whole, or leave it as it was. Raise OSError."""
+    """Write text to a file as a whole, or leave it as it was. Raise OSError."""
+    replace_by(path, lambda file: file.write(text.encode()))
+
+
+def replace_by(path, write):
+    """Call write(a binary file) to write a file as a whole. If that raises
+    anything the file is left as it was. Raise OSError."""
     import tempfile     # not part of programs that are hunted
-    path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
         # A device or a pipe must stay what it is.
-        overwrite(path, text)
+        with open(path, 'wb') as file:
+            write(file)
         return
+    path = os.path.realpath(path)
     try:
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
     except OSError as exc:
         exc.filename = path         # not the name that it would have had
         raise
     try:
-        with open(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
+        with open(handle, 'wb') as file:
+            write(file)
         os.chmod(temporary, mode_of(path))
         os.replace(temporary, path)
     except BaseException:

@@ -1,6 +1,5 @@
 """python -m refmap log: read an event log, which needs no map, or write one."""
 
-import contextlib
 import importlib
 import json
 import os
@@ -124,7 +123,7 @@ class _Opened:
 
 def _readable(read, path):
     """Return read(path). Raise cli.Failed if it is no log."""
-    from .log.format import LogError
+    from .log.kinds import LogError
     try:
         return read(path)
     except LogError as exc:
@@ -149,7 +148,7 @@ def _print(lines, flush=False):
 def show(options, messages):
     """Run `log show`; see cli.py."""
     from .log import show as table
-    from .log.format import LogError
+    from .log.kinds import LogError
     with _Opened([options.file]) as [log]:
         try:
             _print(table.show(log, options.follow), options.follow)
@@ -174,8 +173,8 @@ def analyse(options, messages):
     else:
         _print(texts.lines(found, options.limit))
         if options.json not in (None, '-'):
-            with _writable(options.json, logs) as out:
-                out.write(json.dumps(found).encode() + b'\n')
+            data = json.dumps(found).encode() + b'\n'
+            _write(options.json, logs, lambda out: out.write(data))
     return _end(found['error'])
 
 
@@ -204,8 +203,7 @@ def export(options, messages):
     path = options.out or options.files[0] + ending
     with _Opened(options.files) as logs:
         found = analyse(logs, _selection(options))
-        with _writable(path, logs) as out:
-            writer.write(found, logs, out)
+        _write(path, logs, lambda out: writer.write(found, logs, out))
     messages.say(report.escape(f'refmap: {path} was written'))
     return _end(found.error)
 
@@ -217,15 +215,14 @@ def _is_same(path, other):
         return False            # the one does not exist yet
 
 
-@contextlib.contextmanager
-def _writable(path, logs):
-    """Open a binary file to be written. Raise cli.Failed if that can't be, or
-    it is one of the Logs, which must not be lost by a slip."""
+def _write(path, logs, write):
+    """Call write(a binary file) to write a file as a whole. Raise cli.Failed
+    if that can't be, or it is one of the Logs, which must not be lost by a
+    slip."""
     if any(_is_same(path, log.path) for log in logs):
         raise cli.Failed(f'{path} is one of the logs')
     try:
-        with open(path, 'wb') as out:
-            yield out
+        cli.replace_by(path, write)
     except OSError as exc:
         raise cli.Failed(f'{path} cannot be written: {exc.strerror or exc}'
                          ) from None

@@ -145,21 +145,6 @@ read_slot(reader_t *r, size_t i, refmap_words_t words)
         (int32_t)Py_MAX(Py_MIN(by, INT32_MAX), -INT32_MAX)};
 }
 
-/* Which slots of a block that is not packed are in use? Without a branch for each, as
-   that could not be predicted. */
-static void
-note_used(const refmap_block_t *block, uint64_t used[REFMAP_SLOTS / 64])
-{
-    for (size_t k = 0; k < REFMAP_SLOTS / 64; k++) {
-        const uint32_t *words = refmap_loose_words(block, k * 64 + 63);
-        uint64_t bits = 0;
-        for (size_t i = 0; i < 64; i++, words -= 2 * REFMAP_LANES) {
-            bits = 2 * bits + ((words[0] | words[REFMAP_LANES]) != 0);
-        }
-        used[k] = bits;
-    }
-}
-
 static void
 read_block(reader_t *r, const refmap_block_t *block)
 {
@@ -174,7 +159,7 @@ read_block(reader_t *r, const refmap_block_t *block)
         packed = block->packed->slots;
     }
     else {
-        note_used(block, loose);
+        (void)_PyRefMap_UsedSlots(block, REFMAP_SLOTS, loose);
     }
     for (size_t i = refmap_next_used(used, 0); i < REFMAP_SLOTS;
          i = refmap_next_used(used, i + 1))

@@ -72,6 +72,11 @@ extern void _PyRefMap_AddLoose_lock_held(refmap_state_t *map,
                                          refmap_block_t *block);
 extern void _PyRefMap_RemoveLoose_lock_held(refmap_state_t *map,
                                             refmap_block_t *block);
+/* Note which slots of a block that is loose are in use, a bit for each, and return how
+   many; more than `limit`, and not all noted, if that is exceeded. What is left of the
+   birth of a dead object stays in use: it may resurrect. */
+extern size_t _PyRefMap_UsedSlots(const refmap_block_t *block, size_t limit,
+                                  uint64_t used[REFMAP_SLOTS / 64]);
 /* Pack `block` if at most `limit` slots are in use. Return 0 if it is not packed
    then, for lack of memory, too. */
 extern int _PyRefMap_Pack_lock_held(refmap_state_t *map, refmap_block_t *block,
@@ -226,6 +231,9 @@ extern void _PyRefMap_Reclaim_lock_held(refmap_state_t *map);
 /* --- record_stack.c: C stacks ------------------------------------------------------ */
 /* --- record_return.c: what functions return ------------------------------------------ */
 /* --- record_tape.c: the records -------------------------------------------------------- */
+/* --- record_shapes.c: what objects look like ------------------------------------------------ */
+/* --- record_young.c: young memory ------------------------------------------------------------ */
+/* --- record_positions.c: positions that are watched ------------------------------------------- */
 /* --- record_places.c: places in memory ---------------------------------------------------- */
 /* --- record_entry.c: entering the recorder, and its state ------------------------------------ */
 /* --- record_search.c: where objects lie by now ------------------------------------------------- */

@@ -140,6 +140,7 @@ struct _refmap_stream {
 struct _refmap_log {
     refmap_log_options_t options;
     refmap_log_t *next;         // of all that are open
+    refmap_log_t *displaced;    // goes on when this one is closed, or NULL
     uint64_t number;
     refmap_stream_t *streams;
     uint32_t nstreams;

@@ -170,18 +170,53 @@ refmap_resume(refmap_log_t *log, const char *why)
     return 0;
 }
 
+/* Logs of one interpreter make room for each other; see logs.py. A log that is active all
+   the same is another interpreter's: it is displaced until the one that begins is closed,
+   unless its own interpreter suspends or closes it first. */
+
+/* Nobody gives its place back to `log`; who displaced it gives it to the one before. */
+static void
+refmap_forget_displaced(const refmap_log_t *log)
+{
+    for (refmap_log_t *other = _PyRefMap_logs; other != NULL; other = other->next) {
+        if (other->displaced == log) {
+            other->displaced = log->displaced;
+        }
+    }
+}
+
+/* The recorder and a log of references can't be at work at the same time. */
+static int
+refmap_may_resume(const refmap_log_t *log)
+{
+    return log->options.kind != REFMAP_LOG_EVENTS || !log->options.references
+           || !_PyRefMap_recording;
+}
+
+static void
+refmap_give_back(const refmap_log_t *log)
+{
+    refmap_log_t *before = log->displaced;
+    if (before != NULL && _PyRefMap_active_logs[log->options.kind] == NULL
+        && refmap_may_resume(before))
+    {
+        (void)refmap_resume(before, "the log of another interpreter ended");
+    }
+}
+
 int
 _PyRefMap_ResumeLog(refmap_log_t *log, const char *why)
 {
-    int kind = log->options.kind;
-    if (kind == REFMAP_LOG_EVENTS && log->options.references && _PyRefMap_recording) {
+    if (!refmap_may_resume(log)) {
         errno = EBUSY;
         return -1;
     }
     int result = 0, locked = _PyRefMap_LockLogs();
-    refmap_log_t *before = _PyRefMap_active_logs[kind];
+    refmap_log_t *before = _PyRefMap_active_logs[log->options.kind];
     if (before != log && before != NULL) {
-        refmap_suspend(before, why);
+        refmap_suspend(before, "a log of another interpreter began");
+        refmap_forget_displaced(log);
+        log->displaced = before;
     }
     if (before != log && refmap_resume(log, why) < 0) {
         errno = ENOMEM;
@@ -198,6 +233,7 @@ _PyRefMap_SuspendLog(refmap_log_t *log, const char *why)
     if (_PyRefMap_active_logs[log->options.kind] == log) {
         refmap_suspend(log, why);
     }
+    refmap_forget_displaced(log);
     _PyRefMap_UnlockLogs(locked);
 }
 
@@ -262,6 +298,8 @@ refmap_close(refmap_log_t *log, const char *why)
     }
     refmap_write_end(log, why);
     refmap_unlink_log(log);
+    refmap_forget_displaced(log);
+    refmap_give_back(log);
     _PyRefMap_CloseLogFile(log);
     int error = log->error;
     while (log->streams != NULL) {

@@ -123,7 +123,81 @@ extern void _PyRefMap_TapeErase(size_t index);
 /* Record which code is mapped where, and what was lost. */
 extern void _PyRefMap_TapeEnd(void);
 
-/* --- record_places.c: places in memory --------------------------------------------------- */
+/* --- record_shapes.c: what objects look like ---------------------------------------------- */
+
+/* Does an object, or a table of dict keys, live there? */
+static inline int
+refmap_lives_at(uintptr_t address)
+{
+    return (address & 7) == 0
+           && refmap_is_living(refmap_look(refmap_current_map(), address));
+}
+
+/* If so, is it a table of dict keys? */
+static inline int
+refmap_is_keys_at(uintptr_t address)
+{
+    return (refmap_look(refmap_current_map(), address).birth & REFMAP_BIRTH_KEYS) != 0;
+}
+
+/* What is of interest of a type. One that was freed and made anew at its address may be
+   taken for the old one: its objects are read with the wrong size, but carefully. */
+typedef struct {
+    Py_ssize_t basicsize, itemsize;
+    unsigned long flags;
+    int is_module;
+} refmap_shape_t;
+
+/* The shape of a type's objects, borrowed until the next call; NULL if it can't be
+   read. */
+extern const refmap_shape_t *_PyRefMap_ShapeOf(uintptr_t type);
+/* Bytes of an instance, inline values included. `head`: a copy of how it begins. */
+extern size_t _PyRefMap_InstanceSize(uintptr_t address, const PyVarObject *head,
+                                     const refmap_shape_t *shape);
+/* Bytes of a table of dict keys; 0 if it can't be read, or is none. */
+extern size_t _PyRefMap_KeysSize(uintptr_t keys);
+extern void _PyRefMap_ClearShapes(void);
+
+/* --- record_young.c: young memory --------------------------------------------------------- */
+
+typedef struct {
+    uintptr_t start;
+    size_t size;                // 0: it is gone
+} refmap_region_t;
+
+/* The newest pieces of memory: a ring. */
+#define REFMAP_REGIONS 2048
+struct _refmap_young {
+    refmap_region_t regions[REFMAP_REGIONS];
+    size_t next;                // how many there were
+};
+extern struct _refmap_young _PyRefMap_young;
+
+static inline size_t
+refmap_nregions(void)
+{
+    return Py_MIN(_PyRefMap_young.next, REFMAP_REGIONS);
+}
+
+/* They are numbered from the newest one, 0, back. */
+static inline const refmap_region_t *
+refmap_region(size_t i)
+{
+    return &_PyRefMap_young.regions[(_PyRefMap_young.next - 1 - i) % REFMAP_REGIONS];
+}
+
+/* Memory came to be, or goes. */
+extern void _PyRefMap_AddRegion(uintptr_t start, size_t size);
+extern void _PyRefMap_RemoveRegion(uintptr_t start);
+/* The object was born; its memory may be from a free list. */
+extern void _PyRefMap_AddObjectRegion(uintptr_t address);
+extern void _PyRefMap_RemoveObjectRegion(uintptr_t address);
+/* The object in a block of memory, and its type, 0 of a table of dict keys; or the block
+   itself, and 0. */
+extern uintptr_t _PyRefMap_BaseOf(uintptr_t start, uintptr_t *type);
+extern void _PyRefMap_ClearYoung(void);
+
+/* --- record_positions.c: positions that are watched --------------------------------------- */
 
 /* A word in memory that holds a watched object. */
 typedef struct {
@@ -134,31 +208,13 @@ typedef struct {
     uint32_t token;
 } refmap_position_t;
 
-#define REFMAP_FOUND 8          // positions at most, of one search
-
-/* What was done by searches of this recording; a unit is about a nanosecond. */
-extern uint64_t _PyRefMap_search_work;
-
-extern int _PyRefMap_StartPlaces(void);
-extern void _PyRefMap_StopPlaces(void);
-/* Memory came to be, or goes. */
-extern void _PyRefMap_AddRegion(uintptr_t start, size_t size);
-extern void _PyRefMap_RemoveRegion(uintptr_t start);
-/* The object was born; its memory may be from a free list. */
-extern void _PyRefMap_AddObjectRegion(uintptr_t address);
-extern void _PyRefMap_RemoveObjectRegion(uintptr_t address);
-/* Search words that hold `object` and are not known yet, in young memory, in objects
-   that the stack from `sp` on leads to, and at `thoroughly` everywhere, unless that
-   was done too often. Return how many were found. */
-extern int _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
-                                  uintptr_t sp, int thoroughly,
-                                  refmap_position_t found[REFMAP_FOUND]);
-/* The position that was found for a token: 1 if there is one. */
-extern int _PyRefMap_KnownPosition(uint32_t token, refmap_position_t *position);
 /* Watch a position from now on. */
 extern void _PyRefMap_WatchPosition(const refmap_position_t *position);
+extern int _PyRefMap_IsWatchedPosition(uintptr_t location);
 /* May a reference be elsewhere when the base of its position is gone? */
 extern int _PyRefMap_MayMove(const refmap_position_t *position);
+/* The position that was found for a token: 1 if there is one. */
+extern int _PyRefMap_KnownPosition(uint32_t token, refmap_position_t *position);
 /* Call `gone` for each position that holds its object no more, and forget it. */
 extern void _PyRefMap_PollPositions(
         void (*gone)(const refmap_position_t *, uintptr_t now, void *),
@@ -171,6 +227,24 @@ extern void _PyRefMap_ForgetBase(uintptr_t base,
 /* `object` died, or moved. */
 extern void _PyRefMap_ForgetObject(uintptr_t object);
 extern void _PyRefMap_MoveObject(uintptr_t from, uintptr_t to);
+extern void _PyRefMap_ClearPositions(void);
+
+/* --- record_places.c: places in memory --------------------------------------------------- */
+
+#define REFMAP_FOUND 8          // positions at most, of one search
+
+/* What was done by searches of this recording; a unit is about a nanosecond. */
+extern uint64_t _PyRefMap_search_work;
+
+/* Begin, or end: no memory is young, and no position is watched. */
+extern int _PyRefMap_StartPlaces(void);
+extern void _PyRefMap_StopPlaces(void);
+/* Search words that hold `object` and are not known yet, in young memory, in objects
+   that the stack from `sp` on leads to, and at `thoroughly` everywhere, unless that
+   was done too often. Return how many were found. */
+extern int _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
+                                  uintptr_t sp, int thoroughly,
+                                  refmap_position_t found[REFMAP_FOUND]);
 
 /* --- record_entry.c: entering the recorder, and its state -------------------------------- */
 

@@ -1,11 +1,8 @@
-/* Places in memory that hold watched objects.
+/* Places in memory: where an object's address is.
 
-   Where a reference is stored is not told by any hook, so it is searched: first in
-   *young* memory, which the allocators and births of this recording tell, then in the
-   objects to which the words of the stack lead (an argument to whose field something is
-   assigned), then, unless that was done
-   too often, everywhere.  Nobody scans pages for
-   what was found: each position is looked at again at every hook, until its memory goes. */
+   Where a reference is stored is not told by any hook, so it is searched: first in young
+   memory, then in the objects to which the words of the stack lead (an argument to whose
+   field something is assigned), then, unless that was done too often, everywhere. */
 
 #include "Python.h"
 
@@ -15,25 +12,19 @@
 
 #ifdef REFMAP_RECORDS
 
-#include "pycore_dict.h"          // PyDictKeysObject
 #include "pycore_moduleobject.h"  // PyModuleObject
 #include "pycore_runtime.h"       // _PyRuntime
 
 #include <sys/uio.h>              // process_vm_readv()
 #include <unistd.h>               // getpid()
 
-/* The newest pieces of memory. */
-#define REGIONS 2048
-/* Words of them that a search looks at. */
+/* Words of young memory that a search looks at. */
 #define YOUNG_WORDS ((size_t)32 << 10)
 /* Words of the stack, and objects that they lead to. */
 #define STACK_WORDS 384
 #define MAX_CANDIDATES 32
 /* Of a list, a table of a dict and the like. */
 #define MAX_SECOND ((size_t)64 << 10)
-#define POSITIONS 2048
-/* What is in more places is an object that everybody uses: they tell nothing of one. */
-#define POSITIONS_OF_ONE 64
 /* Searches everywhere may take so much work in all. */
 #define THOROUGH_BUDGET ((uint64_t)1000000000)
 /* Work: to compare four words, to read from memory that may be gone, to read a page of it,
@@ -45,193 +36,26 @@
 
 uint64_t _PyRefMap_search_work;
 
-typedef struct {
-    uintptr_t start;
-    size_t size;
-} refmap_region_t;
-
-static refmap_region_t regions[REGIONS];    // a ring
-static size_t next_region;
-static refmap_table_t region_at;            // start -> index + 1
-static refmap_position_t positions[POSITIONS];
-static size_t npositions, next_forgotten;
 static uint64_t thorough_work;
 static char buffer[MAX_SECOND];
-
-/* What is of interest of a type. One that was freed and made anew at its address may be
-   taken for the old one: its objects are read with the wrong size, but carefully. */
-typedef struct {
-    Py_ssize_t basicsize, itemsize;
-    unsigned long flags;
-    int is_module;
-} refmap_shape_t;
-static refmap_table_t shape_at;             // address of the type -> index + 1
-static refmap_shape_t *shapes;
-static size_t nshapes, shapes_allocated;
-
-/* --- young memory ---------------------------------------------------------------- */
 
 int
 _PyRefMap_StartPlaces(void)
 {
-    memset(regions, 0, sizeof(regions));
-    next_region = npositions = 0;
+    _PyRefMap_ClearYoung();
+    _PyRefMap_ClearPositions();
     thorough_work = _PyRefMap_search_work = 0;
-    _PyRefMap_TableClear(&region_at);
     return 0;
 }
 
 void
 _PyRefMap_StopPlaces(void)
 {
-    npositions = 0;
+    _PyRefMap_ClearYoung();
+    _PyRefMap_ClearPositions();
+    _PyRefMap_ClearShapes();
     // Addresses that are left here would look like references.
-    memset(positions, 0, sizeof(positions));
-    memset(regions, 0, sizeof(regions));
     memset(buffer, 0, sizeof(buffer));
-    _PyRefMap_TableClear(&region_at);
-    _PyRefMap_TableClear(&shape_at);
-    _PyRefMap_RawFree(shapes, shapes_allocated * sizeof(*shapes));
-    shapes = NULL;
-    nshapes = shapes_allocated = 0;
-}
-
-void
-_PyRefMap_AddRegion(uintptr_t start, size_t size)
-{
-    refmap_region_t *region = &regions[next_region % REGIONS];
-    if (region->size != 0) {
-        _PyRefMap_TableRemove(&region_at, region->start);
-    }
-    *region = (refmap_region_t){0, 0};
-    uint64_t *at = _PyRefMap_TableAdd(&region_at, start);
-    if (at == NULL) {
-        return;
-    }
-    if (*at != 0) {
-        regions[*at - 1].size = 0;
-    }
-    *at = next_region % REGIONS + 1;
-    *region = (refmap_region_t){start, size};
-    next_region++;
-}
-
-void
-_PyRefMap_RemoveRegion(uintptr_t start)
-{
-    uint64_t *at = _PyRefMap_TableFind(&region_at, start);
-    if (at != NULL) {
-        regions[*at - 1].size = 0;
-        _PyRefMap_TableRemove(&region_at, start);
-    }
-}
-
-/* What may lie in front of an object in its block; see _PyType_PreHeaderSize(). */
-static const size_t headers[] = {0, 16, 32};
-
-
-/* --- objects ------------------------------------------------------------------------- */
-
-static refmap_slot_t
-refmap_slot_at(uintptr_t address)
-{
-    return refmap_look(refmap_current_map(), address);
-}
-
-/* Does an object, or a table of dict keys, live there? */
-static int
-refmap_lives(uintptr_t address)
-{
-    return (address & 7) == 0 && refmap_is_living(refmap_slot_at(address));
-}
-
-static int
-refmap_is_keys(uintptr_t address)
-{
-    return (refmap_slot_at(address).birth & REFMAP_BIRTH_KEYS) != 0;
-}
-
-/* The shape of a type's objects, borrowed until the next call; NULL if it can't be
-   read. */
-static const refmap_shape_t *
-refmap_shape_of(uintptr_t type)
-{
-    PyTypeObject copy;
-    uint64_t *at = type > 1 ? _PyRefMap_TableAdd(&shape_at, type) : NULL;
-    if (at == NULL) {
-        return NULL;
-    }
-    if (*at == 0) {
-        if (_PyRefMap_Read(type, &copy, sizeof(copy)) < 0
-            || _PyRefMap_Grow(&shapes, &shapes_allocated, nshapes + 1,
-                              sizeof(*shapes)) < 0)
-        {
-            return NULL;
-        }
-        shapes[nshapes++] = (refmap_shape_t){
-            copy.tp_basicsize, copy.tp_itemsize, copy.tp_flags,
-            copy.tp_traverse == PyModule_Type.tp_traverse};
-        *at = nshapes;
-    }
-    return &shapes[*at - 1];
-}
-
-/* Bytes of an instance, inline values included; 0 if that is not plausible. */
-static size_t
-refmap_instance_size(uintptr_t address, const PyVarObject *head,
-                     const refmap_shape_t *shape)
-{
-    size_t size = (size_t)shape->basicsize;
-    if (shape->itemsize > 0 && !(shape->flags & Py_TPFLAGS_LONG_SUBCLASS)) {
-        size += (size_t)shape->itemsize * (size_t)Py_ABS(Py_SIZE(head));
-    }
-    if (shape->flags & Py_TPFLAGS_INLINE_VALUES) {
-        PyDictValues values;
-        if (_PyRefMap_Read(address + size, &values, sizeof(values)) == 0) {
-            size += sizeof(values) + values.capacity * sizeof(PyObject *);
-        }
-    }
-    return size;
-}
-
-/* See USABLE_FRACTION() in dictobject.c for the number of entries. */
-static size_t
-refmap_keys_size(uintptr_t keys)
-{
-    PyDictKeysObject head;
-    if (_PyRefMap_Read(keys, &head, sizeof(head)) < 0
-        || head.dk_log2_size > 40 || head.dk_log2_index_bytes > 40)
-    {
-        return 0;
-    }
-    size_t entry = head.dk_kind == DICT_KEYS_GENERAL
-                   ? sizeof(PyDictKeyEntry) : sizeof(PyDictUnicodeEntry);
-    return sizeof(head) + ((size_t)1 << head.dk_log2_index_bytes)
-           + entry * (((size_t)2 << head.dk_log2_size) / 3);
-}
-
-void
-_PyRefMap_AddObjectRegion(uintptr_t address)
-{
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(headers); i++) {
-        if (_PyRefMap_TableFind(&region_at, address - headers[i]) != NULL) {
-            return;
-        }
-    }
-    // It is just born, so it can be read.
-    const PyVarObject *head = (const PyVarObject *)address;
-    const refmap_shape_t *shape = refmap_shape_of((uintptr_t)Py_TYPE(head));
-    if (shape != NULL) {
-        _PyRefMap_AddRegion(address, refmap_instance_size(address, head, shape));
-    }
-}
-
-void
-_PyRefMap_RemoveObjectRegion(uintptr_t address)
-{
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(headers); i++) {
-        _PyRefMap_RemoveRegion(address - headers[i]);
-    }
 }
 
 
@@ -242,17 +66,6 @@ typedef struct {
     refmap_position_t *found;
     int n;
 } refmap_search_t;
-
-static int
-refmap_is_watched_position(uintptr_t location)
-{
-    for (size_t i = 0; i < npositions; i++) {
-        if (positions[i].location == location) {
-            return 1;
-        }
-    }
-    return 0;
-}
 
 /* Is it the type of an object? A block that is none may hold anything there, the second
    item of a list say; but if a type is searched, it may be about to become an object. */
@@ -269,18 +82,18 @@ static void
 refmap_search_words(refmap_search_t *search, const uintptr_t *words, size_t size,
                     uintptr_t location, uintptr_t base, uintptr_t type)
 {
+    const uintptr_t object = search->object;
     _PyRefMap_search_work += size / sizeof(*words) / WORK_WORDS;
     for (size_t i = 0; i < size / sizeof(*words); i++) {
         uintptr_t here = location + i * sizeof(*words);
-        if (words[i] != search->object || search->n == REFMAP_FOUND
+        if (words[i] != object || search->n == REFMAP_FOUND
             || refmap_is_type_word(search, here, base, type)
-            || refmap_is_watched_position(here))
+            || _PyRefMap_IsWatchedPosition(here))
         {
             continue;
         }
         search->found[search->n++] = (refmap_position_t){
-            .location = here, .object = search->object, .base = base,
-            .type = type};
+            .location = here, .object = object, .base = base, .type = type};
     }
 }
 
@@ -296,28 +109,12 @@ refmap_search_memory(refmap_search_t *search, uintptr_t start, size_t size,
     }
 }
 
-/* The object in a block of memory, or the block itself. */
-static uintptr_t
-refmap_base_of(uintptr_t start, uintptr_t *type)
-{
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(headers); i++) {
-        uintptr_t address = start + headers[i];
-        if (refmap_lives(address)) {
-            *type = refmap_is_keys(address)
-                    ? 0 : (uintptr_t)Py_TYPE((PyObject *)address);
-            return address;
-        }
-    }
-    *type = 0;
-    return start;
-}
-
 static void
 refmap_search_young(refmap_search_t *search)
 {
-    size_t words = 0, n = Py_MIN(next_region, REGIONS);
-    for (size_t i = 1; i <= n && words < YOUNG_WORDS; i++) {
-        const refmap_region_t *region = &regions[(next_region - i) % REGIONS];
+    size_t words = 0, n = refmap_nregions();
+    for (size_t i = 0; i < n && words < YOUNG_WORDS; i++) {
+        const refmap_region_t *region = refmap_region(i);
         size_t size = Py_MIN(region->size, MAX_SECOND);
         if (size == 0) {
             continue;
@@ -329,7 +126,7 @@ refmap_search_young(refmap_search_t *search)
         if (search->n == before) {
             continue;
         }
-        uintptr_t type, base = refmap_base_of(region->start, &type);
+        uintptr_t type, base = _PyRefMap_BaseOf(region->start, &type);
         int kept = before;
         for (int k = before; k < search->n; k++) {
             if (base != search->object
@@ -362,7 +159,7 @@ refmap_search_owned(refmap_search_t *search, uintptr_t address,
         PyDictObject dict;
         if (_PyRefMap_Read(address, &dict, sizeof(dict)) == 0) {
             uintptr_t keys = (uintptr_t)dict.ma_keys;
-            refmap_search_memory(search, keys, refmap_keys_size(keys), keys, 0);
+            refmap_search_memory(search, keys, _PyRefMap_KeysSize(keys), keys, 0);
         }
     }
     else if (shape->is_module) {
@@ -384,8 +181,8 @@ refmap_search_owned(refmap_search_t *search, uintptr_t address,
 static void
 refmap_search_object(refmap_search_t *search, uintptr_t address)
 {
-    if (refmap_is_keys(address)) {
-        refmap_search_memory(search, address, refmap_keys_size(address), address, 0);
+    if (refmap_is_keys_at(address)) {
+        refmap_search_memory(search, address, _PyRefMap_KeysSize(address), address, 0);
         return;
     }
     _PyRefMap_search_work += WORK_READ;
@@ -398,11 +195,11 @@ refmap_search_object(refmap_search_t *search, uintptr_t address)
     }
     const PyVarObject *head = (const PyVarObject *)words;
     uintptr_t type = (uintptr_t)Py_TYPE(head);
-    const refmap_shape_t *shape = refmap_shape_of(type);
+    const refmap_shape_t *shape = _PyRefMap_ShapeOf(type);
     if (shape == NULL) {
         return;
     }
-    size_t size = refmap_instance_size(address, head, shape);
+    size_t size = _PyRefMap_InstanceSize(address, head, shape);
     if (size <= can) {
         refmap_search_words(search, words, size, address, address, type);
     }
@@ -424,7 +221,7 @@ refmap_search_reachable(refmap_search_t *search, const refmap_thread_t *thread,
                     && nseen < MAX_CANDIDATES; i++, sp += 8) {
         uintptr_t word = *(uintptr_t *)sp;
         int known = word == search->object || word < REFMAP_PAGE_SIZE
-                    || !refmap_lives(word);
+                    || !refmap_lives_at(word);
         for (int k = 0; k < nseen && !known; k++) {
             known = seen[k] == word;
         }
@@ -453,15 +250,15 @@ refmap_base_on_page(refmap_block_t *block, uintptr_t location, uintptr_t *type)
         PyVarObject head;
         *type = 0;
         if (slot.birth & REFMAP_BIRTH_KEYS) {
-            return location < address + refmap_keys_size(address) ? address : 0;
+            return location < address + _PyRefMap_KeysSize(address) ? address : 0;
         }
         if (_PyRefMap_Read(address, &head, sizeof(head)) < 0) {
             return 0;
         }
         *type = (uintptr_t)Py_TYPE(&head);
-        const refmap_shape_t *shape = refmap_shape_of(*type);
+        const refmap_shape_t *shape = _PyRefMap_ShapeOf(*type);
         return shape != NULL
-               && location < address + refmap_instance_size(address, &head, shape)
+               && location < address + _PyRefMap_InstanceSize(address, &head, shape)
                ? address : 0;
     }
     return 0;
@@ -577,124 +374,6 @@ _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
         refmap_search_everywhere(&search);
     }
     return search.n;
-}
-
-
-/* --- positions ------------------------------------------------------------------------------------ */
-
-void
-_PyRefMap_WatchPosition(const refmap_position_t *position)
-{
-    size_t of_object = 0;
-    for (size_t i = 0; i < npositions; i++) {
-        if (positions[i].location == position->location) {
-            return;
-        }
-        of_object += positions[i].object == position->object;
-    }
-    // Where memory belongs to nobody known, it may go without notice.
-    if (position->base == 0 || of_object >= POSITIONS_OF_ONE) {
-        return;
-    }
-    if (npositions < POSITIONS) {
-        positions[npositions++] = *position;
-    }
-    else {
-        // The newest tell more: one of the others is forgotten.
-        positions[next_forgotten++ % POSITIONS] = *position;
-    }
-}
-
-int
-_PyRefMap_MayMove(const refmap_position_t *position)
-{
-    if (position->type == 0) {
-        return 1;
-    }
-    const refmap_shape_t *shape = refmap_shape_of(position->type);
-    return shape != NULL && (shape->flags & Py_TPFLAGS_INLINE_VALUES)
-           && position->location >= position->base + (uintptr_t)shape->basicsize;
-}
-
-int
-_PyRefMap_KnownPosition(uint32_t token, refmap_position_t *position)
-{
-    for (size_t i = 0; i < npositions; i++) {
-        if (positions[i].token == token) {
-            *position = positions[i];
-            return 1;
-        }
-    }
-    return 0;
-}
-
-void
-_PyRefMap_PollPositions(
-        void (*gone)(const refmap_position_t *, uintptr_t, void *), void *arg)
-{
-    for (size_t i = 0; i < npositions;) {
-        uintptr_t now = *(volatile uintptr_t *)positions[i].location;
-        if (now == positions[i].object) {
-            i++;
-            continue;
-        }
-        refmap_position_t position = positions[i];
-        positions[i] = positions[--npositions];
-        gone(&position, now, arg);
-    }
-}
-
-void
-_PyRefMap_ForgetBase(uintptr_t base,
-        void (*gone)(const refmap_position_t *, uintptr_t, void *), void *arg)
-{
-    for (size_t i = 0; i < npositions;) {
-        if (positions[i].base != base) {
-            i++;
-            continue;
-        }
-        // Those of one object one after the other.
-        uintptr_t object = positions[i].object;
-        for (size_t k = i; k < npositions;) {
-            if (positions[k].base != base || positions[k].object != object) {
-                k++;
-                continue;
-            }
-            refmap_position_t position = positions[k];
-            positions[k] = positions[--npositions];
-            gone(&position, position.object, arg);
-        }
-    }
-}
-
-void
-_PyRefMap_ForgetObject(uintptr_t object)
-{
-    for (size_t i = 0; i < npositions;) {
-        if (positions[i].object == object) {
-            positions[i] = positions[--npositions];
-        }
-        else {
-            i++;
-        }
-    }
-}
-
-void
-_PyRefMap_MoveObject(uintptr_t from, uintptr_t to)
-{
-    ptrdiff_t by = (ptrdiff_t)(to - from);
-    for (size_t i = 0; i < npositions; i++) {
-        if (positions[i].object == from) {
-            // Who holds it is about to be told.
-            positions[i] = positions[--npositions];
-            i--;
-        }
-        else if (positions[i].base == from) {
-            positions[i].base = to;
-            positions[i].location += (uintptr_t)by;
-        }
-    }
 }
 
 #endif  // REFMAP_RECORDS

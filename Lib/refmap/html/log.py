@@ -299,12 +299,12 @@ def place_text(file, line, function):
 
 def changes(logs):
     """Yield what timeline() takes, of some refmap.log.events.Logs."""
-    from ..log import events, format
-    signs = {format.NEW: 1, format.DEL: -1}
+    from ..log import events, kinds
+    signs = {kinds.NEW: 1, kinds.DEL: -1}
     try:
         for event, _ in events.merged(logs):
             sign = signs.get(event.kind)
             if sign:
                 yield event.clock, event.type.name, sign
-    except format.LogError:
+    except kinds.LogError:
         return              # as it was for the analysis, which says so

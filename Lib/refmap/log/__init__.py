@@ -1,6 +1,8 @@
 """Reading an event log: what refmap.EventLog, Profile and Trace wrote.
 
-    format       the file: header, chunks, records; see Doc/log-format.md
+    format       the file: header and chunks; see Doc/log-format.md
+    stream       the records of a stream; fields: what records are made of
+    kinds        the kinds of records, and the events
     names        types, code, places and modules that records name
     lines        co_linetable: from an offset in the bytecode to a line
     events       the events of one or several logs, by their clocks

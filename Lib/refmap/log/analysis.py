@@ -11,8 +11,8 @@ from functools import partial
 from ..report import plural
 from . import events, lives
 from .c_functions import CFunctions
-from .format import (DEC, DEL, FORK, INC, LOST, MESSAGE, NEW, RESUME, SUSPEND,
-                     LogError)
+from .kinds import (DEC, DEL, FORK, INC, LOST, MESSAGE, NEW, RESUME, SUSPEND,
+                    LogError)
 from .selection import Selection
 
 # Objects of one type that were made in one place and are alive.

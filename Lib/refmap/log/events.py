@@ -1,6 +1,6 @@
 """The events of logs, in the order of their clocks.
 
-An event is one of the tuples of format.py: an ObjectEvent, a CallEvent, a
+An event is one of the tuples of kinds.py: an ObjectEvent, a CallEvent, a
 Note. Its clock is in seconds since its log began; of several logs together
 since the earliest one did.
 """
@@ -11,7 +11,8 @@ from itertools import chain, islice
 from operator import itemgetter
 
 from . import format, names
-from .format import LogError
+from .kinds import FORK, LogError
+from .stream import Stream
 
 _by_clock = itemgetter(1)
 
@@ -87,7 +88,7 @@ class Log:
         try:
             for batch in islice(cursor.batches(), _BEGINNING):
                 for event in batch:
-                    if event.kind == format.FORK:
+                    if event.kind == FORK:
                         self.pid = event.pid or None
                 if cursor.first_clock is not None:
                     break
@@ -125,7 +126,7 @@ class Log:
                   clock; None: when the log began
         only -- the number of a stream; None: all
         """
-        make_stream = partial(format.Stream, self.start, self.modules,
+        make_stream = partial(Stream, self.start, self.modules,
                               self.has_sizes, self._number('page_size', 4096),
                               origin)
         cursor = format.Cursor(self._file, self._first, make_stream, only)

@@ -10,8 +10,8 @@ import json
 from math import inf
 
 from . import events
-from .format import (FORK, LOST, MESSAGE, RESUME, SUSPEND, LogError, Note,
-                     ObjectEvent)
+from .kinds import (FORK, LOST, MESSAGE, RESUME, SUSPEND, LogError, Note,
+                    ObjectEvent)
 
 # Points of a counter.
 RESOLUTION = 2000
@@ -78,7 +78,7 @@ def trace_events(logs, until, chooses):
 
     until -- the clock of the last event, in seconds
     chooses -- says of the name of a type whether it is wanted
-    Raise format.LogError.
+    Raise kinds.LogError.
     """
     tracks = _Tracks(until / RESOLUTION)
     threads = set()

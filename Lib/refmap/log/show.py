@@ -10,9 +10,9 @@ import time
 from ..report import escape
 from ..who import stacks
 from .c_functions import CFunctions, text_of
-from .format import (C_CALL, C_RAISE, C_RETURN, DEC, END, FORK, INC,
-                     KIND_NAMES, LOST, MESSAGE, PREV, RESUME, SUSPEND,
-                     LogError, Note, ObjectEvent)
+from .kinds import (C_CALL, C_RAISE, C_RETURN, DEC, END, FORK, INC, KIND_NAMES,
+                    LOST, MESSAGE, PREV, RESUME, SUSPEND, LogError, Note,
+                    ObjectEvent)
 
 # Seconds between two looks at a log that grows.
 PAUSE = 0.2
@@ -173,7 +173,7 @@ def show(log, follow=False):
     """Yield the lines of a Log, without line breaks.
 
     follow -- go on until it has been closed or its writer is gone
-    Raise format.LogError, after the lines of what can be read.
+    Raise kinds.LogError, after the lines of what can be read.
     """
     table = Table(log)
     yield from table.head()

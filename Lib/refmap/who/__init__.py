@@ -5,7 +5,9 @@
     accusing    which functions a reference that was left accuses
     suspects    who is guilty, of all that leaked: analyse()
     evidence    that way as steps which a reader can check against the source
-    symbols     addresses of code to functions, files and lines
+    symbols     names of code: loaded finds the file of an address, sites
+                functions, files and lines, sources short names of files
+    roles       functions that references merely pass through
     contracts   which functions of the C API return new references, which steal
     owners      who holds a leaked object; kinds of leaks
     batch       some runs under the recorder, between two snapshots

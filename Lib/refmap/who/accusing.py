@@ -12,7 +12,7 @@ from collections import namedtuple
 from . import cuts, tokens
 from .contracts import IN_OUT, KEPT, OUT_NEW
 from .recording import is_burial
-from .symbols import ALLOCATORS, CALLS, is_transparent
+from .roles import ALLOCATORS, CALLS, is_transparent
 from .tokens import Call
 
 # How direct the evidence for a rule is. A function seen to end with the

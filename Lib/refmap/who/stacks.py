@@ -7,7 +7,7 @@ _Py_NewReference(), and that helps nobody.
 import os
 import sysconfig
 
-from .symbols import ALLOCATORS, is_transparent
+from .roles import ALLOCATORS, is_transparent
 
 
 def is_plumbing(function):

@@ -18,7 +18,7 @@ from . import fields
 from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
                         STACK, Change, Death, Gone, Move, Return, Shifted,
                         Stored, is_burial)
-from .symbols import is_transparent
+from .roles import is_transparent
 
 # A function that was running. Inlined functions have the slot of the function
 # that they are part of.

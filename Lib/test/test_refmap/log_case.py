@@ -8,7 +8,7 @@ import textwrap
 
 import refmap
 from refmap import logs
-from refmap.log import events, format
+from refmap.log import events, fields, format
 from test import support
 
 from .helpers import MapTestCase
@@ -69,7 +69,7 @@ class LogTestCase(MapTestCase):
     def tearDown(self):
         self.assertFalse(any(logs._begun.values()), 'a log is still open')
         # A cache of the reader, which regrtest -R would see grow.
-        format._numbers_of.clear()
+        fields.numbers_of.clear()
         super().tearDown()
 
     def file(self, name):

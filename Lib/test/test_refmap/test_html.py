@@ -601,6 +601,27 @@ class ReplaceTests(unittest.TestCase):
         self.assertTrue(os.path.islink(link))
         self.assertTrue(os.path.isfile(self.path))
 
+    def test_error_in_the_middle(self):
+        def write(file):
+            file.write(b'new')
+            file.flush()
+            raise ValueError
+        cli.replace(self.path, 'old')
+        for path in self.path, os.path.join(self.directory, 'other'):
+            with self.assertRaises(ValueError):
+                cli.replace_by(path, write)
+        with open(self.path, encoding='utf-8') as file:
+            self.assertEqual(file.read(), 'old')
+        self.assertEqual(os.listdir(self.directory),
+                         ['report.html'])
+
+    def test_pipe(self):
+        done = subprocess.run(
+            [sys.executable, '-c', 'from refmap import cli\n'
+                                   'cli.replace("/dev/stdout", "x")'],
+            stdout=subprocess.PIPE)
+        self.assertEqual((done.returncode, done.stdout), (0, b'x'))
+
     def test_what_is_no_file(self):
         cli.replace(os.devnull, 'x')
         self.assertFalse(os.path.isfile(os.devnull))

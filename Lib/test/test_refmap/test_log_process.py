@@ -740,6 +740,70 @@ class InterpreterTests(LogTestCase):
                 self.assertEqual([text.split()[0] for text in told],
                                  ['NEW', 'DEL', 'NEW', 'DEL', 'END'])
 
+    # Two interpreters, of which one has a log and the other one takes its place.
+    DISPLACED = CREATE + '''
+            i, j = [_interpreters.create('isolated') for _ in range(2)]
+            def inside(interpreter, text):
+                error = _interpreters.exec(interpreter, text)
+                assert error is None, error
+            BEGIN = """if 1:
+                import refmap
+                class A: pass
+                log = refmap.EventLog({!r}, include='A', rss=False).begin()
+                A()
+                """
+            log = refmap.EventLog(path, include='A', rss=False).begin()
+            inside(i, BEGIN.format(path + '.inside'))
+            A()
+            '''
+
+    def kinds(self):
+        """The kinds of what the log of the main interpreter tells, but its end."""
+        return [text.split()[0] for text in self.tell()]
+
+    def test_displaced(self):
+        # A log goes on when the one of another interpreter that took its place ends.
+        self.script(self.DISPLACED + '''
+            inside(i, "log.end()")
+            A()
+            log.end()
+            check_map()
+            ''')
+        self.assertEqual(self.kinds(), ['SUSPEND', 'RESUME', 'NEW', 'DEL'])
+
+    def test_displaced_twice(self):
+        # The one in the middle ends first.
+        self.script(self.DISPLACED + '''
+            inside(j, BEGIN.format(path + '.other'))
+            inside(i, "log.end()")
+            A()
+            inside(j, "log.end()")
+            A()
+            log.end()
+            check_map()
+            ''')
+        self.assertEqual(self.kinds(), ['SUSPEND', 'RESUME', 'NEW', 'DEL'])
+
+    def test_displaced_and_suspended(self):
+        # It does not go on against its owner's will.
+        self.script(self.DISPLACED + '''
+            log.suspend()
+            inside(i, "log.end()")
+            A()
+            log.end()
+            check_map()
+            ''')
+        self.assertEqual(self.kinds(), ['SUSPEND'])
+
+    def test_displaced_and_closed(self):
+        self.script(self.DISPLACED + '''
+            log.end()
+            inside(i, "log.end()")
+            A()
+            check_map()
+            ''')
+        self.assertEqual(self.kinds(), ['SUSPEND'])
+
     def test_log_of_another_interpreter(self):
         # Who ends a log that is not active leaves the one that is alone.
         self.script(self.CREATE + '''

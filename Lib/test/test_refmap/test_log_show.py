@@ -301,6 +301,26 @@ class CommandTests(ShowTestCase):
         with open(path, 'rb') as file:
             self.assertEqual(file.read(), bytes(full_log()))
 
+    def test_error_in_the_middle(self):
+        # The file is as it was: not half of the new one, as on a full disk.
+        path = self.save(full_log())
+        out = os.path.join(self.directory, 'out')
+        with open(out, 'w', encoding='utf-8') as file:
+            file.write('old')
+        names = os.listdir(self.directory)
+        for args in (['export', path, '--to', 'perfetto', '-o', out],
+                     ['analyse', path, '--json', out]):
+            code, _, err = assert_python_failure(
+                '-c', 'import resource, runpy\n'
+                      'resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))\n'
+                      'runpy.run_module("refmap", run_name="__main__",'
+                      ' alter_sys=True)', 'log', *args, **ENVIRONMENT)
+            self.assertEqual((code, err.count(b'\n')), (2, 1), err)
+            self.assertIn(f'{out} cannot be written: '.encode(), err)
+            with open(out, encoding='utf-8') as file:
+                self.assertEqual(file.read(), 'old')
+            self.assertEqual(os.listdir(self.directory), names)
+
     def test_usage(self):
         path = self.save(full_log())
         for args in ([], ['show'], ['analyse'], ['export', path],

@@ -13,7 +13,8 @@ import unittest
 from collections import namedtuple
 from unittest import mock
 
-from refmap.who import binutils, contracts, debuginfo, symbols, writers
+from refmap.who import (binutils, contracts, debuginfo, loaded, symbols,
+                        writers)
 from refmap.who.symbols import Site, Symbols
 
 BINUTILS = all(map(shutil.which, ('addr2line', 'nm', 'readelf')))
@@ -295,8 +296,8 @@ class MapsTests(unittest.TestCase):
 
     def test_disjoint(self):
         self.assertEqual(
-            symbols._disjoint([(1, 2), (3, 4), (3, 9), (4, 1), (11, 5),
-                               (16, 1)]),
+            loaded._disjoint([(1, 2), (3, 4), (3, 9), (4, 1), (11, 5),
+                              (16, 1)]),
             [(1, 2), (3, 13), (16, 1)])
 
     def test_names_are_of_one_kind(self):

@@ -39,7 +39,7 @@ class Run:
     heap_sizes = visiting.SIZES
     heap_rounds = 3
     heap_passes = 2
-    actual_sizes = (10**5, 10**6)
+    actual_sizes = (10**4, 10**5, 10**6)
     log_objects = 2 * 10**5
     retained_objects = 10**6
     retained = (0, 1, 3, 10, 30, 100, 300, 1000)

@@ -65,6 +65,26 @@ def log_bytes(results):
                for found in ways.values() if found.get('events', 0) >= MANY_EVENTS)
 
 
+def actual_nanoseconds(found, name):
+    """Of a snapshot of true counts, for each living object, that one of the map does
+    not take."""
+    return (found[name] - found['mapped']) / found['objects'] * 1e9
+
+
+def worst_actual(results, variant):
+    """Nanoseconds per object of a snapshot of true counts."""
+    return max(actual_nanoseconds(found, name)
+               for sizes in results['g'][variant].values()
+               for found in sizes.values() for name in ('agree', 'differ'))
+
+
+def actual_bytes(results, variant):
+    return max(found[name] / found['objects']
+               for sizes in results['g'][variant].values()
+               for found in sizes.values()
+               for name in ('bytes agree', 'bytes differ', 'bytes of another'))
+
+
 def bound(what, limit, function, *args):
     BOUNDS.append((what, limit, function, args))
 
@@ -95,6 +115,8 @@ bound('(c) snapshot / gc.collect(), 10^6 objects', 1 / 200,
       against_collect, 'snapshot')
 bound('(c) diff after 10 changes / gc.collect(), 10^6 objects', 1 / 100,
       against_collect, 'diff', '10')
+bound('(g) release, nanoseconds per object, worst heap', 20, worst_actual, 'release')
+bound('(g) release, bytes per object, worst heap', 16, actual_bytes, 'release')
 for way, limit in (('NEW and DEL of all types', 4), ('the same, of one type', 1.3),
                    ('references of one type', 3), ('Profile, all events', 4)):
     bound(f'(h) release, {way}, worst program', limit, worst_log, way)
@@ -392,12 +414,6 @@ def heap_lines(section):
                         'first pass', 'build', 'peak memory'),
                        heap_rows(heaps, one, other))
     return lines
-
-
-def actual_nanoseconds(found, name):
-    """Of a snapshot of true counts, for each living object, that one of the map does
-    not take."""
-    return (found[name] - found['mapped']) / found['objects'] * 1e9
 
 
 def actual_rows(kinds):

@@ -13,7 +13,7 @@ import os
 import machine
 import visiting
 import workloads
-from process import check, rotated, run_together
+from process import Failure, check, rotated, run_together
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 

@@ -1,0 +1,156 @@
+/* Positions: words in memory that were found to hold watched objects.
+
+   Nobody scans pages for them: each is looked at again at every hook, until its memory
+   goes. */
+
+#include "Python.h"
+
+#ifdef Py_REFCOUNT_MAP
+
+#include "record.h"
+
+#ifdef REFMAP_RECORDS
+
+#define POSITIONS 2048
+/* What is in more places is an object that everybody uses: they tell nothing of one. */
+#define POSITIONS_OF_ONE 64
+
+static refmap_position_t positions[POSITIONS];
+static size_t npositions, next_forgotten;
+
+void
+_PyRefMap_ClearPositions(void)
+{
+    npositions = 0;
+    // Addresses that are left here would look like references.
+    memset(positions, 0, sizeof(positions));
+}
+
+int
+_PyRefMap_IsWatchedPosition(uintptr_t location)
+{
+    for (size_t i = 0; i < npositions; i++) {
+        if (positions[i].location == location) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void
+_PyRefMap_WatchPosition(const refmap_position_t *position)
+{
+    size_t of_object = 0;
+    for (size_t i = 0; i < npositions; i++) {
+        if (positions[i].location == position->location) {
+            return;
+        }
+        of_object += positions[i].object == position->object;
+    }
+    // Where memory belongs to nobody known, it may go without notice.
+    if (position->base == 0 || of_object >= POSITIONS_OF_ONE) {
+        return;
+    }
+    if (npositions < POSITIONS) {
+        positions[npositions++] = *position;
+    }
+    else {
+        // The newest tell more: one of the others is forgotten.
+        positions[next_forgotten++ % POSITIONS] = *position;
+    }
+}
+
+int
+_PyRefMap_MayMove(const refmap_position_t *position)
+{
+    if (position->type == 0) {
+        return 1;
+    }
+    const refmap_shape_t *shape = _PyRefMap_ShapeOf(position->type);
+    return shape != NULL && (shape->flags & Py_TPFLAGS_INLINE_VALUES)
+           && position->location >= position->base + (uintptr_t)shape->basicsize;
+}
+
+int
+_PyRefMap_KnownPosition(uint32_t token, refmap_position_t *position)
+{
+    for (size_t i = 0; i < npositions; i++) {
+        if (positions[i].token == token) {
+            *position = positions[i];
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void
+_PyRefMap_PollPositions(
+        void (*gone)(const refmap_position_t *, uintptr_t, void *), void *arg)
+{
+    for (size_t i = 0; i < npositions;) {
+        uintptr_t now = *(volatile uintptr_t *)positions[i].location;
+        if (now == positions[i].object) {
+            i++;
+            continue;
+        }
+        refmap_position_t position = positions[i];
+        positions[i] = positions[--npositions];
+        gone(&position, now, arg);
+    }
+}
+
+void
+_PyRefMap_ForgetBase(uintptr_t base,
+        void (*gone)(const refmap_position_t *, uintptr_t, void *), void *arg)
+{
+    for (size_t i = 0; i < npositions;) {
+        if (positions[i].base != base) {
+            i++;
+            continue;
+        }
+        // Those of one object one after the other.
+        uintptr_t object = positions[i].object;
+        for (size_t k = i; k < npositions;) {
+            if (positions[k].base != base || positions[k].object != object) {
+                k++;
+                continue;
+            }
+            refmap_position_t position = positions[k];
+            positions[k] = positions[--npositions];
+            gone(&position, position.object, arg);
+        }
+    }
+}
+
+void
+_PyRefMap_ForgetObject(uintptr_t object)
+{
+    for (size_t i = 0; i < npositions;) {
+        if (positions[i].object == object) {
+            positions[i] = positions[--npositions];
+        }
+        else {
+            i++;
+        }
+    }
+}
+
+void
+_PyRefMap_MoveObject(uintptr_t from, uintptr_t to)
+{
+    ptrdiff_t by = (ptrdiff_t)(to - from);
+    for (size_t i = 0; i < npositions; i++) {
+        if (positions[i].object == from) {
+            // Who holds it is about to be told.
+            positions[i] = positions[--npositions];
+            i--;
+        }
+        else if (positions[i].base == from) {
+            positions[i].base = to;
+            positions[i].location += (uintptr_t)by;
+        }
+    }
+}
+
+#endif  // REFMAP_RECORDS
+#endif  // Py_REFCOUNT_MAP
