@@ -15,11 +15,9 @@ import fcntl
 import gc
 import mmap
 import os
-import re
 import select
 import signal
 import sys
-import warnings
 
 # What the witness reads, many times, if it is not the end.
 _CRASHED, _EXITED = b'c', b'x'
@@ -29,10 +27,6 @@ TIMEOUT = 60
 # The pipe has no number that programs expect to get, or find closed.
 LOWEST_FD = 64
 
-# What the program's threads may have locked the witness does not need.
-warnings.filterwarnings('ignore', '.* is multi-threaded', DeprecationWarning,
-                        re.escape(__name__))
-
 _exit = os._exit            # the program's is another one while it is hunted in
 
 
@@ -41,7 +35,7 @@ def _orphan():
 
     Return True in the new process. Raise OSError.
     """
-    child = os.fork()
+    child = sys._refmap_fork()
     if child:
         try:
             os.waitpid(child, 0)
@@ -49,7 +43,7 @@ def _orphan():
             pass            # the program ignores SIGCHLD
         return False
     try:
-        if os.fork():
+        if sys._refmap_fork():
             _exit(0)
     except OSError:
         _exit(1)

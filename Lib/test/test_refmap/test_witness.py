@@ -150,12 +150,11 @@ class HuntTest(unittest.TestCase):
         code, out, err = self.hunt('''
             import os
             os.closerange(3, 100)
-            files = [open(os.devnull, 'r+b', 0) for _ in range(10)]
+            files = [os.open(os.devnull, os.O_RDWR) for _ in range(10)]
             os.closerange(3, 100)
             kept = [os.open('kept', os.O_CREAT | os.O_RDWR) for _ in range(10)]
             ''', cwd=self.directory)
-        self.assertEqual(code, 0, err)
-        self.assertNotIn('refmap', err)
+        self.assertEqual((code, err), (0, ''))
         self.assertEqual(os.path.getsize(self.path('kept')), 0)
 
     def test_closed_streams(self):
@@ -184,7 +183,7 @@ class WitnessTest(unittest.TestCase):
         def fail(*args):
             raise OSError
 
-        for module, name in (os, 'pipe'), (os, 'fork'):
+        for module, name in (os, 'pipe'), (sys, '_refmap_fork'):
             with swap_attr(module, name, fail):
                 witness = Witness(self.fail)
                 witness.renew()
