@@ -102,6 +102,7 @@ class Witness:
         Where that can't be there is none: nothing is said of the runs then.
         """
         self.dismiss()
+        turn = self._turn[0]        # the process may have gone on before the witness runs
         try:
             read, write = _pipe()
         except OSError:
@@ -110,7 +111,7 @@ class Witness:
             self._pipe[1] = fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1)
             self._pipe[2] = os.fstat(write).st_ino
             if _orphan():
-                self._wait(read, args)
+                self._wait(read, turn, args)
         except OSError:
             os.close(write)
         else:
@@ -153,10 +154,9 @@ class Witness:
 
     # --- in the witness ----------------------------------------------------------
 
-    def _wait(self, read, args):
+    def _wait(self, read, turn, args):
         """Wait for the end of the process, speak, and exit."""
         try:
-            turn = self._turn[0]
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             # All other files are the program's: somebody may wait for their end.

@@ -58,7 +58,8 @@ def build(directory, includes=None):
 
     includes -- options for other headers than those of a stock interpreter
     """
-    path = os.path.join(directory, 'planted' + sysconfig.get_config_var('EXT_SUFFIX'))
+    suffix = sysconfig.get_config_var('EXT_SUFFIX')
+    path = os.path.join(directory, 'planted' + suffix)
     done = subprocess.run(
         [*who_build.compiler('c'), '-g', '-O2', '-fPIC', '-shared', *(includes or stock_includes()),
          os.path.join(who_build.SOURCES, 'planted.c'), '-o', path],

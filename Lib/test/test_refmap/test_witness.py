@@ -179,6 +179,19 @@ class HuntTest(unittest.TestCase):
 
 class WitnessTest(unittest.TestCase):
 
+    def test_dismissed(self):
+        # However late it runs. stderr ends when the last one of them has.
+        done = subprocess.run(
+            [sys.executable, '-c', textwrap.dedent('''
+                import sys
+                from refmap.witness import Witness
+                witness = Witness(lambda *args: print('spoke', file=sys.stderr))
+                for _ in range(50):
+                    witness.renew()
+                    witness.dismiss()
+                ''')], stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+
     def test_no_witness(self):
         def fail(*args):
             raise OSError
