@@ -105,6 +105,22 @@ def conclude(recorder, name, rules=(), pooled=(), raw=False, describe=True):
     return result
 
 
+def conclude_early(recorder, done, name, where, rules=(), raw=False):
+    """Judge the runs that were completed before the process died.
+
+    done -- how many, warm-ups included
+    where -- what it died in, 'in run 3 of 6'
+    name, rules, raw -- as of conclude()
+    Return what conclude() does, with `where` as the key 'died'; None if there are too
+    few to be judged.
+    """
+    if not recorder.cut(done):
+        return None
+    result = conclude(recorder, name, rules, raw=raw)
+    result['died'] = where
+    return result
+
+
 class Result:
     """What a hunt found. str() is the report.
 

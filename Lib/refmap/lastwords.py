@@ -17,6 +17,21 @@ refmap:   py-refmap-refs ADDRESS: who holds an object
 '''
 
 
+def of_death(where, found='', crashed=True):
+    """Return what is said of a process that died.
+
+    where -- 'in run 3 of 6 of NAME'
+    found -- what was found before, lines
+    crashed -- there may be a core of it
+    """
+    text = f'\nrefmap: the process {"died" if crashed else "ended"} {where}\n'
+    if found:
+        text += f'refmap: what was found before:\n{found}'
+    if crashed:
+        text += IN_GDB.format(executable=sys.executable)
+    return text
+
+
 class LastWords:
     """Writes a text to what is stderr now, if the process crashes.
 
@@ -41,10 +56,7 @@ class LastWords:
         """Say from now on that the process died while it did `what`."""
         if self._fd is None:
             return
-        text = f'\nrefmap: the process died {what}\n'
-        if self._found:
-            text += f'refmap: what was found before:\n{self._found}'
-        text += IN_GDB.format(executable=sys.executable)
+        text = of_death(what, self._found)
         sys._refmap_last_words(text.encode('utf-8', 'backslashreplace'),
                                self._fd)
 
@@ -54,17 +66,3 @@ class LastWords:
             sys._refmap_last_words(None)
             os.close(self._fd)
             self._fd = None
-
-
-def of_runs(name, count, progress=None):
-    """Return (LastWords, a function to be called with the number of finished
-    runs of `name`, of `count`; it calls `progress`, too)."""
-    words = LastWords()
-
-    def finished(done):
-        words.during(f'in run {done + 1} of {count} of {name}')
-        if progress is not None:
-            progress(done)
-
-    words.during(f'in run 1 of {count} of {name}')
-    return words, finished

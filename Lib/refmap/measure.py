@@ -13,6 +13,9 @@ from .history import Histories
 
 # How many integers of the caller's a snapshot is told of.
 OWN = 4
+# So many runs are wanted for a verdict; warm-ups are taken to be such runs where the
+# process died too early. An over-decref does not wait until the warm-ups are over.
+WANTED = judge.MIN_LOSSES
 
 
 class Recorder:
@@ -47,9 +50,10 @@ class Recorder:
         youngest = object()
         self._births[i + 1] = sys._refmap_birth(id(youngest))
         del youngest
-        # The last warm-up's is where the first run starts from. Whether true
-        # counts are needed is known when all runs are over.
-        if i >= self.warmups - 1:
+        # The last warm-up's is where the first run starts from, if the process
+        # does not die; see cut(). Whether true counts are needed is known when all
+        # runs are over.
+        if i >= self.warmups - 1 - WANTED:
             self._snapshots[i + 1] = sys.refmap_snapshot(actual=True)
 
     def own_addresses(self):
@@ -80,6 +84,16 @@ class Recorder:
     def last(self):
         """Return the snapshot after the last run."""
         return self._snapshots[-1]
+
+    def cut(self, done):
+        """Only the first `done` runs were completed, warm-ups included: measure the
+        last of them. Return True if there are two: one tells no leak from a cache."""
+        first = min(self.warmups,
+                    max(self.warmups - WANTED, done - WANTED, 1))
+        for taken in self._blocks, self._births, self._snapshots:
+            del taken[done + 1:]
+        self.warmups, self.runs = first, done - first
+        return self.runs > 1
 
     def drop(self):
         """Forget the snapshots."""

@@ -21,72 +21,151 @@ _DEALLOC = '_Py_Dealloc'
 # How many modules a sentence names.
 MAX_NAMED = 4
 
-# path -> is it unhooked? A file that was loaded does not change.
+# What the system adds to the path of a file that is loaded, and deleted.
+DELETED = ' (deleted)'
+
+# (path, where it begins) -> is it unhooked?
 _known = {}
 
 
-# --- what a file imports -----------------------------------------------------
+# --- what a binary imports ---------------------------------------------------
 
 class _NoELF(Exception):
-    """The file can't be read, or is none of ours."""
+    """It can't be read, or is none of ours."""
 
 
-_SHT_DYNSYM = 11
+_PT_LOAD, _PT_DYNAMIC = 1, 2
+_DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ = 4, 5, 6, 10
+_DT_GNU_HASH = 0x6ffffef5
+_PROGRAM_HEADER = struct.Struct('<IIQQQQQQ')
 _SYMBOL = struct.Struct('<IBBHQQ')
 
 
-def _read(file, offset, size):
-    file.seek(offset)
-    data = file.read(size)
-    if len(data) != size:
+class _Binary:
+    """An ELF binary: as a file, or as it was loaded.
+
+    A file may have been deleted, or be another one by now, as after an upgrade.
+    So what was loaded is read where it can be.
+
+    fd -- of the file, or of the memory of this process
+    base -- the address at which it was loaded; None: it is a file
+    """
+
+    def __init__(self, fd, base=None):
+        self._fd = fd
+        start = base or 0
+        header = self._read_at(start, 64)
+        if header[:6] != b'\x7fELF\x02\x01':
+            raise _NoELF
+        offset, = struct.unpack_from('<Q', header, 32)
+        size, count = struct.unpack_from('<HH', header, 54)
+        if size != _PROGRAM_HEADER.size:
+            raise _NoELF
+        table = self._read_at(start + offset, size * count)
+        # [(type, offset in the file, address, size in the file)]
+        self._segments = [
+            (kind, offset, address, length) for kind, _, offset, address, _, length,
+            *_ in _PROGRAM_HEADER.iter_unpack(table)]
+        # What is to be added to an address in the binary.
+        self._bias = None
+        if base is not None:
+            self._bias = base - next(
+                (address - offset for kind, offset, address, _ in self._segments
+                 if kind == _PT_LOAD), 0)
+
+    def _read_at(self, position, size):
+        data = os.pread(self._fd, size, position)
+        if len(data) != size:
+            raise _NoELF
+        return data
+
+    def read(self, address, size):
+        """Return the bytes at an address in the binary."""
+        if self._bias is not None:
+            return self._read_at(self._bias + address, size)
+        for kind, offset, start, length in self._segments:
+            if kind == _PT_LOAD and start <= address < start + length:
+                return self._read_at(address - start + offset, size)
         raise _NoELF
-    return data
+
+    def numbers(self, address, count, format='I'):
+        """Return so many unsigned integers at an address."""
+        format = f'<{count}{format}'
+        return struct.unpack(format, self.read(address, struct.calcsize(format)))
+
+    def dynamic(self):
+        """Return the dynamic section, as a dict."""
+        for kind, _, address, size in self._segments:
+            if kind == _PT_DYNAMIC:
+                words = self.numbers(address, size // 16 * 2, 'Q')
+                return dict(zip(words[::2], words[1::2]))
+        return {}
+
+    def pointer(self, dynamic, tag):
+        """Return an address in the dynamic section. The loader makes it absolute,
+        that of the GNU C library at least."""
+        value = dynamic[tag]
+        return value - self._bias if self._bias and value >= self._bias else value
+
+    def count_symbols(self, dynamic):
+        """Return the number of dynamic symbols: only tables of hashes have it."""
+        if _DT_HASH in dynamic:
+            return self.numbers(self.pointer(dynamic, _DT_HASH), 2)[1]
+        table = self.pointer(dynamic, _DT_GNU_HASH)
+        nbuckets, first, nwords, _ = self.numbers(table, 4)
+        buckets = table + 16 + 8 * nwords
+        last = max(self.numbers(buckets, nbuckets), default=0)
+        if last < first:
+            return first            # none is exported
+        chain = buckets + 4 * (nbuckets - first)
+        while not self.numbers(chain + 4 * last, 1)[0] & 1:
+            last += 1
+        return last + 1
 
 
-def _sections(file):
-    """Return [(type, offset, size, link)] of the sections of an ELF file."""
-    header = _read(file, 0, 64)
-    if header[:6] != b'\x7fELF\x02\x01':
-        raise _NoELF
-    offset, = struct.unpack_from('<Q', header, 40)
-    entry_size, count = struct.unpack_from('<HH', header, 58)
-    table = _read(file, offset, entry_size * count)
-    sections = []
-    for i in range(count):
-        fields = struct.unpack_from('<IIQQQQI', table, i * entry_size)
-        sections.append((fields[1], fields[4], fields[5], fields[6]))
-    return sections
-
-
-def _dynamic_symbols(file):
-    """Return (names imported, names exported) of an ELF file.
+def _dynamic_symbols(binary):
+    """Return (names imported, names exported) of a binary.
 
     Those that do not begin as names of Python's do are left out.
     """
     imported, exported = set(), set()
-    sections = _sections(file)
-    for kind, offset, size, link in sections:
-        if kind != _SHT_DYNSYM:
-            continue
-        strings = _read(file, *sections[link][1:3])
-        if b'Py' not in strings:
-            continue
-        table = _read(file, offset, size // _SYMBOL.size * _SYMBOL.size)
-        for start, _, _, section, _, _ in _SYMBOL.iter_unpack(table):
-            if strings.startswith((b'Py', b'_Py'), start):
-                name = strings[start:strings.index(b'\0', start)]
-                (exported if section else imported).add(
-                    name.decode('utf-8', 'replace'))
+    dynamic = binary.dynamic()
+    if _DT_SYMTAB not in dynamic:
+        return imported, exported
+    strings = binary.read(binary.pointer(dynamic, _DT_STRTAB), dynamic[_DT_STRSZ])
+    if b'Py' not in strings:
+        return imported, exported
+    table = binary.read(binary.pointer(dynamic, _DT_SYMTAB),
+                        binary.count_symbols(dynamic) * _SYMBOL.size)
+    for start, _, _, section, _, _ in _SYMBOL.iter_unpack(table):
+        if strings.startswith((b'Py', b'_Py'), start):
+            name = strings[start:strings.index(b'\0', start)]
+            (exported if section else imported).add(
+                name.decode('utf-8', 'replace'))
     return imported, exported
 
 
-def _symbols_of(path):
-    """Return _dynamic_symbols() of a file, or None if it can't be read."""
-    try:
-        with open(path, 'rb') as file:
-            return _dynamic_symbols(file)
-    except (OSError, _NoELF, struct.error, IndexError, ValueError):
-        return None
+def _symbols_of(path, base=None):
+    """Return _dynamic_symbols() of a binary, or None if it can't be read.
+
+    base -- where it is loaded; None: only its file is known
+    """
+    places = [(path, None)]
+    if base is not None:
+        places.insert(0, ('/proc/self/mem', base))
+    for file, base in places:
+        try:
+            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            return _dynamic_symbols(_Binary(fd, base))
+        except (OSError, _NoELF, struct.error, KeyError, ValueError,
+                OverflowError, MemoryError):
+            pass
+        finally:
+            os.close(fd)
+    return None
 
 
 def is_unhooked(imported, exported, is_own=False):
@@ -107,20 +186,26 @@ def is_unhooked(imported, exported, is_own=False):
 # --- what is loaded ----------------------------------------------------------
 
 def _loaded():
-    """Return the paths of the binaries that are loaded, in no order."""
-    paths = set()
+    """Return {path: the address where it begins, or None} of the binaries that are
+    loaded. The path of a deleted file ends with ' (deleted)'."""
+    starts, found = {}, {}
     try:
         with open('/proc/self/maps', 'rb') as file:
             for line in file:
                 fields = line.split(maxsplit=5)
-                if len(fields) == 6 and b'x' in fields[1]:
-                    paths.add(os.fsdecode(fields[5].rstrip(b'\n')))
+                if len(fields) < 6:
+                    continue
+                path = os.fsdecode(fields[5].rstrip(b'\n'))
+                if not int(fields[2], 16):
+                    starts[path] = int(fields[0].partition(b'-')[0], 16)
+                if b'x' in fields[1]:
+                    found[path] = starts.get(path)
     except OSError:
         for module in list(sys.modules.values()):
             loader = getattr(module, '__loader__', None)
             if isinstance(loader, importlib.machinery.ExtensionFileLoader):
-                paths.add(loader.path)
-    return [path for path in paths if path.startswith('/')]
+                found[loader.path] = None
+    return {path: start for path, start in found.items() if path.startswith('/')}
 
 
 def _own_directory():
@@ -129,29 +214,30 @@ def _own_directory():
     return os.path.dirname(os.path.realpath(spec.origin)) if spec else None
 
 
-def _may_be_unhooked(path, own):
+def _may_be_unhooked(path, start, own):
     """Look at a binary; what can't be read is unhooked if it is an extension.
 
-    path -- as /proc/self/maps has it: of a deleted file with ' (deleted)'
+    path, start -- as of _loaded()
     own -- the directory of the interpreter's own extensions
     """
     is_own = os.path.dirname(path) == own
-    symbols = _symbols_of(path)
+    symbols = _symbols_of(path, start)
     if symbols is not None:
         return is_unhooked(*symbols, is_own)
-    name = path.removesuffix(' (deleted)')
+    name = path.removesuffix(DELETED)
     return not is_own and any(getattr(module, '__file__', None) == name
                               for module in list(sys.modules.values()))
 
 
 def modules():
-    """Return the paths of the loaded binaries without hooks, sorted."""
+    """Return the paths of the loaded binaries without hooks, sorted. That of a
+    deleted file ends with ' (deleted)'."""
     loaded = _loaded()
-    new = [path for path in loaded if path not in _known]
+    new = loaded.items() - _known.keys()
     own = _own_directory() if new else None
-    for path in new:
-        _known[path] = _may_be_unhooked(path, own)
-    return sorted(path for path in loaded if _known[path])
+    for path, start in new:
+        _known[path, start] = _may_be_unhooked(path, start, own)
+    return sorted(path for path, start in loaded.items() if _known[path, start])
 
 
 def name_of(path):

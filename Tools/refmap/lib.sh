@@ -27,6 +27,22 @@ variants="debug release trace release-lto stock-debug stock-release stock-releas
 say() { echo "$me: $*" >&2; }
 die() { say "$*"; exit 1; }
 
+# What is needed can't be had here. Whatever else is wrong is no reason to skip tests.
+unavailable=3
+lack() { say "$*"; exit $unavailable; }
+
+# pip_install LOG PYTHON ARGUMENT...: install from the package registry. What pip says
+# of a registry that it can't reach begins with the warning, or ends with the error.
+pip_install() {
+    pip_log=$1 pip_python=$2
+    shift 2
+    "$pip_python" -m pip install -q --disable-pip-version-check --retries 1 --timeout 20 \
+        "$@" >>"$pip_log" 2>&1 && return
+    ! grep -Eq 'connection broken by|\(from versions: none\)' "$pip_log" ||
+        lack "PyPI cannot be reached"
+    return 1
+}
+
 sha_of() { sha256sum <"$1" | cut -d ' ' -f 1; }
 
 # The versions that this repository has a series for, on one line.

@@ -256,6 +256,9 @@ def methods_section(findings):
 def remarks(findings):
     """Return what else there is to say, a list of what content() takes."""
     said = []
+    if findings.get('died'):
+        said.append(f'The process died {findings["died"]}. This is what the runs '
+                    f'before tell.')
     if findings.get('unhooked'):
         text = unhooked.sentence(findings['unhooked'])
         said.append(f'{text[0].upper()}{text[1:]}.')

@@ -136,7 +136,8 @@ def births_of(changed, watch, start):
     return found
 
 
-def run(function, runs, cleanup, watch, transparent=(), dry=False):
+def run(function, runs, cleanup, watch, transparent=(), dry=False,
+        actual=False):
     """Record some runs, and let one more follow.
 
     function -- called without arguments; its result is dropped
@@ -145,13 +146,15 @@ def run(function, runs, cleanup, watch, transparent=(), dry=False):
     watch -- a Watch
     transparent -- [(start, length)] of code that never holds a reference
     dry -- record nothing, to learn the numbers of births only
+    actual -- by true counts, or else by those in the map
     Return a Batch. Exceptions of `function` are passed on; then nothing is
     recorded any more. Raise ValueError if something is recorded already,
     RuntimeError if nothing can be.
     """
     clock = array.array('d', [0.0] * 4)
     # A snapshot takes the place of another one; see measure.Recorder.
-    before, recorded, after = [sys.refmap_snapshot() for _ in range(3)]
+    before, recorded, after = [sys.refmap_snapshot(actual=actual)
+                               for _ in range(3)]
     # For blocks, a run more is recorded; see blocks.py.
     marks = [None] * (runs + watch.blocks)
     times = iter(range(len(marks)))
@@ -164,7 +167,7 @@ def run(function, runs, cleanup, watch, transparent=(), dry=False):
         options.update(types=(), addresses=(), births=())
     birth = start(options)
     try:
-        before = sys.refmap_snapshot()
+        before = sys.refmap_snapshot(actual=actual)
         clock[0] = time.monotonic()
         for i in times:
             function()
@@ -172,7 +175,7 @@ def run(function, runs, cleanup, watch, transparent=(), dry=False):
             if watch.blocks:
                 marks[i] = bytes(MARK_SIZE)
         clock[1] = time.monotonic()
-        recorded = sys.refmap_snapshot()
+        recorded = sys.refmap_snapshot(actual=actual)
     finally:
         # In an exception's way, too: nothing else would ever stop it.
         data = stop()
@@ -180,7 +183,7 @@ def run(function, runs, cleanup, watch, transparent=(), dry=False):
     function()
     cleanup()
     clock[3] = time.monotonic()
-    after = sys.refmap_snapshot()
+    after = sys.refmap_snapshot(actual=actual)
     changed = survivors(before, recorded, after)
     return Batch(runs, birth, data, changed, births_of(changed, watch, birth),
                  {id(mark) for mark in marks[:runs]}, options['returns'],

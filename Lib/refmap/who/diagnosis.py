@@ -2,7 +2,7 @@
 
 import time
 
-from .. import hunting, judge, unhooked
+from .. import hunting, judge
 from . import batch as batches
 from . import report, search, watching
 
@@ -110,17 +110,6 @@ def diagnose(callable, *, warmups=3, runs=3, cleanup=hunting.clean_up,
     return investigate(callable, findings, cleanup)
 
 
-def obstacle(findings):
-    """Return why nothing can be recorded, one sentence, or None."""
-    if findings.get('unhooked'):
-        # What is not recorded would look as if others had lost it, or given back
-        # too much.
-        return (f'not recorded, as these count references without the hooks: '
-                f'{unhooked.names(findings["unhooked"])}; built with the headers '
-                f'of this interpreter they can be')
-    return batches.obstacle()
-
-
 def investigate(function, findings, cleanup=hunting.clean_up,
                 seconds=search.SECONDS):
     """Find who leaked what a hunt found.
@@ -137,7 +126,7 @@ def investigate(function, findings, cleanup=hunting.clean_up,
         task = search.Blocks(function, cleanup, diagnosis, seconds)
     else:
         return diagnosis
-    reason = obstacle(findings)
+    reason = batches.obstacle()
     if reason is None:
         task.run()
     else:

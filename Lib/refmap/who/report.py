@@ -7,6 +7,7 @@ them from making lines of their own.
 """
 
 from .. import report as hunt_report
+from .. import unhooked
 from ..report import escape, plural
 from . import births, rules, stacks, watching
 
@@ -185,6 +186,9 @@ def body(diagnosis):
         text += findings_lines(diagnosis)
     text += objects_lines(diagnosis)
     text += [f'not known: {note}' for note in diagnosis.notes]
+    blind = diagnosis.findings.get('unhooked')
+    if blind and leaks(diagnosis):
+        text.append(unhooked.sentence(blind))
     line = recording_line(diagnosis)
     if line:
         text.append(line)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter, namedtuple
 
-from .. import judge
+from .. import judge, unhooked
 from . import batch as batches
 from . import (births, blocks, contracts, owners, recording, suspects, symbols,
                thinning, watching)
@@ -53,6 +53,8 @@ class Task:
         self.seconds = seconds
         self.start = time.monotonic(), time.process_time()
         self.modules = self.symbols = None
+        # Binaries that count behind the recorder's back, as text.
+        self.blind = unhooked.names(self.findings.get('unhooked', ()))
 
     def is_late(self):
         """Is there no time for another batch? What a diagnosis says must not
@@ -74,7 +76,7 @@ class Task:
             self.use(symbols.mapped_modules())
         transparent = self.symbols.ranges(symbols.TRANSPARENT)
         batch = batches.run(self.function, self.runs(), self.cleanup, watch,
-                            transparent)
+                            transparent, actual=bool(self.blind))
         if not watch.blocks:
             batch.data = thinning.thin(
                 batch.data, batch.births.values(), watch.addresses)
@@ -165,7 +167,7 @@ class References(Task):
         births = max(self.findings.get('births', ()), default=0)
         if watch.types and births > MANY_BIRTHS and self.can_run_again():
             batch = batches.run(self.function, self.runs(), self.cleanup,
-                                watch, dry=True)
+                                watch, dry=True, actual=bool(self.blind))
             numbers = watching.numbers(batch)
             if numbers:
                 return watch._replace(types=(), births=numbers)
@@ -237,7 +239,8 @@ class Trial:
         self.recording.lost = self.recording.lost._replace(
             tokens=watching.not_followed(self.recording, self.leaked))
         self.ownership, self.analysis = analyse(
-            self.recording, self.leaked, task.symbols, self.batch.runs)
+            self.recording, self.leaked, task.symbols, self.batch.runs,
+            task.blind)
 
     def is_incomplete(self):
         """Was there too much to be recorded, or looked for, at a time?"""
@@ -277,8 +280,11 @@ class Trial:
 
 # --- what it comes to --------------------------------------------------------
 
-def analyse(found, leaked, symbols_, runs):
-    """Return ({address: Ownership}, Analysis) of the leaked objects."""
+def analyse(found, leaked, symbols_, runs, blind=''):
+    """Return ({address: Ownership}, Analysis) of the leaked objects.
+
+    blind -- as of suspects.analyse()
+    """
     asked = leaked[:MAX_RECONCILED]
     gained = {item.address: item.after - item.before
               for item in asked if item.before}
@@ -286,7 +292,7 @@ def analyse(found, leaked, symbols_, runs):
                                  gained)
     symbols_.resolve(found.pcs())
     return ownership, suspects.analyse(found, leaked, ownership, symbols_,
-                                       contracts.load(), runs)
+                                       contracts.load(), runs, blind)
 
 
 def tell(diagnosis, analysis, leaked, ownership, born, found, symbols_):

@@ -14,7 +14,7 @@ A low score is a hint where to look, and no more.
 
 from collections import namedtuple
 
-from . import cuts, evidence, tokens
+from . import cuts, evidence, tokens, unseen
 from .accusing import DIRECTNESS, Judge
 from .calls import Call, Calls
 from .functions import is_allocator, is_machinery
@@ -24,6 +24,9 @@ from .recording import Alloc, Free
 MAX_SUSPECTS = 5
 # Below that a function was only near.
 MIN_SCORE = 0.04
+
+# Whom these accuse is known from all that was done with the references.
+_BY_TOKENS = (LOST, OVER, HELD)
 
 # One object that leaked in the recorded runs. before: 0 if it was born in
 # them; birth: its serial number, 0 if it is not known.
@@ -70,7 +73,8 @@ Analysis = namedtuple('Analysis', 'suspects roots wanted notes')
 class Case:
     """One analysis: what leaked, who holds it, and whom that accuses."""
 
-    def __init__(self, recording, leaked, ownership, symbols, contracts, runs):
+    def __init__(self, recording, leaked, ownership, symbols, contracts, runs,
+                 blind=''):
         self.recording = recording
         self.leaked = leaked
         self.ownership = ownership
@@ -81,6 +85,8 @@ class Case:
         self.born = {item.address for item in leaked if not item.before}
         self.wanted = set()
         self.notes = []
+        self.blind = blind
+        self.whole = unseen.whole(recording, leaked) if blind else None
 
     def holders(self, item):
         """Return the Holders of a leaked object."""
@@ -121,6 +127,11 @@ class Case:
             if kind in found:
                 found[kind].append(item)
         return [(kind, items) for kind, items in found.items() if items]
+
+    def is_known(self, kind, item):
+        """Was all seen that tells whom an object accuses?"""
+        return (self.whole is None or kind not in _BY_TOKENS
+                or item.address in self.whole)
 
     # Each of these returns, per leaked reference, a list of Accusation.
 
@@ -243,11 +254,18 @@ class Case:
             roots += items
             if found and kind == HELD:
                 continue        # a cache that filled while something leaked
-            ballot = Ballot(kind, self)
+            ballot, unknown = Ballot(kind, self), Ballot(kind, self)
             for item in items:
-                ballot.add(item, self.accuse(kind, item))
+                if self.is_known(kind, item):
+                    ballot.add(item, self.accuse(kind, item))
+                else:
+                    unknown.add(item, [])
             found += ballot.suspects()
-            if not ballot.accused:
+            if unknown.items:
+                self.notes.append(
+                    f'{kind}: unknown who, of {unknown.types()}: references were '
+                    f'counted without hooks, as these do: {self.blind}')
+            if ballot.items and not ballot.accused:
                 self.notes.append(f'{kind}: nothing that was recorded tells '
                                   f'who, of {ballot.types()}')
         self.notes += cuts.sentences(self.symbols, self.judge.ways_out)
@@ -353,7 +371,7 @@ def raw_memory(recording, symbols, runs):
 
 # --- all of it ---------------------------------------------------------------
 
-def analyse(recording, leaked, ownership, symbols, contracts, runs):
+def analyse(recording, leaked, ownership, symbols, contracts, runs, blind=''):
     """Tell who leaked.
 
     recording -- a recording.Recording of some runs
@@ -362,6 +380,8 @@ def analyse(recording, leaked, ownership, symbols, contracts, runs):
     symbols -- a symbols.Symbols, or what has its methods
     contracts -- a contracts.Contracts
     runs -- how many runs were recorded
+    blind -- the binaries that count references without the recorder, as text: an
+             object's tokens are believed only if they explain its true counts
     Return an Analysis. Where the evidence does not suffice there are no
     suspects, and a note says what is missing.
     """
@@ -371,7 +391,7 @@ def analyse(recording, leaked, ownership, symbols, contracts, runs):
         if not suspects:
             notes.append('no object leaked while it was recorded')
         return Analysis(suspects[:MAX_SUSPECTS], [], [], notes)
-    case = Case(recording, leaked, ownership, symbols, contracts, runs)
+    case = Case(recording, leaked, ownership, symbols, contracts, runs, blind)
     suspects, roots = case.suspects()
     notes = case.notes
     if recording.lost.records:

@@ -3,7 +3,7 @@
 libregrtest imports this module only where there is a map, and calls
 
     add_arguments(), check_arguments()  when it parses its command line
-    after_test()                        in the process that ran a test file
+    before_test(), after_test()         in the process that runs a test file
     collect(), conclude()               in the main process, for each test file
                                         and at the end
 
@@ -94,7 +94,14 @@ def check_hunt(parser, huntrleaks, options):
         parser.error(report.escape(f'refmap: {exc}'))
 
 
-# --- after a test file -------------------------------------------------------
+# --- before and after a test file --------------------------------------------
+
+def before_test(test_name, runtests):
+    """Get ready for what runtests.refmap asks for."""
+    if 'hunt' in runtests.refmap:
+        from . import refmap_hunt
+        refmap_hunt.begin(test_name, runtests)
+
 
 def after_test(result, runtests):
     """Do what runtests.refmap asks for when a test file has run.
@@ -171,16 +178,27 @@ def collect(result, runtests):
         _collected.errors.append(result.test_name)
     elif findings['verdict'] == 'suspicious':
         _collected.suspicious.append(result.test_name)
+    for name, exc in write(findings, runtests, write_html):
+        # The tests go on, and conclude() tells.
+        _collected.lost[name].append(result.test_name)
+        _collected.reason[name] = exc
+
+
+def write(findings, runtests, html):
+    """Write the findings of one test file where the options say.
+
+    html -- the function for --refmap-html: write_html(), or write_page()
+    Return [(name of the option, OSError)] of what can't be written.
+    """
     findings = {**findings, 'rerun': runtests.rerun}
-    for name, write in ('json', write_json), ('html', write_html):
-        if name not in runtests.refmap:
-            continue
-        try:
-            write(runtests.refmap[name], findings)
-        except OSError as exc:
-            # The tests go on, and conclude() tells.
-            _collected.lost[name].append(result.test_name)
-            _collected.reason[name] = exc
+    failures = []
+    for name, write in ('json', write_json), ('html', html):
+        if name in runtests.refmap:
+            try:
+                write(runtests.refmap[name], findings)
+            except OSError as exc:
+                failures.append((name, exc))
+    return failures
 
 
 def write_json(path, findings):
@@ -197,12 +215,21 @@ def write_html(directory, findings):
 
     name = None
     if findings['verdict'] != 'clean':
-        name = f'{findings["test"]}{"-rerun" if findings["rerun"] else ""}.html'
-        cli.replace(os.path.join(directory, name),
-                    page.document(suite.make(findings)))
+        name = write_page(directory, findings)
     _collected.entries.append(suite.entry(findings, name))
     cli.replace(os.path.join(directory, 'index.html'),
                 page.document(suite.index(_collected.entries)))
+
+
+def write_page(directory, findings):
+    """Write the report of a test file; return its name. Raise OSError."""
+    from refmap import cli
+    from refmap.html import page, suite
+
+    name = f'{findings["test"]}{"-rerun" if findings["rerun"] else ""}.html'
+    cli.replace(os.path.join(directory, name),
+                page.document(suite.make(findings)))
+    return name
 
 
 def conclude(options):

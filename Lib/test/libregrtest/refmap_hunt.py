@@ -27,7 +27,8 @@ def load_package():
 
 
 load_package()
-from refmap import hunting, judge, measure, report
+from refmap import hunting, judge, lastwords, measure, report
+from refmap.witness import Witness
 
 # The search for leaking methods may take as long as the hunt did, times this,
 # or MIN_SEARCH seconds if that is more; but not more than a part of the timeout
@@ -55,6 +56,9 @@ class RegrtestRecorder(measure.Recorder):
         self.start = time.monotonic()
         self._stats = array.array('q', [0, 0, 0, 0])
         super().__init__(warmups, runs)
+        self.current = _current
+        self.current.witness = Witness(self.testify)
+        self.current.witness.renew(0)
 
     def keep(self, result):
         """Take what a run returned and give back what the loop may hold.
@@ -77,6 +81,20 @@ class RegrtestRecorder(measure.Recorder):
             seconds = time.monotonic() - self.start
             text = f'{done} of {count} runs after {clock(seconds)}'
             print(_CLEAR + _SHOW.format(text), end='', file=sys.stderr)
+        self.current.witness.renew(i + 1)
+
+    def testify(self, crashed, done):
+        """The process died when `done` runs were over; see Witness."""
+        where = f'in run {done + 1} of {self.warmups + self.runs}'
+        options = self.current.runtests.refmap
+        found = hunting.conclude_early(
+            self, done, self.current.name, where, options.get('rules', ()),
+            options.get('raw', False))
+        if found is not None:
+            # What libregrtest counted is lost.
+            found.update(sums={}, sums_failed=False)
+        self.current.say_death(crashed, where, found,
+                               report.lines(found) if found else [])
 
     def cleanup(self):
         """Do what libregrtest does after each run."""
@@ -96,6 +114,7 @@ class RegrtestRecorder(measure.Recorder):
         """
         global _last
         _last = self
+        self.current.witness.dismiss()
         self.seconds = time.monotonic() - self.start
         self.failed = failed
         # Copies: these lists are not in the snapshots.
@@ -108,8 +127,54 @@ class RegrtestRecorder(measure.Recorder):
         return TestStats(*self._stats[1:])
 
 
-# The recorder whose runs were the last to be finished, until report_last().
+class Current:
+    """The test file that is hunted in.
+
+    witness -- a refmap.witness.Witness, or None
+    """
+
+    def __init__(self, name, runtests):
+        self.name = name
+        self.runtests = runtests
+        self.witness = None
+
+    def end(self):
+        """There is nothing to be said of it if the process dies now."""
+        if self.witness is not None:
+            self.witness.dismiss()
+            self.witness = None
+
+    def say_death(self, crashed, where, found, lines):
+        """Report what was found before the process died.
+
+        crashed -- a fatal signal is the reason
+        where -- what it died in, 'in run 3 of 6'
+        found -- the findings, or None
+        lines -- of these, those to be printed
+        """
+        from .refmap import write, write_page
+
+        text = ''.join(f'{line}\n' for line in lines)
+        print_lines([lastwords.of_death(
+            report.escape(f'{where} of {self.name}'), text, crashed)])
+        if found is not None:
+            for name, exc in write(found, self.runtests, write_page):
+                print_lines([report.escape(
+                    f'refmap: cannot write {self.runtests.refmap[name]}: '
+                    f'{exc.strerror}')])
+
+
+# The Current test file, and the recorder whose runs were the last to be finished,
+# until report_last().
+_current = Current(None, None)
 _last = None
+
+
+def begin(name, runtests):
+    """A test file is going to be hunted in."""
+    global _current
+    _current.end()
+    _current = Current(name, runtests)
 
 
 def clock(seconds):
@@ -162,6 +227,7 @@ def report_last(result, runtests):
     report_test()."""
     global _last
     recorder, _last = _last, None
+    _current.end()
     if recorder is not None:
         report_test(recorder, result, runtests)
 
@@ -251,6 +317,7 @@ class TestFile:
         self.recorder = recorder
         self.name = result.test_name
         self.findings = result.refmap
+        self.current = recorder.current
         self.test_dir = runtests.test_dir
         self.timeout = runtests.timeout
         self.options = runtests.refmap
@@ -262,21 +329,32 @@ class TestFile:
             abs_module_name(self.name, self.test_dir))
 
     @contextlib.contextmanager
-    def running_again(self, note):
-        """For the time of a search.
+    def running_again(self, note, so_far):
+        """For the time of a search; gives a function to be called when something
+        was found.
 
         note -- key of the findings that says why the search ended early
+        so_far -- returns what was found so far as lines. It is in the findings
         """
         from test.support import refleak_helper
 
+        def testify(crashed):
+            where = 'in the search for who leaks in the methods'
+            self.findings['died'] = where
+            self.current.say_death(crashed, where, self.findings,
+                                   ['  ' + line for line in so_far()])
+
+        self.current.witness = Witness(testify)
+        self.current.witness.renew()
         hunting_before = refleak_helper._hunting_for_refleaks
         refleak_helper._hunting_for_refleaks = True
         try:
-            yield
+            yield self.current.witness.renew
         except Exception as exc:
             # The test file misbehaves when its parts run alone.
             self.findings[note] = f'stopped: {type(exc).__name__}: {exc}'
         finally:
+            self.current.end()
             refleak_helper._hunting_for_refleaks = hunting_before
             if self.recorder.show:
                 print('\r' + _CLEAR, end='', file=sys.stderr, flush=True)
@@ -297,9 +375,17 @@ def search_methods(file, types):
     runs = methods.WARMUPS + methods.RUNS
     first = recorder.seconds * runs / (recorder.warmups + recorder.runs)
     findings['methods'] = []
-    with file.running_again('methods_note'):
-        findings['methods'], findings['methods_note'] = methods.find(
-            file.module(), match_test, types, name=file.name,
+
+    def so_far():
+        return report.method_lines(findings)
+
+    with file.running_again('methods_note', so_far) as found_one:
+        def found(method):
+            findings['methods'].append(method)
+            found_one()
+
+        findings['methods_note'] = methods.find(
+            file.module(), match_test, types, found, name=file.name,
             rules=file.options.get('rules', ()), cleanup=recorder.cleanup,
             seconds=seconds_for_search(recorder, file.timeout),
             first=first, progress=progress_of(recorder, file.name))
@@ -320,7 +406,13 @@ def search_culprits(file, types):
     diagnoses = who.Diagnoses(file.recorder.cleanup,
                               file.options.get('rules', ()),
                               who.seconds_for_who(file.timeout))
-    with file.running_again('who_note'):
+
+    def so_far():
+        findings['who'] = who.as_list(diagnoses)
+        return who.lines(diagnoses)
+
+    with file.running_again('who_note', so_far) as found_one:
+        diagnoses.found_one = found_one
         who.diagnose_file(file.module(), file.name,
                           findings.get('methods', ()), diagnoses)
     findings['who'] = who.as_list(diagnoses)

@@ -128,19 +128,21 @@ def note(search, names):
     return None
 
 
-def find(module, match, types, *, rules=(), cleanup=hunting.clean_up,
+def find(module, match, types, found, *, rules=(), cleanup=hunting.clean_up,
          seconds=60.0, first=0.0, progress=None, name=''):
     """Find the test methods of a module that leak.
 
     module -- a test module; it has just been found to leak
     match -- called with a test case: does it belong to the run at all?
     types -- names of the types that leaked; any if empty
+    found -- called with each method that leaks, {'name': ..., 'types': [finding,
+             ...]}, as soon as it is known
     rules, name -- as of hunting.conclude()
     cleanup -- called after each run of a group
     seconds -- how long it may take
     first -- how long the first group is expected to take, in seconds
     progress -- called with the number of methods in the next group
-    Return ([{'name': ..., 'types': [finding, ...]}], a note or None).
+    Return a note, why the search ended early, or None.
     """
     names = names_of(module, match)
     end = time.monotonic() + seconds
@@ -155,11 +157,12 @@ def find(module, match, types, *, rules=(), cleanup=hunting.clean_up,
                                   WARMUPS, RUNS, cleanup)
         result = hunting.conclude(recorder, name, rules,
                                   describe=len(indexes) == 1)
-        return leaking(result, types)
+        what = leaking(result, types)
+        if what and len(indexes) == 1:
+            found({'name': names[indexes[0]], 'types': what})
+        return what
 
     search = Search(try_group)
     if names:
         search.run(list(range(len(names))))
-    found = [{'name': names[index], 'types': what}
-             for index, what in search.found]
-    return found, note(search, names)
+    return note(search, names)

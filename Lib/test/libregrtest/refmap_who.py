@@ -37,6 +37,7 @@ class Diagnoses:
     seconds -- how long all of them may take
 
     found -- a list of (name, Diagnosis)
+    found_one -- called when there is one more
     notes -- sentences: what was not diagnosed, and why
     """
 
@@ -45,6 +46,7 @@ class Diagnoses:
         self.rules = rules
         self.end = time.monotonic() + seconds
         self.found = []
+        self.found_one = lambda: None
         self.notes = []
 
     def left(self):
@@ -66,6 +68,7 @@ class Diagnoses:
         found = diagnosis.investigate(function, findings, self.cleanup,
                                       min(search.SECONDS, self.left()))
         self.found.append((name, found))
+        self.found_one()
         return found
 
 

@@ -67,16 +67,26 @@ class FileTest(unittest.TestCase):
             data = file.read()
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, 'x.so')
-            for damaged in (b'', b'\x7fELF', data[:64], data[:1000], data[:-100],
-                            data[:40] + struct.pack('<Q', 2**63) + data[48:],
-                            data[:60] + b'\xff\xff' + data[62:],
-                            data[:58] + b'\x01\x00' + data[60:]):
+            for damaged in (b'', b'\x7fELF', data[:64], data[:1000],
+                            data[:32] + struct.pack('<Q', 2**63) + data[40:],
+                            data[:54] + b'\x01\x00' + data[56:],
+                            data[:56] + b'\0\0' + data[58:],
+                            data.replace(data[0x200:0x1000], bytes(0xe00))):
                 with open(path, 'wb') as file:
                     file.write(damaged)
                 self.assertIn(unhooked._symbols_of(path), (None, (set(), set())))
         self.assertIsNone(unhooked._symbols_of('/nonexistent'))
 
-    def test_deleted_file(self):
+    def test_loaded_or_file(self):
+        # All that is loaded says the same by both ways.
+        for path, start in unhooked._loaded().items():
+            if os.path.exists(path):
+                with self.subTest(path):
+                    self.assertIsNotNone(start)
+                    self.assertEqual(unhooked._symbols_of('/nonexistent', start),
+                                     unhooked._symbols_of(path))
+
+    def test_unreadable(self):
         # Nothing tells what an extension imported: it may do anything.
         own = os.path.dirname(os.path.realpath(_testrefmap.__file__))
         with swap_item(sys.modules, 'gone', types.SimpleNamespace(
@@ -85,7 +95,7 @@ class FileTest(unittest.TestCase):
                                    ('/site/libother.so (deleted)', False),
                                    (own + '/gone.so (deleted)', False)):
                 with self.subTest(path):
-                    self.assertIs(unhooked._may_be_unhooked(path, own), expected)
+                    self.assertIs(unhooked._may_be_unhooked(path, None, own), expected)
 
     def test_none_here(self):
         # All that the test suite loads was built with the hooks, or is no Python.
@@ -255,7 +265,7 @@ class HuntTest(unittest.TestCase):
             ''')
 
     def test_nobody_is_accused(self):
-        # The recorder does not see what is counted in line.
+        # The recorder does not see what is counted in line; test_stock has more.
         self.run_script('''
             diagnosis = refmap.diagnose(
                 lambda: _testrefmap.foreign_incref(THING, 2))

@@ -565,6 +565,38 @@ exit status 1" ]
     grep -q "^gdb: skipped, there is no Lib/test/test_gdb/test_refmap/__init__.py" "$work/said"
 }
 
+# fake_pip TEXT: the release variant becomes an interpreter whose pip says TEXT and fails.
+fake_pip() {
+    fake=$repo/build/$version-release
+    rm -rf "$fake" "$repo/build/wheels" "$repo/build/pytest"
+    mkdir -p "$fake"
+    cat >"$fake/python" <<SCRIPT
+#!/bin/sh
+case \$2 in
+venv) mkdir -p "\$3/bin" && cp "\$0" "\$3/bin/python" ;;
+*)    echo "$1" >&2; exit 1 ;;
+esac
+SCRIPT
+    chmod +x "$fake/python"
+}
+
+# Steps that need packages are skipped where these cannot be had, and fail where
+# something else is wrong.
+registry_cannot_be_reached() {
+    trap 'rm -rf "$fake" "$repo/build/wheels" "$repo/build/pytest"' EXIT
+    for text in "WARNING: Retrying after connection broken by 'NewConnectionError'" \
+                "ERROR: Could not find a version of it (from versions: none)"; do
+        fake_pip "$text"
+        check_steps wheels pytest >/dev/null
+        printf '%s: skipped, PyPI cannot be reached\n' wheels pytest >"$work/expected"
+        grep ": skipped" "$work/said" | diff - "$work/expected"
+    done
+    fake_pip "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES"
+    check_steps wheels pytest >/dev/null
+    not grep ": skipped" "$work/said"
+    [ "$(grep -c "DO NOT MATCH THE HASHES" "$work/said")" -ge 2 ]
+}
+
 # Not looked at without git, nor when no patch changed.
 series_wants_a_change() {
     cd "$repo"
@@ -623,6 +655,7 @@ check "without root: one command to run, nothing installed" no_root
 check "results are counted" counting
 check "what was skipped is listed" reasons_are_listed
 check "a check of which all was skipped fails" all_skipped_is_failure
+check "a registry that cannot be reached skips steps" registry_cannot_be_reached
 check "the patches are compiled one by one when one changed" with_copy series_wants_a_change
 check "Makefile and scripts have the same default version" one_default_version
 check "prepare patches and adds files" prepared_tree
