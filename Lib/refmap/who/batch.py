@@ -136,6 +136,16 @@ def births_of(changed, watch, start):
     return found
 
 
+def make_frames():
+    """Make the objects of all frames that run, which live as long as these do.
+
+    Else the first traceback of a run would, and they would count as born in it.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        frame = frame.f_back
+
+
 def run(function, runs, cleanup, watch, transparent=(), dry=False,
         actual=False):
     """Record some runs, and let one more follow.
@@ -159,6 +169,7 @@ def run(function, runs, cleanup, watch, transparent=(), dry=False,
     marks = [None] * (runs + watch.blocks)
     times = iter(range(len(marks)))
     cleanup()
+    make_frames()
     options = {'types': watch.types, 'addresses': living(watch.addresses),
                'births': watch.births, 'transparent': transparent,
                'blocks': watch.blocks, 'returns': not watch.blocks,
