@@ -16,16 +16,18 @@ from .helpers import MapTestCase, run_script
 _testrefmap = import_helper.import_module('_testrefmap')
 
 # Types, by address: all of them derive from `object`.
-OBJECT, NODE, BARE, TEXT, CLASS = 1, 2, 3, 4, 5
-COMMON, BLIND = 70, 71          # tp_traverse
+OBJECT, NODE, BARE, TEXT, CLASS, PAIR = 1, 2, 3, 4, 5, 6
+COMMON, BLIND, PAIRED = 70, 71, 72      # tp_traverse
 TYPES = {
     OBJECT: ('object', 16, 0, 0, 0, 0, 0, 0),
     NODE: ('Node', 32, 0, 0, 60, BLIND, 0, OBJECT),
     BARE: ('Bare', 32, 0, 0, 61, 0, 0, OBJECT),
     TEXT: ('str', 40, 0, 0, 62, 0, 0, OBJECT),
     CLASS: ('Class', 48, 0, 0, 63, COMMON, 0, NODE),
+    PAIR: ('Pair', 48, 0, 0, 64, PAIRED, 0, NODE),
 }
-FLAGS = {NODE: 1 | GC | TRACKED, CLASS: 1 | GC | TRACKED, BARE: 1, TEXT: 1}
+FLAGS = {NODE: 1 | GC | TRACKED, CLASS: 1 | GC | TRACKED, BARE: 1, TEXT: 1,
+         PAIR: 1 | GC | TRACKED}
 
 
 class Found:
@@ -275,6 +277,23 @@ class SymbolsTest(unittest.TestCase):
         [holder] = own.hidden
         self.assertEqual(holder.traverse, BLIND)
         self.assertEqual(holder.fields, ('Class.24',))
+
+    def test_structure_that_does_not_begin_with_that_of_the_base(self):
+        class Symbols(self.Symbols):
+            def field(self, type, offset, types):
+                return fields[type.name]
+
+        found = (Found().object(100, 1).object(200, 1, PAIR)
+                 .held(200, by=100, visits=1)
+                 .held(100, by=200, words=1, type=PAIR, path=(24,)))
+        for own, of_base, traverse in (
+                ('reader', 'dict', PAIRED), ('dict', 'dict', BLIND),
+                ('base.dict', 'dict', BLIND), (None, 'dict', BLIND),
+                ('reader', None, BLIND)):
+            with self.subTest(own=own, of_base=of_base):
+                fields = {'Pair': own, 'Node': of_base}
+                [holder] = found.leak().ownerships(Symbols())[100].hidden
+                self.assertEqual(holder.traverse, traverse)
 
 
 class GroupsTest(unittest.TestCase):
