@@ -41,6 +41,7 @@ class Run:
     heap_passes = 2
     actual_sizes = (10**4, 10**5, 10**6)
     log_objects = 2 * 10**5
+    log_rounds = 20             # of some tens of milliseconds each
     retained_objects = 10**6
     retained = (0, 1, 3, 10, 30, 100, 300, 1000)
 
@@ -72,6 +73,7 @@ class Run:
         self.heap_rounds = self.heap_passes = 1
         self.actual_sizes = (10**4,)
         self.log_objects = 10**4
+        self.log_rounds = 2
         self.retained_objects = 10**4
         self.retained = (0, 1, 10, 30)
 

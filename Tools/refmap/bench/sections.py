@@ -236,7 +236,7 @@ def logs(run):
     for variant in [v for v in ('release', 'debug') if v in run.variants]:
         beside = seed_tool(run) if variant == 'release' else []
         usage = check([run.python(variant), '-B', os.path.join(HERE, 'eventlog.py'),
-                       str(run.log_objects), str(run.rounds), *beside], run.scratch)
+                       str(run.log_objects), str(run.log_rounds), *beside], run.scratch)
         result[variant] = json.loads(usage.output)
         run.say(f'event logs in {variant}')
     return result
