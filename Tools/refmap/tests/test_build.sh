@@ -629,7 +629,7 @@ require_version "$version"
 tarball=$("$scripts/build/fetch-source" "$version")
 tarball_name=$(sed -n 's/^file: *//p' "$refmap_root/patches/$version/upstream")
 pinned=$(sed -n 's/^sha256: *//p' "$refmap_root/patches/$version/upstream")
-unset PYTHON_TARBALL REFMAP_BUILD
+unset PYTHON_TARBALL REFMAP_BUILD REFMAP_BASE
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
