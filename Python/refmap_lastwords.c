@@ -103,13 +103,21 @@ PyDoc_STRVAR(refmap_fork_doc,
 "_refmap_fork($module, /)\n--\n\n"
 "Fork, so that the program does not notice: nothing that was registered by\n"
 "os.register_at_fork() is called, here or in the child, nor in its children.\n\n"
-"Return what os.fork() does. Raise OSError, also in an interpreter that must not fork.");
+"Return what os.fork() does. Raise OSError, also in an interpreter that must not fork,\n"
+"or where there is another one: CPython can't take it down in the child, and aborts.");
+
+static int
+may_fork(PyInterpreterState *interp)
+{
+    return _PyInterpreterState_HasFeature(interp, Py_RTFLAGS_FORK)
+           && PyInterpreterState_Next(PyInterpreterState_Head()) == NULL;
+}
 
 static PyObject *
 sys_refmap_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     PyInterpreterState *interp = _PyInterpreterState_GET();
-    if (!_PyInterpreterState_HasFeature(interp, Py_RTFLAGS_FORK)) {
+    if (!may_fork(interp)) {
         errno = ENOTSUP;
         return PyErr_SetFromErrno(PyExc_OSError);
     }

@@ -157,6 +157,16 @@ class HuntTest(unittest.TestCase):
         self.assertEqual((code, err), (0, ''))
         self.assertEqual(os.path.getsize(self.path('kept')), 0)
 
+    def test_other_interpreters(self):
+        # CPython aborts in a child of a fork while there is another interpreter.
+        import_helper.import_module('_interpreters')
+        code, out, err = self.hunt('''\
+            import _interpreters
+            _interpreters.create()
+            ''')
+        self.assertEqual((code, out), (0, ''), err)
+        self.assertNotIn('Fatal', err)
+
     def test_closed_streams(self):
         # The pipe must not take their place, nor the witness wait for itself.
         script = script_helper.make_script(self.directory, 'script', 'print("text")')
