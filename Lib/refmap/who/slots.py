@@ -30,14 +30,14 @@ class Slots:
         self.calls = flow.calls
         self.symbols = symbols
 
-    def implementing(self, address, slot, generic):
-        """Return the type whose C function fills a slot: that of a class of
-        Python code is in the first base whose slot is not the generic one."""
+    def implementing(self, address):
+        """Return the type whose C function gives up what an object of a type
+        holds, or None: of a class of Python code that is the first base whose
+        tp_dealloc is not the generic one."""
         type = self.recording.types.get(address)
         while type is not None:
-            function = getattr(type, slot)
-            if not function or (self.symbols.function(function).function
-                                != generic):
+            if (not type.dealloc or self.symbols.function(type.dealloc).function
+                    != 'subtype_dealloc'):
                 return type
             type = self.recording.types.get(type.base)
         return None
@@ -51,13 +51,13 @@ class Slots:
 
     def home(self, base_type):
         """Return the file that defines a type, or None."""
-        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        type = self.implementing(base_type)
         call = type and self.slot_call(type.dealloc)
         return call.file if call else None
 
     def slots_of(self, base_type):
         """Return the names of a type's tp_clear and tp_dealloc."""
-        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        type = self.implementing(base_type)
         slots = (type.clear, type.dealloc) if type is not None else ()
         return {self.symbols.function(slot).function for slot in slots if slot}
 
@@ -71,7 +71,7 @@ class Slots:
     def first_words(self, base_type):
         """Return how the functions of a type begin, a tuple: its dealloc and
         traverse functions tell, as in 'deque_dealloc'. ('',): any may."""
-        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        type = self.implementing(base_type)
         slots = (type.dealloc, type.traverse, type.clear) if type else ()
         names = [self.symbols.function(slot).function for slot in slots if slot]
         return tuple(match[1] for name in names
@@ -98,7 +98,7 @@ class Slots:
         known to work on the structure it is in: they have a variable for it.
         Where debug information does not tell, those first of the type's file
         that are named as its own functions are."""
-        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        type = self.implementing(base_type)
         names = dict.fromkeys(call.function for call in calls
                               if call.file == home)
         if type is None or len(names) < 2:
@@ -119,7 +119,7 @@ class Slots:
         """
         gone = token.last_gone()
         base_type = self.base_type(token, gone)
-        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        type = self.implementing(base_type)
         if type is None or not gone.base:
             return []
         sites = self.symbols.writers(type.dealloc, gone.location - gone.base,
@@ -155,7 +155,7 @@ class Slots:
         object is no iterator."""
         gone = token.last_gone()
         base_type = self.base_type(token, gone)
-        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        type = self.implementing(base_type)
         if gone.now or type is None or not type.iternext:
             return []
         call = self.slot_call(type.iternext)
@@ -170,8 +170,7 @@ class Slots:
         died: nobody but the type's tp_clear, or its tp_dealloc where that does
         not call it, knows the field then. Empty if it was not so."""
         gone = token.last_gone()
-        type = self.implementing(self.base_type(token, gone), 'dealloc',
-                                 'subtype_dealloc')
+        type = self.implementing(self.base_type(token, gone))
         if gone.now or type is None:
             return []
         slots = [call for call in map(self.slot_call, (type.clear, type.dealloc))
@@ -188,7 +187,7 @@ class Slots:
         instances dies: of a class of Python code that is the tp_dealloc of
         its base, if that is a heap type, too, and else subtype_dealloc()."""
         type = self.recording.types[address]
-        base = self.implementing(address, 'dealloc', 'subtype_dealloc')
+        base = self.implementing(address)
         owners = [type, base]
         if base is not None and base.flags & HEAP_TYPE:
             owners.reverse()
@@ -199,7 +198,7 @@ class Slots:
         """Return who should have released what a dead container held."""
         gone = token.last_gone()
         base_type = self.base_type(token, gone)
-        type = self.implementing(base_type, 'dealloc', 'subtype_dealloc')
+        type = self.implementing(base_type)
         if type is None:
             # Memory that is no object, the keys of a dict for example: whoever
             # gave it back, but for a function that gives back memory and
