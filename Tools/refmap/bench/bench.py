@@ -27,8 +27,8 @@ ROOT = os.path.normpath(os.path.join(sections.HERE, '..', '..', '..'))
 class Run:
     """One run: its options, its interpreters and its results so far."""
 
-    rounds = 5                  # of the small workloads
-    suite_rounds = 3            # of the test suite; each takes minutes
+    rounds = 16                 # of the small workloads; costly peers have fewer
+    suite_rounds = 2            # of the test suite; each takes minutes
     suite_tests = ()            # all that --pgo stands for
     repeat = 5
     startup_rounds = 30

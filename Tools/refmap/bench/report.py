@@ -282,11 +282,18 @@ def mean_rows(section):
                f'{name} {as_ratio(ratio)}')
 
 
+def said_rounds(rounds):
+    """Of {peer: its number of rounds}: one number, or those that have fewer too."""
+    most = max(rounds.values())
+    fewer = [f'{n} of {name}' for name, n in rounds.items() if n < most]
+    return f'{most} rounds' + (f' (the first {", ".join(fewer)})' if fewer else '')
+
+
 def small_lines(section):
     peers = list(section)
-    rounds = len(next(iter(section[peers[0]].values())))
+    rounds = {p: len(next(iter(section[p].values()))) for p in peers}
     others = [p for p in peers if p != 'stock-release']
-    lines = [f'{len(section[peers[0]])} small programs, {rounds} rounds: CPU '
+    lines = [f'{len(section[peers[0]])} small programs, {said_rounds(rounds)}: CPU '
              'seconds without start-up. Geometric means of the ratios of the '
              'minima and of the medians; the spread is that of the means of '
              'single rounds. The evaluation loop of the variants with the map is '

@@ -24,6 +24,10 @@ MORE_VARIANTS = ('stock-release-lto', 'stock-release-lto-tuned', 'release-lto')
 # Peers that are an option of stock-release.
 TRACEMALLOC = {'tracemalloc-1': '-Xtracemalloc=1',
                'tracemalloc-25': '-Xtracemalloc=25'}
+# Peers of (b) that take four to forty times as long as the optimised builds, and so
+# have the first rounds only: one of so many.
+ROUNDS_PER_TURN = {'stock-debug': 2, 'debug': 2, 'stock-trace-refs': 4,
+                   'tracemalloc-1': 4, 'tracemalloc-25': 4}
 
 STARTUP = {
     'python -S -c pass': ('-S', '-c', 'pass'),
@@ -100,19 +104,25 @@ def peers(run):
     return commands
 
 
+def turns(peer, rounds):
+    """In how many of the rounds of (b), the first ones, a peer takes part."""
+    return -(-rounds // ROUNDS_PER_TURN.get(peer, 1))
+
+
 def small_workloads(run):
-    """{peer: {workload: [seconds per round]}}"""
+    """{peer: {workload: [seconds per round]}}; lists of costly peers are shorter"""
     commands = peers(run)
     result = {p: {w: [] for w in workloads.WORKLOADS} for p in commands}
     script = os.path.join(HERE, 'workloads.py')
     for i in range(run.rounds):
+        due = [p for p in commands if i < turns(p, run.rounds)]
         for workload in workloads.WORKLOADS:
-            for peer in rotated(commands, i):
+            for peer in rotated(due, i):
                 usage = check([*commands[peer], script, workload,
                                str(run.workload_scale)], run.scratch)
                 result[peer][workload].append(float(usage.output))
         sums = (f'{p} {sum(times[-1] for times in result[p].values()):.1f} s'
-                for p in commands)
+                for p in due)
         run.say(f'round {i + 1} of {run.rounds}: ' + ', '.join(sums))
     return result
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 from unittest import mock
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -415,6 +416,28 @@ class VisitingTests(unittest.TestCase):
             ('2', 'lists'), ('1', 'lists'), ('2', 'slots'), ('1', 'slots')])
         self.assertEqual(results['lists'], {'5': {'one': {'in order': [1, 6]},
                                                   'other': {'in order': [2, 5]}}})
+
+    def test_costly_peers_have_the_first_rounds(self):
+        calls = []
+
+        def check(command, scratch):
+            calls.append((command[0], command[-2]))
+            return SimpleNamespace(output='1.5')
+        run = SimpleNamespace(rounds=5, workload_scale=1, scratch=None, variants=[],
+                              say=lambda text: None)
+        commands = {'release': ['r'], 'debug': ['d'], 'tracemalloc-25': ['t']}
+        with mock.patch.object(sections, 'check', check), \
+                mock.patch.object(sections, 'peers', lambda run: commands), \
+                mock.patch.object(sections.workloads, 'WORKLOADS', ['calls']):
+            result = sections.small_workloads(run)
+        self.assertEqual(''.join(peer for peer, _ in calls), 'rdt' 'dtr' 'rd' 'r' 'r')
+        self.assertEqual({peer: len(times['calls']) for peer, times in result.items()},
+                         {'release': 5, 'debug': 3, 'tracemalloc-25': 2})
+
+    def test_rounds_that_are_fewer_are_said(self):
+        self.assertEqual(report.said_rounds({'release': 5, 'debug': 5}), '5 rounds')
+        self.assertEqual(report.said_rounds({'release': 5, 'debug': 3, 'other': 2}),
+                         '5 rounds (the first 3 of debug, 2 of other)')
 
     def test_large_heaps_have_one_round_less_but_one(self):
         with mock.patch.object(visiting, 'LARGE', 5), \
