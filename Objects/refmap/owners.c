@@ -113,6 +113,23 @@ look_at_dict_values(refmap_sweep_t *s, PyDictObject *dict)
     }
 }
 
+/* Its keys, which tp_traverse visits, and no hashes: see is_known() in sweep.c. */
+static void
+look_at_set(refmap_sweep_t *s, PySetObject *set)
+{
+    int is_small = set->table == set->smalltable;
+    refmap_path_t path = {is_small ? 1 : 2, {offsetof(PySetObject, table)}};
+    Py_ssize_t *here = &path.offsets[path.len - 1];
+    for (Py_ssize_t i = 0; set->table != NULL && i <= set->mask; i++) {
+        PyObject **key = &set->table[i].key;
+        size_t found = refmap_find_target(s, (uintptr_t)*key);
+        if (found) {
+            *here = (char *)key - (is_small ? (char *)set : (char *)set->table);
+            _PyRefMap_NoteWord(s, found - 1, &path);
+        }
+    }
+}
+
 static void
 look_at_instance(refmap_sweep_t *s, PyObject *op)
 {
@@ -140,6 +157,9 @@ look_at_instance(refmap_sweep_t *s, PyObject *op)
     }
     if (PyDict_Check(op)) {
         look_at_dict_values(s, (PyDictObject *)op);
+    }
+    if (PyAnySet_Check(op)) {
+        look_at_set(s, (PySetObject *)op);
     }
 }
 

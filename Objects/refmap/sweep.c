@@ -237,8 +237,8 @@ is_element(uintptr_t address)
 }
 
 /* Is the word at `offset` of an instance known to be no reference of its own, or to be
-   visited? Tables of sets have hashes, which are the addresses of what is asked for where
-   somebody keeps these in a set. */
+   found elsewhere? Tables of sets have hashes, which are the addresses of what is asked
+   for where somebody keeps these in a set; look_at_set() in owners.c finds the keys. */
 static int
 is_known(PyObject *op, Py_ssize_t offset, uintptr_t word)
 {

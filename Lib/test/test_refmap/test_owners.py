@@ -519,6 +519,20 @@ class SweepTest(MapTestCase):
         self.assertFalse({id(item) for item in keys}
                          & {item[2] for item in self.owners_of(target)})
 
+    def test_keys_of_sets(self):
+        # In the set itself, or in a table of its own: there where it did not visit them.
+        target = object()
+        for owner, depth in (({target}, 1), (frozenset({target}), 1),
+                             ({target, *range(100)}, 2)):
+            visits, words, [path] = self.entry(target, owner)
+            self.assertEqual((visits, words, len(path)), (1, 1, depth), owner)
+        emptied = {target}
+        emptied.clear()
+        removed = {target, 1}
+        removed.discard(target)
+        found = {item[2] for item in self.owners_of(target)}
+        self.assertTrue(found.isdisjoint({id(emptied), id(removed)}))
+
     def test_links(self):
         import functools
         cached = functools.lru_cache(lambda key: [key])
