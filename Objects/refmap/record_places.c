@@ -315,7 +315,8 @@ refmap_search_pages(refmap_search_t *search, refmap_block_t **blocks, int n)
 static int
 refmap_search_static(const refmap_mapping_t *mapping, void *arg)
 {
-    // Data of a file, or what comes after it without a name. Not refmap's own.
+    // Data of a file, and of its zeroed data what shares the last page. What follows
+    // without a name may be anything, the map's own memory included.
     if (!mapping->writable || mapping->path[0] != '/') {
         return 0;
     }
