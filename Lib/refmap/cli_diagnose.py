@@ -2,7 +2,7 @@
 
 import json
 
-from . import cli, judge, program
+from . import cli, cli_crash, hunting, judge, measure, program
 from .cli import EXIT_CLEAN, EXIT_LEAK, EXIT_USAGE
 
 
@@ -87,19 +87,36 @@ def show(diagnosis, options, target, messages):
             messages.say(line)
 
 
+def write(diagnosis, options):
+    """Write the files; return a sentence if one can't be written, or None."""
+    reason = cli.write(options, _FILES, diagnosis, case_of(diagnosis, options))
+    return f'the diagnosis cannot be written: {reason}' if reason else None
+
+
+def write_early(findings, options):
+    """Write the files of a program whose process died, as write() does."""
+    from .who import diagnosis as who
+    diagnosis = who.Diagnosis(findings)
+    diagnosis.notes.append(f'the process died {findings["died"]}, so nobody was found')
+    return write(diagnosis, options)
+
+
 def run(options, messages):
     """Run the command; see cli.py."""
     from .who import diagnosis as who
 
     target, name, rules = program.prepare(options, messages,
                                           [name for name, *_ in _FILES])
-    diagnosis = who.diagnose(
-        target, warmups=options.counts[0], runs=options.counts[1],
-        suppressions=rules, name=name,
-        progress=cli.progress_of(options, messages))
+    recorder = measure.Recorder(*options.counts)
+    witness = cli_crash.witness_of(recorder, name, rules, messages,
+                                   lambda found: write_early(found, options))
+    finished = cli_crash.renewing(witness, cli.progress_of(options, messages))
+    with witness.attend(EXIT_USAGE):
+        findings = who.hunt(target, recorder, hunting.clean_up, rules, finished, name)
+        diagnosis = who.investigate(target, findings)
     verdict = diagnosis.verdict
     show(diagnosis, options, target, messages)
-    reason = cli.write(options, _FILES, diagnosis, case_of(diagnosis, options))
+    reason = write(diagnosis, options)
     if reason:
-        return EXIT_USAGE, f'the diagnosis cannot be written: {reason}', verdict
+        return EXIT_USAGE, reason, verdict
     return (EXIT_LEAK if is_failure(verdict) else EXIT_CLEAN), None, verdict

@@ -1,13 +1,9 @@
 """python -m refmap hunt: find the objects that a program leaks."""
 
-import functools
 import json
-import os
 
-from . import (cli, hunting, judge, lastwords, measure, program, report,
-               suppress)
+from . import cli, cli_crash, hunting, judge, measure, program, report, suppress
 from .cli import EXIT_CLEAN, EXIT_LEAK, EXIT_USAGE
-from .witness import Witness
 
 # pytest keeps objects of each session, so that clean tests seem to leak.
 PYTEST = ('refmap: pytest keeps objects of each session; to judge test by test: '
@@ -51,8 +47,6 @@ def json_text(result):
     return json.dumps(result) + '\n'
 
 
-NOT_WRITTEN = 'the findings cannot be written'
-
 # Option, the function that makes its text, the one that writes it.
 _FILES = [
     ('json', json_text, cli.append),
@@ -60,42 +54,24 @@ _FILES = [
 ]
 
 
-def testify_of(recorder, name, rules, options, messages):
-    """Return what a Witness calls when the program's process has died: it reports the
-    `done` runs before."""
-    count = sum(options.counts)
-
-    def testify(crashed, done):
-        where = f'in run {done + 1} of {count}'
-        found = hunting.conclude_early(recorder, done, name, where, rules,
-                                       options.raw)
-        text = '\n'.join(report.lines(found)) + '\n' if found else ''
-        messages.say(lastwords.of_death(f'{where} of {report.escape(name)}', text,
-                                        crashed), end='')
-        reason = cli.write(options, _FILES, found) if found else None
-        if reason:
-            messages.say(report.escape(f'refmap: {NOT_WRITTEN}: {reason}'))
-
-    return testify
+def write(result, options):
+    """Write the files; return a sentence if one can't be written, or None."""
+    reason = cli.write(options, _FILES, result)
+    return f'the findings cannot be written: {reason}' if reason else None
 
 
-def record(target, recorder, witness, progress):
-    """Call a Program as often as a Recorder wants, with a Witness of each run."""
-    def finished(done):
-        witness.renew(done)
-        if progress is not None:
-            progress(done)
-
-    real = os._exit
-    # Without it the exit code might be that of a program without leaks.
-    os._exit = functools.partial(witness.exit, code=EXIT_USAGE)
-    try:
-        witness.renew(0)
+def measure_program(target, name, rules, options, messages):
+    """Call a Program as often as the options say; return a measure.Recorder. If its
+    process dies the runs before are reported."""
+    recorder = measure.Recorder(*options.counts)
+    witness = cli_crash.witness_of(recorder, name, rules, messages,
+                                   lambda found: write(found, options), options.raw)
+    finished = cli_crash.renewing(witness, cli.progress_of(options, messages))
+    # The exit code of os._exit() might be that of a program without leaks.
+    with witness.attend(EXIT_USAGE):
         for _ in hunting.turns(recorder, progress=finished):
             target()
-    finally:
-        os._exit = real
-        witness.dismiss()
+    return recorder
 
 
 def run(options, messages):
@@ -104,15 +80,13 @@ def run(options, messages):
                                           [name for name, *_ in _FILES])
     if options.module and options.module[0] == 'pytest':
         messages.say(PYTEST)
-    recorder = measure.Recorder(*options.counts)
-    witness = Witness(testify_of(recorder, name, rules, options, messages))
-    record(target, recorder, witness, cli.progress_of(options, messages))
+    recorder = measure_program(target, name, rules, options, messages)
     result = hunting.conclude(recorder, name, rules, raw=options.raw)
     verdict = result['verdict']
     show(result, options, target, rules, messages)
-    reason = cli.write(options, _FILES, result)
+    reason = write(result, options)
     if reason:
-        return EXIT_USAGE, f'{NOT_WRITTEN}: {reason}', verdict
+        return EXIT_USAGE, reason, verdict
     failing = {judge.ERROR, judge.LEAK}
     if options.strict:
         failing.add(judge.SUSPICIOUS)

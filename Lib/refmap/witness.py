@@ -11,7 +11,9 @@ pipe can hold, and the witness reads it when it is done.
 """
 
 import array
+import contextlib
 import fcntl
+import functools
 import gc
 import mmap
 import os
@@ -123,6 +125,19 @@ class Witness:
         """There is nothing to be said any more."""
         self._turn[0] = (self._turn[0] + 1) % 256
         self._tell(b'')
+
+    @contextlib.contextmanager
+    def attend(self, code):
+        """Until the end of the block let the witness speak for os._exit(), too, of
+        which the exit code is `code` then. The first renew() has the argument 0."""
+        real = os._exit
+        os._exit = functools.partial(self.exit, code=code)
+        try:
+            self.renew(0)
+            yield
+        finally:
+            os._exit = real
+            self.dismiss()
 
     def exit(self, status, code):
         """Do what os._exit(status) does. The hunting process lets the witness speak

@@ -2,7 +2,7 @@
 
 import time
 
-from .. import hunting, judge
+from .. import hunting, judge, measure
 from . import batch as batches
 from . import report, search, watching
 
@@ -59,19 +59,23 @@ def leaks_memory(findings):
     return bool(changes) and min(changes) > 0 and not findings['types']
 
 
-def hunt(function, warmups, runs, cleanup, suppressions, progress=None,
-         name=None):
+def hunt(function, recorder, cleanup, suppressions, progress=None, name=None):
     """Hunt as refmap.hunt() does; return the findings.
 
-    They have keys more: 'blocks' and 'births', lists of how many memory blocks
+    recorder -- a measure.Recorder
+    cleanup, progress -- as of hunting.turns()
+    suppressions, name -- as of diagnose()
+
+    The findings have keys more: 'blocks' and 'births', lists of how many memory blocks
     came to stay and how many objects were born in each run; 'cpu', seconds of
     CPU time of a run.
     """
     if name is None:
         name = getattr(function, '__qualname__', None) or repr(function)
     start, cpu = time.monotonic(), time.process_time()
-    recorder = hunting.record(function, warmups, runs, cleanup, progress)
-    cpu = (time.process_time() - cpu) / (warmups + runs)
+    for _ in hunting.turns(recorder, cleanup, progress):
+        function()
+    cpu = (time.process_time() - cpu) / (recorder.warmups + recorder.runs)
     changes = recorder.block_changes()
     findings = hunting.conclude(recorder, name, suppressions)
     findings['blocks'] = changes
@@ -105,8 +109,8 @@ def diagnose(callable, *, warmups=3, runs=3, cleanup=hunting.clean_up,
     """
     hunting.require_map()
     hunting.check_counts(warmups, runs)
-    findings = hunt(callable, warmups, runs, cleanup, suppressions, progress,
-                    name)
+    findings = hunt(callable, measure.Recorder(warmups, runs), cleanup, suppressions,
+                    progress, name)
     return investigate(callable, findings, cleanup)
 
 

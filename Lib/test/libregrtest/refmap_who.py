@@ -7,6 +7,7 @@ what there was no time for is said.
 
 import time
 
+from refmap import measure
 from refmap.who import births, diagnosis, report, search, watching
 
 from . import refmap_methods as methods
@@ -58,8 +59,9 @@ class Diagnoses:
         if self.left() <= 0:
             self.notes.append(f'no time for {name}')
             return None
-        findings = diagnosis.hunt(function, methods.WARMUPS, methods.RUNS,
-                                  self.cleanup, self.rules, name=name)
+        recorder = measure.Recorder(methods.WARMUPS, methods.RUNS)
+        findings = diagnosis.hunt(function, recorder, self.cleanup, self.rules,
+                                  name=name)
         run = findings['seconds'] / (methods.WARMUPS + methods.RUNS)
         if run * search.SLOWDOWN > self.left():
             self.notes.append(f'{name} is not recorded: it takes {run:.1f} '

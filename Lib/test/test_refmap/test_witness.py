@@ -39,8 +39,8 @@ if sys.run == 5:
 '''
 
 
-class HuntTest(unittest.TestCase):
-    """python -m refmap hunt."""
+class ProgramTest(unittest.TestCase):
+    command = None
 
     def setUp(self):
         self.directory = self.enterContext(os_helper.temp_dir())
@@ -53,15 +53,21 @@ class HuntTest(unittest.TestCase):
         script = script_helper.make_script(self.directory, 'script',
                                            textwrap.dedent(script))
         done = subprocess.run(
-            [sys.executable, '-W', 'default', '-I', '-m', 'refmap', 'hunt', '-q',
+            [sys.executable, '-W', 'default', '-I', '-m', 'refmap', self.command, '-q',
              *options, script],
             text=True, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return done.returncode, done.stdout, done.stderr
 
-    def check_leak(self, err, where):
+    def check_leak(self, err, where, runs='3 runs after 2 warm-ups'):
         self.assertIn(f'refmap: the process {where} of ', err)
-        self.assertIn('script.py: leak (3 runs after 2 warm-ups)', err)
+        self.assertIn(f'script.py: leak ({runs})', err)
         self.assertIn('list: 1 a run; new objects: 1 a run', err)
+
+
+class HuntTest(ProgramTest):
+    """python -m refmap hunt."""
+
+    command = 'hunt'
 
     def test_signals(self):
         import_helper.import_module('ctypes')
@@ -184,6 +190,34 @@ class HuntTest(unittest.TestCase):
                 sys.thread = threading.Thread(target=threading.Event().wait, daemon=True)
                 sys.thread.start()
             ''')
+        self.assertEqual((code, err), (0, ''))
+
+
+class DiagnoseTest(ProgramTest):
+    """python -m refmap diagnose, which calls the program again after the hunt."""
+
+    command = 'diagnose'
+
+    def test_in_the_hunt(self):
+        for crash, code in ('os.abort()', -signal.SIGABRT), ('os._exit(0)', 2):
+            found, _, err = self.hunt(LEAK_AND.format(crash))
+            self.assertEqual(found, code, err)
+            self.check_leak(err, f'{"ended" if code > 0 else "died"} in run 6 of 6')
+
+    def test_in_a_recorded_run(self):
+        code, _, err = self.hunt(LEAK_AND.replace('6', '7').format('os.abort()'),
+                                 '--json', self.path('json'))
+        self.assertEqual(code, -signal.SIGABRT, err)
+        self.check_leak(err, 'died while it was recorded', '3 runs after 3 warm-ups')
+        with open(self.path('json'), encoding='utf-8') as file:
+            found = json.loads(file.read())
+        self.assertEqual((found['verdict'], found['suspects']), ('leak', []))
+        self.assertEqual(found['findings']['died'], 'while it was recorded')
+        self.assertEqual(found['notes'], [
+            'the process died while it was recorded, so nobody was found'])
+
+    def test_nobody_dies(self):
+        code, _, err = self.hunt('pass')
         self.assertEqual((code, err), (0, ''))
 
 
