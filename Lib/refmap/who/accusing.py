@@ -10,7 +10,7 @@ from collections import namedtuple
 from . import cuts
 from .calls import EVAL
 from .contracts import KEPT
-from .functions import is_allocator, is_machinery, ordered
+from .functions import is_allocator, is_machinery, is_wrapper, ordered
 from .heirs import Heirs
 from .holding import fate, file_of, holders, last_holder, overwriters, was_seen
 from .slots import Slots
@@ -177,7 +177,10 @@ class Judge:
         weight = DIRECTNESS[rule] * factor
         found = []
         surely = token and last_holder(token)
-        for position, call in enumerate(ordered(calls, surely)):
+        # What a wrapper has it gives back itself, if its code does that.
+        owner = (surely if surely and is_wrapper(surely)
+                 and self.slots.gives_up(surely) else None)
+        for position, call in enumerate(ordered(calls, surely, owner)):
             if is_machinery(call) and call != surely:
                 weight = min(weight, 0.1)
             found.append(Accusation(call, rule, weight / (position + 1), token,

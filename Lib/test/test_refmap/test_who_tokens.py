@@ -767,6 +767,20 @@ class DecrefTests(TokenTestCase):
         self.tape.ret(3, 'h:1 f_impl:2 f:3 g:4', [(1, NOWHERE, 0)])
         self.assertEqual(self.names(own(A, unowned=1))[:2], ['f_impl', 'f'])
 
+    def test_wrapper_that_gives_back_itself(self):
+        # Generated code releases what it made for the implementation.
+        self.tape.place('f', 'Modules/clinic/a.c.h', 5)
+        self.tape.birth(A, 'PyTuple_New:2 f:3 g:4', 1)
+        self.tape.ret(2, 'PyTuple_New:2 f:3 g:4', [(1, RETURNED, 3)])
+        self.tape.ret(3, 'h:1 f_impl:2 f:3 g:4', [(1, NOWHERE, 0)])
+        symbols = self.tape.symbols
+        symbols.ranges = lambda names: [(names[0], 1)]
+        for callees, names in ((('Py_XDECREF',), ['f', 'f_impl']),
+                               (('f_impl',), ['f_impl', 'f'])):
+            with self.subTest(callees):
+                symbols.callees = {'f': frozenset(callees)}.get
+                self.assertEqual(self.names(own(A, unowned=1))[:2], names)
+
     def test_returned_twice(self):
         # The evaluation loop gives back one reference for a value.
         self.tape.birth(A, f'f:1 PyObject_Vectorcall:2 {EVAL}:3', 1)
