@@ -4,6 +4,8 @@ A decref names an object and no owner. So each release is weighed against the
 tokens that are left, and gets the one it fits best, the surest first.
 """
 
+import itertools
+
 from .calls import EVAL, FRAME_CLEARING, GENERATOR_CLEARING
 from .recording import is_burial
 
@@ -142,10 +144,13 @@ def is_handed(token, release):
     """
     if release.extents or is_loop(token):
         return False
-    outwards = [call.slot for call in release.calls
-                if call.slot > release.giver]
-    return token.holder in outwards[:1] and token.is_on(token.holder,
-                                                        release.calls)
+    outwards = [call for call in release.calls if call.slot > release.giver]
+    # A function may give back in a helper, which is in the same file.
+    helped = itertools.dropwhile(
+        lambda call: call.file == release.calls[0].file, outwards)
+    callers = outwards[:1] + list(itertools.islice(helped, 1))
+    return (any(call.slot == token.holder for call in callers)
+            and token.is_on(token.holder, release.calls))
 
 
 def same_file(token, release):

@@ -297,6 +297,22 @@ class FlowTests(TokenTestCase):
         self.tape.change(A, -1, 'insert:1 merge:2 g:3')
         self.assertEqual(self.left(), [1])
 
+    def test_argument_that_helpers_take_over(self):
+        # Py_BuildValue() gives back what get() took for it, in a helper.
+        for helper in 'make_value', 'make_dict':
+            self.tape.place(helper, 'modsupport.c', 1)
+        self.tape.place('Py_BuildValue', 'modsupport.c', 1)
+        stack = 'make_dict:1 make_value:2 Py_BuildValue:3 '
+        for caller, left in ('get:4 g:5', [1]), ('other:4 get:5', [2]):
+            with self.subTest(caller):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.birth(A, 'f:1 g:5', 1)
+                self.tape.ret(1, 'f:1 g:5', [(1, NOWHERE, 0)])
+                self.tape.change(A, 1, caller[caller.index('get'):], 2)
+                self.tape.change(A, -1, stack + caller)
+                self.assertEqual(self.left(), left)
+                self.tape.words = words
+
     def test_no_argument_of_the_dying(self):
         # What dies gives up what it holds.
         self.tape.birth(A, 'f:1 g:3', 1)
