@@ -365,6 +365,7 @@ class Flow:
                     for call in self.calls.of(event.frames)):
                 return          # it held a stale word since its object died
             token.vanished = event
+            token.vanished_in = self.calls.of(event.frames)
             if (token.claimed is not None and not is_burial(event)
                     and not token.claimed.event.base_type
                     and token.claimed.event.location == event.location):

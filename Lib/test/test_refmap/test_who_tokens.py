@@ -322,6 +322,64 @@ class FlowTests(TokenTestCase):
                          deaths=[(C, self.tape.type('C'), 5, 0x100)])
         self.assertEqual(self.left(), [2])
 
+    def dict_dies(self, name='dict', function='dict_dealloc'):
+        self.tape.change(A, -1, f'{function}:1 g:3',
+                         deaths=[(C, self.tape.type(name), 5, 0x100)])
+
+    def test_who_stored_it_gives_it_up(self):
+        # Two blocks have the object: the dict gives up what its own file took.
+        self.tape.place('setitem', 'Objects/dictobject.c', 1)
+        self.tape.place('dict_dealloc', 'Objects/dictobject.c', 1)
+        self.tape.birth(A, 'setitem:1 g:3', 1)
+        self.tape.ret(1, 'setitem:1 g:3', [(1, MEMORY, 0)], [(1, B, B, 0)])
+        self.tape.change(A, 1, 'look:1 g:3', 2)
+        self.tape.ret(1, 'look:1 g:3', [(2, MEMORY, 0)],
+                      [(2, B + 0x108, B + 0x100, 0)])
+        self.dict_dies()
+        self.assertEqual(self.left(), [2])
+
+    def test_who_stored_it_unseen_gives_it_up(self):
+        # The block in which it was found is that of the one for which memory
+        # was not searched.
+        self.tape.place('setitem', 'Objects/dictobject.c', 1)
+        self.tape.place('dict_dealloc', 'Objects/dictobject.c', 1)
+        self.tape.birth(A, 'setitem:1 g:3', 1)
+        self.tape.ret(1, 'setitem:1 g:3', [(1, UNKNOWN, 0)])
+        self.tape.change(A, 1, 'look:1 g:3', 2)
+        self.tape.ret(1, 'look:1 g:3', [(2, MEMORY, 0)], [(2, B + 8, B, 0)])
+        self.dict_dies()
+        self.assertEqual(self.left(), [2])
+
+    def test_items_of_a_tuple(self):
+        # They are in no other block. The loop had put it in the tuple.
+        for block, left in (B, [1]), (C - 16, [2]):
+            with self.subTest(left):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.birth(A, 'make:1 g:3', 1)
+                self.tape.ret(1, 'make:1 g:3', [(1, MEMORY, 0)],
+                              [(1, block + 40, block, 0)])
+                self.tape.change(A, 1, f'{EVAL}:2 g:3', 2)
+                self.tape.change(A, -1, f'tupledealloc:1 {EVAL}:2 g:3', deaths=[
+                    (C, self.tape.type('tuple'), 5, 0x100)])
+                self.assertEqual(self.left(), left)
+                self.tape.words = words
+
+    def test_another_function_at_the_slot_took_it_out(self):
+        # dict_dealloc() is where take() was when its field changed.
+        base = self.tape.type('C')
+        self.tape.birth(A, 'f:1 g:3', 1)
+        self.tape.ret(1, 'f:1 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.change(A, 1, 'store:1 g:3', 2)
+        self.tape.ret(1, 'store:1 g:3', [(2, MEMORY, 0)],
+                      [(2, B + 0x100, B + 0x100, 0)])
+        for function, left in ('take', [2]), ('other', [1]):
+            with self.subTest(function):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.gone(1, A, B + 16, B, f'{function}:1 g:3', 'g:3')
+                self.dict_dies(function='take')
+                self.assertEqual(self.left(), left)
+                self.tape.words = words
+
     def test_what_grows_moves(self):
         # Both references of a table are in the new one, each once.
         self.tape.birth(A, 'f:1 g:3', 1)
