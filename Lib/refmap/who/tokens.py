@@ -160,7 +160,8 @@ class Flow:
     def _return(self, index, event):
         places = {}
         for place in event.places:
-            places.setdefault(place.token, []).append(place)
+            if not self._is_claimed(place):
+                places.setdefault(place.token, []).append(place)
         value = self._value(event)
         ending = [(token, number, outcome, to)
                   for number, outcome, to in event.outcomes
@@ -256,6 +257,14 @@ class Flow:
                 del unclaimed[stored.location]
                 return stored
         return before[0] if before else None
+
+    def _is_claimed(self, place):
+        """Did another token claim a place that the recorder still knows to be
+        that of its token?"""
+        token = self._tokens.get(place.token)
+        other = token and token.life.by_location.get(place.location)
+        return bool(other and other is not token and other.claimed is not None
+                    and other.claimed.event.location == place.location)
 
     def _set_before(self, token):
         """Return the places that were set right before a token was taken, and

@@ -524,6 +524,19 @@ class ClaimTests(TokenTestCase):
                 self.assertEqual(self.left(), [2])
                 self.tape.words = words
 
+    def test_place_that_is_claimed(self):
+        # The recorder knows it by the reference of the loop, which was first.
+        type = self.tape.type('C')
+        self.tape.change(type, 1, 'make:9', 1)
+        stack = 'PyType_GenericAlloc:1 c_new:2 make:9'
+        self.tape.stored(1, type, B + 24, B, 0, stack)
+        self.tape.change(type, 1, stack, 2)
+        self.tape.ret(1, stack, [(2, NOWHERE, 0)])
+        self.tape.ret(9, 'make:9', [(1, MEMORY, 0)], [(1, B + 24, B, 0)])
+        self.assertEqual([list(t.places) for t in self.life().tokens],
+                         [[], [B + 24]])
+        self.assertEqual(self.life().tokens[0].steps[-1].what, 'unknown')
+
     def test_taken_while_a_frame_is_cleared(self):
         # _Py_Dealloc() holds the type of what dies.
         base = self.tape.type('C')
