@@ -15,13 +15,14 @@ import re
 
 from . import fields
 from .calls import Calls
+from .functions import is_allocator
 from .lives import Life, Step, Token, homeless
 from .matching import (CLEARED, SURE, Release, consume, keeping_functions,
                        settle, strength)
 from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
-                        STACK, Change, Death, Gone, Move, Return, Shifted,
-                        Stored, is_burial)
-from .roles import ALLOCATORS
+                        STACK, UNKNOWN, Change, Death, Gone, Move, Return,
+                        Shifted, Stored, is_burial)
+from .roles import ALLOCATORS, CALLS
 
 # A release has more than this many tokens to choose from only in objects that
 # everybody uses (types, say). They are not weighed against each other then.
@@ -354,6 +355,21 @@ class Flow:
             token.places[event.location] = event
             token.add('shifted', event)
 
+    def _held_nothing(self, gone, place):
+        """Was what is freed no container, though the object was in it?
+
+        On a free list it holds a stale word since its object died. And a block
+        in which a call's arguments are copied has no references of its own.
+
+        place -- where it was, as far as that is known, or None
+        """
+        calls = self.calls.of(gone.frames)
+        if any(FREE_LIST.match(call.function) for call in calls):
+            return True
+        is_block = place is not None and not place.base_type
+        freeing = next((c for c in calls if not is_allocator(c)), None)
+        return is_block and freeing is not None and freeing.function in CALLS
+
     def _gone(self, index, event):
         self._unclaimed.get(event.address, {}).pop(event.location, None)
         life = self._living.get(event.address)
@@ -369,10 +385,8 @@ class Flow:
                 consume(token, last, (CLEARED, 0, 0, token.index))
                 life.open.remove(token)
                 return
-            if is_burial(event) and any(
-                    FREE_LIST.match(call.function)
-                    for call in self.calls.of(event.frames)):
-                return          # it held a stale word since its object died
+            if is_burial(event) and self._held_nothing(event, place):
+                return
             token.vanished = event
             token.vanished_in = self.calls.of(event.frames)
             if (token.claimed is not None and not is_burial(event)

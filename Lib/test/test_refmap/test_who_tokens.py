@@ -1264,6 +1264,17 @@ class DecrefTests(TokenTestCase):
         self.assertEqual(self.first(own(A, unowned=1)), ('f', 'missing-decref'))
         self.assertEqual(self.life().tokens[0].gone, [])
 
+    def test_block_of_arguments(self):
+        # f() called something with the object, and had it still.
+        self.tape.birth(A, 'f:3 g:4', 1)
+        stack = '_PyObject_Call_Prepend:2 f:3 g:4'
+        self.tape.stored(1, A, B + 8, B, 0, f'_PyEval_Vector:1 {stack}')
+        self.tape.gone(1, A, B + 8, B, f'PyMem_Free:1 {stack}', stack,
+                       flags=BASE_DIED)
+        self.tape.ret(3, stack, [(1, NOWHERE, 0)])
+        self.assertEqual(self.first(own(A, unowned=1)), ('f', 'missing-decref'))
+        self.assertEqual(self.life().tokens[0].gone, [])
+
     def test_machinery(self):
         # Who carries out calls is suspected if it ended with the reference.
         stack = 'PyObject_CallMethod:2 f:3 g:4'
