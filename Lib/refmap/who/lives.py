@@ -95,6 +95,10 @@ class Token:
         """Return the calls in an activation when the reference was taken."""
         return [call for call in self.calls if call.slot == slot]
 
+    def is_takers(self, slot):
+        """Is the activation at a slot the one that took it?"""
+        return bool(self.calls) and self.calls[0].slot == slot
+
     def is_of_frame(self):
         """Was it taken for a frame of Python code, by who made that?"""
         return any(call.function in FRAME_MAKING
@@ -137,6 +141,9 @@ class Life:
         self.releases = []
         self.unmatched = []
         self.by_location = {}
+        # (function that took a token, slot) -> Token, the last one that the
+        # function left in a variable of the activation at the slot.
+        self.variables = {}
         self.open = []              # tokens that nothing consumed for sure
 
     def left(self):

@@ -11,6 +11,7 @@ Everything here works on literal records; it says what happened to references,
 and accuses nobody.
 """
 
+import itertools
 import re
 
 from . import fields
@@ -31,6 +32,8 @@ MAX_WEIGHED = 64
 # So many fields are set at once, and counted afterwards.
 MAX_FIELDS = 16
 
+# What a Step says of a function that passed a token on.
+PASSES = 'stack', 'returned'
 # What a Step says of a function that ended with a token.
 WAYS_TO_END = {RETURNED: 'kept', NOWHERE: 'nowhere', ABANDONED: 'abandoned'}
 # Blocks that this function frees were no container's any more.
@@ -176,8 +179,11 @@ class Flow:
                 self._claim_for(token, event)
             elif outcome in (RETURNED, STACK) and (outcome == STACK
                                                    or token is value):
-                token.holder = to or None
-                token.add('returned' if token is value else 'stack', event, to)
+                self._pass(token, 'returned' if token is value else 'stack',
+                           event, to)
+            elif (outcome in (NOWHERE, UNKNOWN)
+                  and (step := self._way_before(token, event))):
+                self._pass(token, step.what, event, step.slot)
             elif outcome == MEMORY and number in places and not (
                     token.life.born is None and self._set_before(token)):
                 self._end(token, 'memory', event)
@@ -188,6 +194,33 @@ class Flow:
                 self._place(token, shared[token])
             elif not self._claim_for(token, event):
                 self._end(token, WAYS_TO_END.get(outcome, 'unknown'), event)
+
+    def _pass(self, token, how, event, to):
+        """Let the activation at `to`, if that is known, have a token."""
+        if how == 'stack' and token.is_takers(event.slot):
+            token.life.variables[token.calls[0].function, to] = token
+        token.holder = to or None
+        token.add(how, event, to)
+
+    def _way_before(self, token, event):
+        """Return how a reference came to who has it, a Step, if the function
+        that took it left one to the same object in the same variable before.
+
+        The variable has the object still, so that no new word is seen: this
+        reference goes as far as the one before. Else return None.
+        """
+        if not token.is_takers(event.slot):
+            return None
+        variables = token.life.variables
+        for slot in dict.fromkeys(call.slot for call in token.calls):
+            before = variables.get((token.calls[0].function, slot))
+            if before is not None and before.is_on(slot, token.calls):
+                passes = (step for step in before.steps if step.what in PASSES)
+                way = list(itertools.takewhile(
+                    lambda step: before.is_on(step.slot, token.calls)
+                    and token.at(step.slot), passes))
+                return way[-1] if way else None
+        return None
 
     def _share(self, ending, places):
         """Let references that an activation ends with share the places in one
@@ -376,7 +409,7 @@ class Flow:
         token = life and (life.by_location.pop(event.location, None)
                           or self._tokens.get(event.token))
         if token:
-            token.places.pop(event.location, None)
+            place = token.places.pop(event.location, None)
             last = life.releases[-1] if life.releases else None
             if (last is not None and last.token is None and last.is_last(life)
                     and token.released is None

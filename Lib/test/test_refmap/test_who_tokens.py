@@ -584,6 +584,54 @@ class ClaimTests(TokenTestCase):
         self.assertEqual(self.left(), [2])
 
 
+class VariableTests(TokenTestCase):
+    """A function leaves a reference in a variable of its caller."""
+
+    def look(self, number, outcome, function='look', to=3):
+        stack = f'{function}:1 item:2 f:3 g:4'
+        self.tape.change(A, 1, stack, number)
+        self.tape.ret(1, stack, [(number, outcome, to)])
+
+    def test_variable_that_had_it(self):
+        # f() gives back what look() left there the second time, though the
+        # word is no new one; store() keeps what it took.
+        self.look(1, STACK)
+        self.tape.change(A, -1, 'f:3 g:4', 1)
+        self.look(2, NOWHERE)
+        self.tape.change(A, 1, 'store:1 f:3 g:4', 3)
+        self.tape.ret(1, 'store:1 f:3 g:4', [(3, NOWHERE, 0)])
+        self.tape.change(A, -1, 'f:3 g:4')
+        self.assertEqual(self.left(), [3])
+
+    def test_another_variable(self):
+        # Another function leaves nothing there, nor is it there any more when
+        # another one is at the slot.
+        self.look(1, STACK)
+        self.look(2, NOWHERE, 'other')
+        self.tape.change(A, 1, 'look:1 item:2 h:3 g:4', 3)
+        self.tape.ret(1, 'look:1 item:2 h:3 g:4', [(3, NOWHERE, 0)])
+        self.assertEqual([token.holder for token in self.life().tokens],
+                         [0x300, None, None])
+
+    def test_way_of_the_one_before(self):
+        # What item() had in its variable it returned.
+        self.look(1, STACK, to=2)
+        self.tape.ret(2, 'item:2 f:3 g:4', [(1, RETURNED, 3)])
+        self.tape.change(A, -1, 'f:3 g:4', 1)
+        self.look(2, UNKNOWN)
+        self.assertEqual(self.life().tokens[1].holder, 0x300)
+        # The third one is called by another function.
+        self.tape.change(A, 1, 'look:1 item:2 h:3 g:4', 3)
+        self.tape.ret(1, 'look:1 item:2 h:3 g:4', [(3, NOWHERE, 0)])
+        self.assertEqual(self.life().tokens[2].holder, 0x200)
+
+    def test_variable_that_has_it_still(self):
+        self.look(1, STACK)
+        self.look(2, NOWHERE)
+        self.tape.ret(3, 'f:3 g:4', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, 2, unowned=2))[0], 'f')
+
+
 class LoopTests(TokenTestCase):
 
     def test_who_runs_python_code(self):
