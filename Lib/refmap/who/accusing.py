@@ -10,9 +10,10 @@ from collections import namedtuple
 from . import cuts
 from .calls import EVAL
 from .contracts import KEPT
-from .functions import is_allocator, is_machinery, ordered
+from .functions import is_allocator, is_machinery, is_wrapper, ordered
 from .heirs import Heirs
 from .holding import fate, file_of, holders, last_holder, overwriters, was_seen
+from .roles import CONTAINERS
 from .slots import Slots
 
 # How direct the evidence for a rule is. A function seen to end with the
@@ -38,13 +39,9 @@ DIRECTNESS = {
 # without any event; a field was overwritten, and who ran then is not in the
 # file of its type.
 STORED, HELD, UNSEEN, IN_LOOP, NEARBY = 0.7, 0.4, 0.6, 0.1, 0.4
-# Who takes references in these files stores them, mostly: if memory was not
-# searched it is no suspect.
+# Who takes references in the file of a container is no suspect if memory was
+# not searched.
 IN_CONTAINER = 0.2
-CONTAINERS = frozenset('''
-    Objects/dictobject.c Objects/listobject.c Objects/tupleobject.c
-    Objects/setobject.c Objects/odictobject.c Modules/_collectionsmodule.c
-    '''.split())
 
 # Nobody was seen to write a field, but its code says that the function does.
 WRITES = 'writes'
@@ -177,7 +174,10 @@ class Judge:
         weight = DIRECTNESS[rule] * factor
         found = []
         surely = token and last_holder(token)
-        for position, call in enumerate(ordered(calls, surely)):
+        # What a wrapper has it gives back itself, if its code does that.
+        owner = (surely if surely and is_wrapper(surely)
+                 and self.slots.gives_up(surely) else None)
+        for position, call in enumerate(ordered(calls, surely, owner)):
             if is_machinery(call) and call != surely:
                 weight = min(weight, 0.1)
             found.append(Accusation(call, rule, weight / (position + 1), token,

@@ -53,11 +53,16 @@ def without_repeats(calls):
             yield call
 
 
-def ordered(calls, surely=None):
+def ordered(calls, surely=None, owner=None):
     """Return calls without repeats, the implementation of a function before
-    its wrapper, and the machinery of calls last, but for the call `surely`."""
+    its wrapper, and the machinery of calls last, but for the call `surely`.
+
+    owner -- a function that comes before its implementation nevertheless
+    """
     calls = list(without_repeats(calls))
     for position, call in enumerate(calls):
+        if call == owner:
+            continue
         for other in calls[position + 1:]:
             if other.function == call.function + '_impl' or (
                     is_wrapper(call) and other.function.endswith('_impl')

@@ -26,8 +26,8 @@ class Token:
     """
 
     __slots__ = ('number', 'life', 'index', 'taken', 'calls', 'holder',
-                 'places', 'gone', 'vanished', 'steps', 'claimed', 'ended',
-                 'released')
+                 'places', 'gone', 'vanished', 'vanished_in', 'steps',
+                 'claimed', 'ended', 'released')
 
     def __init__(self, number, life, index, taken, calls):
         self.number = number
@@ -39,6 +39,7 @@ class Token:
         self.places = {}
         self.gone = []
         self.vanished = None        # the Gone since the object's last change
+        self.vanished_in = ()       # the stack there
         self.steps = []
         self.claimed = None
         self.ended = None
@@ -63,6 +64,10 @@ class Token:
     def is_lost(self):
         """Did a function return the object, and keep this reference?"""
         return any(step.what == 'kept' for step in self.steps)
+
+    def was_not_searched(self):
+        """Is it unknown where it was when its last holder ended?"""
+        return bool(self.steps) and self.steps[-1].what == 'unknown'
 
     def last_gone(self):
         """Return the Gone of the place that was found last: what was copied
@@ -89,6 +94,10 @@ class Token:
     def at(self, slot):
         """Return the calls in an activation when the reference was taken."""
         return [call for call in self.calls if call.slot == slot]
+
+    def is_takers(self, slot):
+        """Is the activation at a slot the one that took it?"""
+        return bool(self.calls) and self.calls[0].slot == slot
 
     def is_of_frame(self):
         """Was it taken for a frame of Python code, by who made that?"""
@@ -132,6 +141,9 @@ class Life:
         self.releases = []
         self.unmatched = []
         self.by_location = {}
+        # (function that took a token, slot) -> Token, the last one that the
+        # function left in a variable of the activation at the slot.
+        self.variables = {}
         self.open = []              # tokens that nothing consumed for sure
 
     def left(self):

@@ -4,8 +4,11 @@ A decref names an object and no owner. So each release is weighed against the
 tokens that are left, and gets the one it fits best, the surest first.
 """
 
+import itertools
+
 from .calls import EVAL, FRAME_CLEARING, GENERATOR_CLEARING
 from .recording import is_burial
+from .roles import CONTAINERS
 
 # How sure it is, the surest first. What follows in the tuple of strength()
 # chooses among equals: the younger token, as most code gives back in the
@@ -27,6 +30,11 @@ IN_PLACE = 0.5      # a field of a living object has it, and keeps it
 ELSEWHERE = 0       # a caller has it, and it is in memory, and another dies
 
 SURE = SAME
+
+# Who gives up the items of a tuple, and what may be in front of an object in
+# its block of memory, in bytes.
+TUPLE_CLEARING = 'tupledealloc'
+MAX_HEADER = 32
 
 
 class Release:
@@ -64,13 +72,28 @@ class Release:
         self.strength = None
         self.candidates = []
 
+    def may_be_from(self, base):
+        """May what dies hold the items in a block of memory at `base`?
+
+        Those of a tuple are in itself. That was taken for a block, perhaps,
+        as long as it was not complete.
+        """
+        if not self.calls or self.calls[0].function != TUPLE_CLEARING:
+            return True
+        return base <= self.extents[0][0] <= base + MAX_HEADER
+
     def is_last(self, life):
         """Was it the last change of the object's count?"""
         return not life.tokens or life.tokens[-1].index < self.index
 
-    def is_in(self, frames):
-        """Was the activation that gives it back on another stack?"""
-        return any(frame.slot == self.giver for frame in frames)
+    def is_in(self, calls):
+        """Was the activation that gives it back on another stack?
+
+        Another function at the same slot is another activation.
+        """
+        then = [call for call in calls if call.slot == self.giver]
+        now = [call for call in self.calls if call.slot == self.giver]
+        return bool(then) and then[-1].function == now[-1].function
 
 
 def giving_slot(calls):
@@ -90,12 +113,12 @@ def strength(token, release):
     if release.clears_frame and token.is_of_frame():
         return (FRAME, 0, 0, order)
     if token.vanished is not None and is_burial(token.vanished):
-        if release.is_in(token.vanished.frames):
+        if release.is_in(token.vanished_in):
             return (BURIED, 0, 0, order)
     elif token.vanished is not None:
         if token.vanished.object == release.event.address:
             return (CLEARED, 0, 0, order)
-        return (TAKEN_OUT if release.is_in(token.vanished.frames)
+        return (TAKEN_OUT if release.is_in(token.vanished_in)
                 else TAKEN_AWAY, 0, 0, order)
     # What clears a frame gives back what others took, and what it took itself.
     holds = any(token.is_held_by(slot, release.calls)
@@ -115,10 +138,11 @@ def strength(token, release):
             return (CONTAINER, -depth, 0, order)
     if holds:
         return (KEPT, 0, 0, order)
-    if release.extents and not all(place.base_type
-                                      for place in token.places.values()):
-        # The items of a list, say, lie in a block of their own.
-        return (LOOSE, 1, 0, order)
+    if release.extents and may_be_loose(token, release):
+        # Before what the evaluation loop moved comes what was stored by the
+        # file of who gives it back.
+        near = 2 if same_file(token, release) else is_loop(token)
+        return (LOOSE, near, 0, order)
     if token.holder is None or token.holder not in release.slots:
         if any(place.base_type for place in token.places.values()):
             return (IN_PLACE, 0, same_file(token, release), order)
@@ -129,9 +153,24 @@ def strength(token, release):
         return (ELSEWHERE, 0, 0, order)
     if release.extents and is_loop(token):
         # The evaluation loop moves references into what it builds without any
-        # event; whatever that is gives them back when it dies.
-        return (LOOSE, 0, 0, order)
+        # event; whatever that is gives them back when it dies. It loses none.
+        return (LOOSE, 1, 0, order)
     return (CALLER, -release.slots.index(token.holder), 0, order)
+
+
+def may_be_loose(token, release):
+    """Is it in memory that is no object's, for all that is known?
+
+    The items of a list, say, lie in a block of their own. Where memory was not
+    searched, those who take references in the file of a container that gives
+    them back have stored them.
+    """
+    if token.places:
+        return any(not place.base_type and release.may_be_from(place.base)
+                   for place in token.places.values())
+    return (token.holder is None and token.was_not_searched()
+            and same_file(token, release)
+            and release.calls[0].file in CONTAINERS)
 
 
 def is_handed(token, release):
@@ -142,10 +181,13 @@ def is_handed(token, release):
     """
     if release.extents or is_loop(token):
         return False
-    outwards = [call.slot for call in release.calls
-                if call.slot > release.giver]
-    return token.holder in outwards[:1] and token.is_on(token.holder,
-                                                        release.calls)
+    outwards = [call for call in release.calls if call.slot > release.giver]
+    # A function may give back in a helper, which is in the same file.
+    helped = itertools.dropwhile(
+        lambda call: call.file == release.calls[0].file, outwards)
+    callers = outwards[:1] + list(itertools.islice(helped, 1))
+    return (any(call.slot == token.holder for call in callers)
+            and token.is_on(token.holder, release.calls))
 
 
 def same_file(token, release):

@@ -1,5 +1,5 @@
 """Functions of CPython that references pass through: whatever they do with
-one, they do it for their caller.
+one, they do it for their caller. And those that store them.
 """
 
 # Functions that take or give up references for their caller. They are never
@@ -77,6 +77,12 @@ CALLS = frozenset('''
     _PyPegen_run_parser run_eval_code_obj run_mod
     py_trampoline_evaluator _PyEvalFramePushAndInit
     _PyEvalFramePushAndInit_Ex
+    '''.split())
+
+# Files of containers: who takes references there stores them, mostly.
+CONTAINERS = frozenset('''
+    Objects/dictobject.c Objects/listobject.c Objects/tupleobject.c
+    Objects/setobject.c Objects/odictobject.c Modules/_collectionsmodule.c
     '''.split())
 
 

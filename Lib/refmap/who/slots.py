@@ -61,12 +61,20 @@ class Slots:
         slots = (type.clear, type.dealloc) if type is not None else ()
         return {self.symbols.function(slot).function for slot in slots if slot}
 
+    def callees(self, call):
+        """Return the names of the functions that a function calls; empty where
+        that is not known."""
+        return frozenset().union(*(
+            self.symbols.callees(start)
+            for start, _ in self.symbols.ranges([call.function])))
+
+    def gives_up(self, call):
+        """Does a function give up references itself, as far as is known?"""
+        return not RELEASES.isdisjoint(self.callees(call))
+
     def releases_nothing(self, call):
         """Does a function give up no reference, as far as is known?"""
-        callees = [self.symbols.callees(start)
-                   for start, _ in self.symbols.ranges([call.function])]
-        return (any(callees)
-                and RELEASES.isdisjoint(frozenset().union(*callees)))
+        return bool(self.callees(call)) and not self.gives_up(call)
 
     def first_words(self, base_type):
         """Return how the functions of a type begin, a tuple: its dealloc and

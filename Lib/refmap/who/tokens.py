@@ -11,17 +11,19 @@ Everything here works on literal records; it says what happened to references,
 and accuses nobody.
 """
 
+import itertools
 import re
 
 from . import fields
 from .calls import Calls
+from .functions import is_allocator
 from .lives import Life, Step, Token, homeless
 from .matching import (CLEARED, SURE, Release, consume, keeping_functions,
                        settle, strength)
 from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
-                        STACK, Change, Death, Gone, Move, Return, Shifted,
-                        Stored, is_burial)
-from .roles import ALLOCATORS
+                        STACK, UNKNOWN, Change, Death, Gone, Move, Return,
+                        Shifted, Stored, is_burial)
+from .roles import ALLOCATORS, CALLS
 
 # A release has more than this many tokens to choose from only in objects that
 # everybody uses (types, say). They are not weighed against each other then.
@@ -30,6 +32,8 @@ MAX_WEIGHED = 64
 # So many fields are set at once, and counted afterwards.
 MAX_FIELDS = 16
 
+# What a Step says of a function that passed a token on.
+PASSES = 'stack', 'returned'
 # What a Step says of a function that ended with a token.
 WAYS_TO_END = {RETURNED: 'kept', NOWHERE: 'nowhere', ABANDONED: 'abandoned'}
 # Blocks that this function frees were no container's any more.
@@ -160,7 +164,8 @@ class Flow:
     def _return(self, index, event):
         places = {}
         for place in event.places:
-            places.setdefault(place.token, []).append(place)
+            if not self._is_claimed(place):
+                places.setdefault(place.token, []).append(place)
         value = self._value(event)
         ending = [(token, number, outcome, to)
                   for number, outcome, to in event.outcomes
@@ -174,8 +179,11 @@ class Flow:
                 self._claim_for(token, event)
             elif outcome in (RETURNED, STACK) and (outcome == STACK
                                                    or token is value):
-                token.holder = to or None
-                token.add('returned' if token is value else 'stack', event, to)
+                self._pass(token, 'returned' if token is value else 'stack',
+                           event, to)
+            elif (outcome in (NOWHERE, UNKNOWN)
+                  and (step := self._way_before(token, event))):
+                self._pass(token, step.what, event, step.slot)
             elif outcome == MEMORY and number in places and not (
                     token.life.born is None and self._set_before(token)):
                 self._end(token, 'memory', event)
@@ -186,6 +194,33 @@ class Flow:
                 self._place(token, shared[token])
             elif not self._claim_for(token, event):
                 self._end(token, WAYS_TO_END.get(outcome, 'unknown'), event)
+
+    def _pass(self, token, how, event, to):
+        """Let the activation at `to`, if that is known, have a token."""
+        if how == 'stack' and token.is_takers(event.slot):
+            token.life.variables[token.calls[0].function, to] = token
+        token.holder = to or None
+        token.add(how, event, to)
+
+    def _way_before(self, token, event):
+        """Return how a reference came to who has it, a Step, if the function
+        that took it left one to the same object in the same variable before.
+
+        The variable has the object still, so that no new word is seen: this
+        reference goes as far as the one before. Else return None.
+        """
+        if not token.is_takers(event.slot):
+            return None
+        variables = token.life.variables
+        for slot in dict.fromkeys(call.slot for call in token.calls):
+            before = variables.get((token.calls[0].function, slot))
+            if before is not None and before.is_on(slot, token.calls):
+                passes = (step for step in before.steps if step.what in PASSES)
+                way = list(itertools.takewhile(
+                    lambda step: before.is_on(step.slot, token.calls)
+                    and token.at(step.slot), passes))
+                return way[-1] if way else None
+        return None
 
     def _share(self, ending, places):
         """Let references that an activation ends with share the places in one
@@ -256,6 +291,14 @@ class Flow:
                 del unclaimed[stored.location]
                 return stored
         return before[0] if before else None
+
+    def _is_claimed(self, place):
+        """Did another token claim a place that the recorder still knows to be
+        that of its token?"""
+        token = self._tokens.get(place.token)
+        other = token and token.life.by_location.get(place.location)
+        return bool(other and other is not token and other.claimed is not None
+                    and other.claimed.event.location == place.location)
 
     def _set_before(self, token):
         """Return the places that were set right before a token was taken, and
@@ -345,13 +388,28 @@ class Flow:
             token.places[event.location] = event
             token.add('shifted', event)
 
+    def _held_nothing(self, gone, place):
+        """Was what is freed no container, though the object was in it?
+
+        On a free list it holds a stale word since its object died. And a block
+        in which a call's arguments are copied has no references of its own.
+
+        place -- where it was, as far as that is known, or None
+        """
+        calls = self.calls.of(gone.frames)
+        if any(FREE_LIST.match(call.function) for call in calls):
+            return True
+        is_block = place is not None and not place.base_type
+        freeing = next((c for c in calls if not is_allocator(c)), None)
+        return is_block and freeing is not None and freeing.function in CALLS
+
     def _gone(self, index, event):
         self._unclaimed.get(event.address, {}).pop(event.location, None)
         life = self._living.get(event.address)
         token = life and (life.by_location.pop(event.location, None)
                           or self._tokens.get(event.token))
         if token:
-            token.places.pop(event.location, None)
+            place = token.places.pop(event.location, None)
             last = life.releases[-1] if life.releases else None
             if (last is not None and last.token is None and last.is_last(life)
                     and token.released is None
@@ -360,11 +418,10 @@ class Flow:
                 consume(token, last, (CLEARED, 0, 0, token.index))
                 life.open.remove(token)
                 return
-            if is_burial(event) and any(
-                    FREE_LIST.match(call.function)
-                    for call in self.calls.of(event.frames)):
-                return          # it held a stale word since its object died
+            if is_burial(event) and self._held_nothing(event, place):
+                return
             token.vanished = event
+            token.vanished_in = self.calls.of(event.frames)
             if (token.claimed is not None and not is_burial(event)
                     and not token.claimed.event.base_type
                     and token.claimed.event.location == event.location):

@@ -297,6 +297,22 @@ class FlowTests(TokenTestCase):
         self.tape.change(A, -1, 'insert:1 merge:2 g:3')
         self.assertEqual(self.left(), [1])
 
+    def test_argument_that_helpers_take_over(self):
+        # Py_BuildValue() gives back what get() took for it, in a helper.
+        for helper in 'make_value', 'make_dict':
+            self.tape.place(helper, 'modsupport.c', 1)
+        self.tape.place('Py_BuildValue', 'modsupport.c', 1)
+        stack = 'make_dict:1 make_value:2 Py_BuildValue:3 '
+        for caller, left in ('get:4 g:5', [1]), ('other:4 get:5', [2]):
+            with self.subTest(caller):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.birth(A, 'f:1 g:5', 1)
+                self.tape.ret(1, 'f:1 g:5', [(1, NOWHERE, 0)])
+                self.tape.change(A, 1, caller[caller.index('get'):], 2)
+                self.tape.change(A, -1, stack + caller)
+                self.assertEqual(self.left(), left)
+                self.tape.words = words
+
     def test_no_argument_of_the_dying(self):
         # What dies gives up what it holds.
         self.tape.birth(A, 'f:1 g:3', 1)
@@ -305,6 +321,64 @@ class FlowTests(TokenTestCase):
         self.tape.change(A, -1, 'dict_dealloc:1 merge:2 g:3',
                          deaths=[(C, self.tape.type('C'), 5, 0x100)])
         self.assertEqual(self.left(), [2])
+
+    def dict_dies(self, name='dict', function='dict_dealloc'):
+        self.tape.change(A, -1, f'{function}:1 g:3',
+                         deaths=[(C, self.tape.type(name), 5, 0x100)])
+
+    def test_who_stored_it_gives_it_up(self):
+        # Two blocks have the object: the dict gives up what its own file took.
+        self.tape.place('setitem', 'Objects/dictobject.c', 1)
+        self.tape.place('dict_dealloc', 'Objects/dictobject.c', 1)
+        self.tape.birth(A, 'setitem:1 g:3', 1)
+        self.tape.ret(1, 'setitem:1 g:3', [(1, MEMORY, 0)], [(1, B, B, 0)])
+        self.tape.change(A, 1, 'look:1 g:3', 2)
+        self.tape.ret(1, 'look:1 g:3', [(2, MEMORY, 0)],
+                      [(2, B + 0x108, B + 0x100, 0)])
+        self.dict_dies()
+        self.assertEqual(self.left(), [2])
+
+    def test_who_stored_it_unseen_gives_it_up(self):
+        # The block in which it was found is that of the one for which memory
+        # was not searched.
+        self.tape.place('setitem', 'Objects/dictobject.c', 1)
+        self.tape.place('dict_dealloc', 'Objects/dictobject.c', 1)
+        self.tape.birth(A, 'setitem:1 g:3', 1)
+        self.tape.ret(1, 'setitem:1 g:3', [(1, UNKNOWN, 0)])
+        self.tape.change(A, 1, 'look:1 g:3', 2)
+        self.tape.ret(1, 'look:1 g:3', [(2, MEMORY, 0)], [(2, B + 8, B, 0)])
+        self.dict_dies()
+        self.assertEqual(self.left(), [2])
+
+    def test_items_of_a_tuple(self):
+        # They are in no other block. The loop had put it in the tuple.
+        for block, left in (B, [1]), (C - 16, [2]):
+            with self.subTest(left):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.birth(A, 'make:1 g:3', 1)
+                self.tape.ret(1, 'make:1 g:3', [(1, MEMORY, 0)],
+                              [(1, block + 40, block, 0)])
+                self.tape.change(A, 1, f'{EVAL}:2 g:3', 2)
+                self.tape.change(A, -1, f'tupledealloc:1 {EVAL}:2 g:3', deaths=[
+                    (C, self.tape.type('tuple'), 5, 0x100)])
+                self.assertEqual(self.left(), left)
+                self.tape.words = words
+
+    def test_another_function_at_the_slot_took_it_out(self):
+        # dict_dealloc() is where take() was when its field changed.
+        base = self.tape.type('C')
+        self.tape.birth(A, 'f:1 g:3', 1)
+        self.tape.ret(1, 'f:1 g:3', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.change(A, 1, 'store:1 g:3', 2)
+        self.tape.ret(1, 'store:1 g:3', [(2, MEMORY, 0)],
+                      [(2, B + 0x100, B + 0x100, 0)])
+        for function, left in ('take', [2]), ('other', [1]):
+            with self.subTest(function):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.gone(1, A, B + 16, B, f'{function}:1 g:3', 'g:3')
+                self.dict_dies(function='take')
+                self.assertEqual(self.left(), left)
+                self.tape.words = words
 
     def test_what_grows_moves(self):
         # Both references of a table are in the new one, each once.
@@ -450,6 +524,19 @@ class ClaimTests(TokenTestCase):
                 self.assertEqual(self.left(), [2])
                 self.tape.words = words
 
+    def test_place_that_is_claimed(self):
+        # The recorder knows it by the reference of the loop, which was first.
+        type = self.tape.type('C')
+        self.tape.change(type, 1, 'make:9', 1)
+        stack = 'PyType_GenericAlloc:1 c_new:2 make:9'
+        self.tape.stored(1, type, B + 24, B, 0, stack)
+        self.tape.change(type, 1, stack, 2)
+        self.tape.ret(1, stack, [(2, NOWHERE, 0)])
+        self.tape.ret(9, 'make:9', [(1, MEMORY, 0)], [(1, B + 24, B, 0)])
+        self.assertEqual([list(t.places) for t in self.life().tokens],
+                         [[], [B + 24]])
+        self.assertEqual(self.life().tokens[0].steps[-1].what, 'unknown')
+
     def test_taken_while_a_frame_is_cleared(self):
         # _Py_Dealloc() holds the type of what dies.
         base = self.tape.type('C')
@@ -495,6 +582,54 @@ class ClaimTests(TokenTestCase):
         self.tape.gone(2, A, B + 16, B, 'h:1 g:3', 'h:1 g:3')
         self.tape.change(A, -1, 'give:2 g:3')
         self.assertEqual(self.left(), [2])
+
+
+class VariableTests(TokenTestCase):
+    """A function leaves a reference in a variable of its caller."""
+
+    def look(self, number, outcome, function='look', to=3):
+        stack = f'{function}:1 item:2 f:3 g:4'
+        self.tape.change(A, 1, stack, number)
+        self.tape.ret(1, stack, [(number, outcome, to)])
+
+    def test_variable_that_had_it(self):
+        # f() gives back what look() left there the second time, though the
+        # word is no new one; store() keeps what it took.
+        self.look(1, STACK)
+        self.tape.change(A, -1, 'f:3 g:4', 1)
+        self.look(2, NOWHERE)
+        self.tape.change(A, 1, 'store:1 f:3 g:4', 3)
+        self.tape.ret(1, 'store:1 f:3 g:4', [(3, NOWHERE, 0)])
+        self.tape.change(A, -1, 'f:3 g:4')
+        self.assertEqual(self.left(), [3])
+
+    def test_another_variable(self):
+        # Another function leaves nothing there, nor is it there any more when
+        # another one is at the slot.
+        self.look(1, STACK)
+        self.look(2, NOWHERE, 'other')
+        self.tape.change(A, 1, 'look:1 item:2 h:3 g:4', 3)
+        self.tape.ret(1, 'look:1 item:2 h:3 g:4', [(3, NOWHERE, 0)])
+        self.assertEqual([token.holder for token in self.life().tokens],
+                         [0x300, None, None])
+
+    def test_way_of_the_one_before(self):
+        # What item() had in its variable it returned.
+        self.look(1, STACK, to=2)
+        self.tape.ret(2, 'item:2 f:3 g:4', [(1, RETURNED, 3)])
+        self.tape.change(A, -1, 'f:3 g:4', 1)
+        self.look(2, UNKNOWN)
+        self.assertEqual(self.life().tokens[1].holder, 0x300)
+        # The third one is called by another function.
+        self.tape.change(A, 1, 'look:1 item:2 h:3 g:4', 3)
+        self.tape.ret(1, 'look:1 item:2 h:3 g:4', [(3, NOWHERE, 0)])
+        self.assertEqual(self.life().tokens[2].holder, 0x200)
+
+    def test_variable_that_has_it_still(self):
+        self.look(1, STACK)
+        self.look(2, NOWHERE)
+        self.tape.ret(3, 'f:3 g:4', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, 2, unowned=2))[0], 'f')
 
 
 class LoopTests(TokenTestCase):
@@ -766,6 +901,20 @@ class DecrefTests(TokenTestCase):
         self.tape.ret(2, 'convert:2 f:3 g:4', [(1, STACK, 3)])
         self.tape.ret(3, 'h:1 f_impl:2 f:3 g:4', [(1, NOWHERE, 0)])
         self.assertEqual(self.names(own(A, unowned=1))[:2], ['f_impl', 'f'])
+
+    def test_wrapper_that_gives_back_itself(self):
+        # Generated code releases what it made for the implementation.
+        self.tape.place('f', 'Modules/clinic/a.c.h', 5)
+        self.tape.birth(A, 'PyTuple_New:2 f:3 g:4', 1)
+        self.tape.ret(2, 'PyTuple_New:2 f:3 g:4', [(1, RETURNED, 3)])
+        self.tape.ret(3, 'h:1 f_impl:2 f:3 g:4', [(1, NOWHERE, 0)])
+        symbols = self.tape.symbols
+        symbols.ranges = lambda names: [(names[0], 1)]
+        for callees, names in ((('Py_XDECREF',), ['f', 'f_impl']),
+                               (('f_impl',), ['f_impl', 'f'])):
+            with self.subTest(callees):
+                symbols.callees = {'f': frozenset(callees)}.get
+                self.assertEqual(self.names(own(A, unowned=1))[:2], names)
 
     def test_returned_twice(self):
         # The evaluation loop gives back one reference for a value.
@@ -1160,6 +1309,17 @@ class DecrefTests(TokenTestCase):
         self.tape.stored(1, A, B + 16, B)
         self.tape.gone(1, A, B + 16, B, '_PyDict_ClearFreeList:1 g:3', 'g:3',
                        flags=BASE_DIED)
+        self.assertEqual(self.first(own(A, unowned=1)), ('f', 'missing-decref'))
+        self.assertEqual(self.life().tokens[0].gone, [])
+
+    def test_block_of_arguments(self):
+        # f() called something with the object, and had it still.
+        self.tape.birth(A, 'f:3 g:4', 1)
+        stack = '_PyObject_Call_Prepend:2 f:3 g:4'
+        self.tape.stored(1, A, B + 8, B, 0, f'_PyEval_Vector:1 {stack}')
+        self.tape.gone(1, A, B + 8, B, f'PyMem_Free:1 {stack}', stack,
+                       flags=BASE_DIED)
+        self.tape.ret(3, stack, [(1, NOWHERE, 0)])
         self.assertEqual(self.first(own(A, unowned=1)), ('f', 'missing-decref'))
         self.assertEqual(self.life().tokens[0].gone, [])
 
