@@ -148,9 +148,9 @@ class References(Task):
             self.run_without_recorder()
             return
         # The one in which most was seen to leak tells of the objects, the one
-        # with the most direct evidence of the suspects.
+        # with the best evidence of the suspects.
         max(trials, key=lambda trial: len(trial.leaked)).tell(self.diagnosis)
-        best = max(reversed(trials), key=Trial.score)
+        best = max(reversed(trials), key=Trial.evidence)
         best.accuse(self.diagnosis)
 
     def can_run_again(self):
@@ -252,6 +252,13 @@ class Trial:
         """Return how direct the evidence against the first suspect is."""
         found = self.analysis.suspects
         return found[0].score if found else 0.0
+
+    def evidence(self):
+        """Return how good the evidence against the first suspect is. Where
+        memory was not searched, a function seems to have forgotten what it
+        stored: where all was, less direct evidence is better."""
+        score = self.score()
+        return score > 0 and not self.is_incomplete(), score
 
     def tell(self, diagnosis):
         """Store in a Diagnosis what this trial says of the leaked objects."""

@@ -15,7 +15,7 @@ from refmap.who import (batch, births, blocks, diagnosis, report, search,
                         watching)
 from refmap.who.evidence import Step
 from refmap.who.recording import (NOWHERE, UNKNOWN, Alloc, Change, Death, Frame,
-                                  Free, Move, Outcome, Recording, Return)
+                                  Free, Lost, Move, Outcome, Recording, Return)
 from refmap.who.suspects import Leaked
 from refmap.who.symbols import Site
 
@@ -284,6 +284,26 @@ def root(address=A, **more):
                   kind='lost in C', birth=77,
                   place=births.Place((Site('g', 'g.c', 1),), None), chain=())
     return search.Root(**{**values, **more})
+
+
+class TrialTests(unittest.TestCase):
+    def trial(self, *scores, lost=0):
+        made = search.Trial.__new__(search.Trial)
+        made.analysis = Namespace(suspects=[suspect(score=s) for s in scores])
+        made.recording = Recording()
+        made.recording.lost = Lost(0, lost, 0)
+        made.leaked = []
+        return made
+
+    def test_best_evidence(self):
+        for better, worse in (
+                # What was searched completely tells more.
+                (self.trial(0.4), self.trial(0.9, lost=1)),
+                (self.trial(0.9), self.trial(0.4)),
+                (self.trial(0.9, lost=1), self.trial(0.4, lost=1)),
+                # But only if it tells anything.
+                (self.trial(0.4, lost=1), self.trial())):
+            self.assertGreater(better.evidence(), worse.evidence())
 
 
 class ReportTests(unittest.TestCase):
