@@ -18,6 +18,7 @@ class Token:
     holder -- slot of the activation that has it, or None
     places -- {location: Place}: the words in memory that hold it
     gone -- events Gone of places that held it, and which no release followed
+    forgotten -- did the object that held it give up what it held since?
     steps -- what happened to it, a list of Step
     claimed -- the Step by which it is in a place that was not new when its
                holder ended, or None
@@ -26,8 +27,8 @@ class Token:
     """
 
     __slots__ = ('number', 'life', 'index', 'taken', 'calls', 'holder',
-                 'places', 'gone', 'vanished', 'steps', 'claimed', 'ended',
-                 'released')
+                 'places', 'gone', 'vanished', 'forgotten', 'steps',
+                 'claimed', 'ended', 'released')
 
     def __init__(self, number, life, index, taken, calls):
         self.number = number
@@ -39,6 +40,7 @@ class Token:
         self.places = {}
         self.gone = []
         self.vanished = None        # the Gone since the object's last change
+        self.forgotten = False
         self.steps = []
         self.claimed = None
         self.ended = None

@@ -25,6 +25,7 @@ TAKEN_AWAY = 1.5    # its field changed before who gives it back was called
 CALLER = 1          # a caller has it: whose it may be to give back
 IN_PLACE = 0.5      # a field of a living object has it, and keeps it
 ELSEWHERE = 0       # a caller has it, and it is in memory, and another dies
+FORGOTTEN = -1      # what held it gave up what it held, without this one
 
 SURE = SAME
 
@@ -95,8 +96,9 @@ def strength(token, release):
     elif token.vanished is not None:
         if token.vanished.object == release.event.address:
             return (CLEARED, 0, 0, order)
-        return (TAKEN_OUT if release.is_in(token.vanished.frames)
-                else TAKEN_AWAY, 0, 0, order)
+        if release.is_in(token.vanished.frames):
+            return (TAKEN_OUT, 0, 0, order)
+        return (FORGOTTEN if token.forgotten else TAKEN_AWAY, 0, 0, order)
     # What clears a frame gives back what others took, and what it took itself.
     holds = any(token.is_held_by(slot, release.calls)
                 for slot in {call.slot for call in release.calls[:1]}
@@ -107,14 +109,17 @@ def strength(token, release):
            for place in token.places.values()):
         return (IN_FRAME, 0, 0, order)
     bases = [place.base for place in token.places.values()]
-    for depth, (container, end) in enumerate(release.extents):
+    # What dies within the death of another gives up its own.
+    for container, end in release.extents[:1]:
         # An object that was not complete yet was taken for a block.
         if container in bases or any(
                 not place.base_type and container <= place.location < end
                 for place in token.places.values()):
-            return (CONTAINER, -depth, 0, order)
+            return (CONTAINER, 0, 0, order)
     if holds:
         return (KEPT, 0, 0, order)
+    if token.forgotten and not token.places:
+        return (FORGOTTEN, 0, 0, order)
     if release.extents and not all(place.base_type
                                       for place in token.places.values()):
         # The items of a list, say, lie in a block of their own.
