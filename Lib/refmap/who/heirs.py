@@ -22,6 +22,8 @@ FETCHES = frozenset('''
     _PyErr_GetRaisedException
     '''.split())
 BASE_EXC_SUBCLASS = 1 << 30
+# So are functions named that begin what another one brings to an end.
+BEGINS = re.compile(r'(\w+)_(?:init|enter|begin|start|setup|open)')
 
 
 class Heirs:
@@ -214,7 +216,7 @@ class Heirs:
 
 
 def are_a_pair(taker, giver):
-    """Are two functions named alike but for the last word?"""
-    return (taker.function != giver.function
-            and taker.function.rpartition('_')[:2]
-            == giver.function.rpartition('_')[:2] != ('', ''))
+    """Is one function named as what begins something, and the other one alike
+    but for the last word?"""
+    begun = BEGINS.fullmatch(taker.function)
+    return begun is not None and giver.function.rpartition('_')[0] == begun[1]

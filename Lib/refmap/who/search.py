@@ -150,8 +150,7 @@ class References(Task):
         # The one in which most was seen to leak tells of the objects, the one
         # with the best evidence of the suspects.
         max(trials, key=lambda trial: len(trial.leaked)).tell(self.diagnosis)
-        best = max(reversed(trials), key=Trial.evidence)
-        best.accuse(self.diagnosis)
+        best_of(trials).accuse(self.diagnosis)
 
     def can_run_again(self):
         """Will all objects outlive another batch?"""
@@ -253,12 +252,11 @@ class Trial:
         found = self.analysis.suspects
         return found[0].score if found else 0.0
 
-    def evidence(self):
-        """Return how good the evidence against the first suspect is. Where
-        memory was not searched, a function seems to have forgotten what it
-        stored: where all was, less direct evidence is better."""
-        score = self.score()
-        return score > 0 and not self.is_incomplete(), score
+    def kind(self):
+        """Return the kind of the leak that the first suspect is guilty of, or
+        None."""
+        found = self.analysis.suspects
+        return found[0].kind if found else None
 
     def tell(self, diagnosis):
         """Store in a Diagnosis what this trial says of the leaked objects."""
@@ -283,6 +281,19 @@ class Trial:
             expected = watching.expected_a_run(self.task.findings, suspect.type)
             if 0 < seen.get(suspect.type, 0) < expected:
                 suspect.references *= expected / seen[suspect.type]
+
+
+def best_of(trials):
+    """Return the Trial with the best evidence against the first suspect.
+
+    Where memory was not searched, functions seem to have forgotten what they
+    stored. So where all was searched less of a score is better, as long as the
+    same kind of leak is seen.
+    """
+    best = max(reversed(trials), key=Trial.score)
+    searched = [trial for trial in trials if trial.kind() == best.kind()
+                and not trial.is_incomplete()]
+    return max(reversed(searched or [best]), key=Trial.score)
 
 
 # --- what it comes to --------------------------------------------------------

@@ -287,23 +287,26 @@ def root(address=A, **more):
 
 
 class TrialTests(unittest.TestCase):
-    def trial(self, *scores, lost=0):
+    def trial(self, score, kind='lost in C', lost=0):
         made = search.Trial.__new__(search.Trial)
-        made.analysis = Namespace(suspects=[suspect(score=s) for s in scores])
+        made.analysis = Namespace(
+            suspects=[suspect(score=score, kind=kind)] if score else [])
         made.recording = Recording()
         made.recording.lost = Lost(0, lost, 0)
         made.leaked = []
         return made
 
     def test_best_evidence(self):
-        for better, worse in (
+        for best, other in (
+                (self.trial(0.9), self.trial(0.4)),
                 # What was searched completely tells more.
                 (self.trial(0.4), self.trial(0.9, lost=1)),
-                (self.trial(0.9), self.trial(0.4)),
                 (self.trial(0.9, lost=1), self.trial(0.4, lost=1)),
-                # But only if it tells anything.
-                (self.trial(0.4, lost=1), self.trial())):
-            self.assertGreater(better.evidence(), worse.evidence())
+                # But not of another kind of leak, nor if it tells nothing.
+                (self.trial(0.4, lost=1), self.trial(0.1, kind='held')),
+                (self.trial(0.4, lost=1), self.trial(0))):
+            for trials in [best, other], [other, best]:
+                self.assertIs(search.best_of(trials), best)
 
 
 class ReportTests(unittest.TestCase):
