@@ -1321,6 +1321,21 @@ class DecrefTests(TokenTestCase):
                                  (guilty, 'container-not-released'))
                 self.tape.words = words
 
+    def test_frame_that_is_copied_into_a_generator(self):
+        # Elsewhere a word that is found after all was searched is an old one.
+        base = self.tape.type('generator', dealloc='gen_dealloc')
+        for taker, guilty in (('_PyFrame_Initialize', 'gen_dealloc'),
+                              ('f', 'f')):
+            with self.subTest(taker):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.change(A, 1, f'{taker}:1 {EVAL}:2', 1)
+                self.tape.ret(1, f'{taker}:1 {EVAL}:2', [(1, NOWHERE, 0)])
+                self.tape.stored(1, A, B + 72, B, base, f'{EVAL}:2')
+                self.tape.gone(1, A, B + 72, B, f'{EVAL}:2', f'{EVAL}:2',
+                               flags=BASE_DIED)
+                self.assertEqual(self.names(own(A, unowned=1))[0], guilty)
+                self.tape.words = words
+
     def test_helper_that_gives_up_what_a_block_has(self):
         self.tape.birth(A, 'f:2 g:9', 1)
         self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
