@@ -109,13 +109,12 @@ def strength(token, release):
            for place in token.places.values()):
         return (IN_FRAME, 0, 0, order)
     bases = [place.base for place in token.places.values()]
-    # What dies within the death of another gives up its own.
-    for container, end in release.extents[:1]:
+    for depth, (container, end) in enumerate(release.extents):
         # An object that was not complete yet was taken for a block.
         if container in bases or any(
                 not place.base_type and container <= place.location < end
                 for place in token.places.values()):
-            return (CONTAINER, 0, 0, order)
+            return (CONTAINER, -depth, 0, order)
     if holds:
         return (KEPT, 0, 0, order)
     if token.forgotten and not token.places:

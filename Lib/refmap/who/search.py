@@ -25,6 +25,8 @@ MANY_BIRTHS = 30_000
 MAX_MORE = 2
 # No further batch is begun after so many seconds of CPU time.
 SECONDS = 10.0
+# So many times as long if memory was not searched, as it will be in the next.
+PATIENCE = 3
 # Objects whose owners are looked for, and roots that a diagnosis has.
 MAX_RECONCILED = 10_000
 MAX_ROOTS = 50
@@ -56,10 +58,10 @@ class Task:
         # Binaries that count behind the recorder's back, as text.
         self.blind = unhooked.names(self.findings.get('unhooked', ()))
 
-    def is_late(self):
+    def is_late(self, patience=1):
         """Is there no time for another batch? What a diagnosis says must not
         depend on what else the machine does: so it is CPU time."""
-        return time.process_time() - self.start[1] > self.seconds
+        return time.process_time() - self.start[1] > self.seconds * patience
 
     def runs(self):
         """Return how many runs to record."""
@@ -141,7 +143,8 @@ class References(Task):
         while watch is not None and self.can_run_again():
             trials.append(Trial(self, watch))
             self.tried.append(watch)
-            if len(self.tried) > MAX_MORE or self.is_late():
+            if len(self.tried) > MAX_MORE or self.is_late(
+                    PATIENCE if trials[-1].is_incomplete() else 1):
                 break
             watch = self.next_watch(trials[-1])
         if not trials:

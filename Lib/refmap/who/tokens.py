@@ -356,7 +356,7 @@ class Flow:
             old.places.pop(place.location, None)
         token.life.by_location[place.location] = token
         token.places[place.location] = place
-        token.forgotten = False
+        token.taken_out = token.forgotten = False
 
     def _stored(self, index, event):
         token = self._tokens.get(event.token)
@@ -421,16 +421,16 @@ class Flow:
                 return
             token.gone.append(event)
             token.add('gone', event)
-            token.forgotten = self._was_given_up(token, event)
+            self._was_emptied(token, event)
 
-    def _was_given_up(self, token, gone):
-        """Was a place cleared, or its memory given back, by its object as that
-        gave up what it held? Then the reference was given back there or
-        nowhere.
+    def _was_emptied(self, token, gone):
+        """A place in which a token was has something else now.
 
-        A generator hands what it holds to the object of its frame, perhaps.
+        If it was cleared, or its memory given back, by its object as that gave
+        up what it held, the reference was given back there or nowhere. A
+        generator hands what it holds to the object of its frame, perhaps.
         """
         type = self.slots.base_type(token, gone)
-        if not type or type in self._generators:
-            return False
-        return is_burial(gone) or bool(self.slots.clearers(token, gone))
+        token.taken_out = bool(type) and not gone.now and not gone.flags
+        token.forgotten = bool(type) and type not in self._generators and (
+            is_burial(gone) or bool(self.slots.clearers(token, gone)))

@@ -122,18 +122,6 @@ class FlowTests(TokenTestCase):
                          deaths=[(B, 1, 1, 0x100)])
         self.assertEqual(self.left(), [2])
 
-    def test_dying_within_the_death_of_another(self):
-        # What the list gives back was not in the object that has the list.
-        base = self.tape.type('C')
-        self.tape.birth(A, 'f:2', 1)
-        self.tape.change(A, 1, 'f:2', 2)
-        self.tape.stored(1, A, B + 16, B, base)
-        self.tape.ret(2, 'f:2', [(1, MEMORY, 0), (2, NOWHERE, 0)],
-                      [(1, B + 16, B, base)])
-        self.tape.change(A, -1, 'list_dealloc:1 c_dealloc:2 g:3',
-                         deaths=[(C, 1, 1, 0x100), (B, base, 1, 0x200)])
-        self.assertEqual(self.left(), [1])
-
     def test_forgotten_by_what_held_it(self):
         # The younger one was in a field that tp_clear emptied: what is given
         # back later is the other.
@@ -452,6 +440,20 @@ class ClaimTests(TokenTestCase):
                       [(2, B + 16, B, 1)])
         steps = [token.steps[-1].what for token in self.life().left()]
         self.assertEqual(steps, ['nowhere', 'kept'])
+
+    def test_taken_out_of_a_field(self):
+        # Who emptied the field of token 1 has it: the place is that of token
+        # 2, which the evaluation loop moved without any event.
+        base = self.tape.type('C')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, f'pop:2 {EVAL}:9', f'{EVAL}:9')
+        self.tape.change(A, 1, f'{EVAL}:9', 2)
+        self.tape.change(A, 1, f'h:1 {EVAL}:9', 3)
+        self.tape.ret(1, f'h:1 {EVAL}:9', [(3, MEMORY, 0)],
+                      [(3, C, C, base), (3, C + 64, C + 48, 0)])
+        self.assertEqual([list(token.places) for token in self.life().tokens],
+                         [[], [C + 64], [C]])
 
     def set_before(self, *others):
         """init() sets a field, and then takes the reference 2 for it. main()
