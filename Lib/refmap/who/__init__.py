@@ -2,7 +2,7 @@
 
     recording   the bytes that sys.refmap_record_stop() returns, as records
     tokens      the way of each reference through the functions that had it;
-                calls, lives, matching and fields are parts of that
+                calls, lives, matching, fields and weak are parts of that
     accusing    which functions a reference that was left accuses; functions,
                 holding, slots and heirs say what it needs to know of them
     suspects    who is guilty, of all that leaked: analyse()

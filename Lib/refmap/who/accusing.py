@@ -14,7 +14,6 @@ from .functions import is_allocator, is_machinery, is_wrapper, ordered
 from .heirs import Heirs
 from .holding import fate, file_of, holders, last_holder, overwriters, was_seen
 from .roles import CONTAINERS
-from .slots import Slots
 
 # How direct the evidence for a rule is. A function seen to end with the
 # reference is as direct as it gets; a place in memory is found by its
@@ -62,7 +61,7 @@ class Judge:
         self.recording = flow.recording
         self.calls = flow.calls
         self.contracts = contracts
-        self.slots = Slots(flow, symbols)
+        self.slots = flow.slots
         self.heirs = Heirs(flow, symbols, contracts)
         self.ways_out = set()   # return addresses, see cuts.py
 
@@ -145,13 +144,15 @@ class Judge:
         home = self.slots.home(base_type) or file_of(token)
         seen = self.slots.of_the_type(overwriters(gone, home, self.calls),
                                       home, base_type)
-        calls = self.slots.clearers(token)
+        calls = self.slots.clearers(token, gone)
         if not calls and not (seen and seen[0].file == home):
             unseen = self.slots.unseen(token)
             if unseen:
                 return self.weighed(unseen + seen, how, UNSEEN, token, WRITES)
-        calls += seen
-        if calls and calls[0].function in self.slots.slots_of(base_type):
+        cleared = bool(calls)
+        calls += self.slots.writers_first(token, seen)
+        if cleared or calls and calls[0].function in self.slots.slots_of(
+                base_type):
             how = 'container-not-released'      # cleared, but not released
         known = calls and (calls[0].file == home or not calls[0].slot)
         calls += holders(token, self.calls)

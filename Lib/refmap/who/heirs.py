@@ -22,6 +22,8 @@ FETCHES = frozenset('''
     _PyErr_GetRaisedException
     '''.split())
 BASE_EXC_SUBCLASS = 1 << 30
+# So are functions named that begin what another one brings to an end.
+BEGINS = re.compile(r'(\w+)_(?:init|enter|begin|start|setup|open)')
 
 
 class Heirs:
@@ -101,17 +103,20 @@ class Heirs:
                    for start, _ in self.symbols.ranges([call.function]))
 
     def undoers(self, token):
-        """Return the function that a token's last holder called last, if the
-        reference had been left in a variable of the holder by another one,
-        and the name of the last one says that it gives things up: then it was
-        called to give up what is in that variable."""
+        """Return the function that a token's last holder called last, if its
+        name says that it gives things up, and the reference had been left in a
+        variable of the holder by another one, or was taken by one that is
+        named like it, as in f_init() and f_fini(): then it was called to give
+        up what is in that variable."""
+        if not was_seen(token):
+            return []
         moves = [step.what for step in token.steps
                  if step.what in ('returned', 'stack')]
-        if moves[-1:] != ['stack'] or not was_seen(token):
-            return []
         home = file_of(token)
         return [call for call in last_callee(token, self.calls)
-                if source_of(call) == home and GIVES_UP.search(call.function)]
+                if source_of(call) == home and GIVES_UP.search(call.function)
+                and (moves[-1:] == ['stack']
+                     or are_a_pair(token.calls[0], call))]
 
     def exchangers(self, token):
         """Return the function that a token's last holder called last, if by
@@ -208,3 +213,10 @@ class Heirs:
                 givers.setdefault(way[0].function, set()).add(giver)
                 ways.add(names_of(way[:length]))
                 break
+
+
+def are_a_pair(taker, giver):
+    """Is one function named as what begins something, and the other one alike
+    but for the last word?"""
+    begun = BEGINS.fullmatch(taker.function)
+    return begun is not None and giver.function.rpartition('_')[0] == begun[1]

@@ -143,7 +143,8 @@ def fate(token):
 
     When a function ended with the object nowhere, everything was searched.
     Nobody can have stored it later: a word that is found then is a stale one.
-    But what was in memory before was no longer that function's.
+    But what was in memory before was no longer that function's, and a frame of
+    Python code is copied into its generator with what was taken for it.
     """
     how = None
     for step in token.steps:
@@ -152,7 +153,8 @@ def fate(token):
                    else 'overwritten-field')
         elif step.what in ('stored', 'memory'):
             how = None
-        elif step.what == 'nowhere' and how is None:
+        elif (step.what == 'nowhere' and how is None
+                and not token.is_of_frame()):
             return 'missing-decref'
     if any(place.base for place in token.places.values()):
         return 'stored'         # in static data stale words are common

@@ -18,6 +18,8 @@ class Token:
     holder -- slot of the activation that has it, or None
     places -- {location: Place}: the words in memory that hold it
     gone -- events Gone of places that held it, and which no release followed
+    taken_out -- was it in a field of an object that became NULL?
+    forgotten -- did the object that held it give up what it held since?
     steps -- what happened to it, a list of Step
     claimed -- the Step by which it is in a place that was not new when its
                holder ended, or None
@@ -26,8 +28,8 @@ class Token:
     """
 
     __slots__ = ('number', 'life', 'index', 'taken', 'calls', 'holder',
-                 'places', 'gone', 'vanished', 'vanished_in', 'steps',
-                 'claimed', 'ended', 'released')
+                 'places', 'gone', 'vanished', 'vanished_in', 'taken_out',
+                 'forgotten', 'steps', 'claimed', 'ended', 'released')
 
     def __init__(self, number, life, index, taken, calls):
         self.number = number
@@ -40,6 +42,7 @@ class Token:
         self.gone = []
         self.vanished = None        # the Gone since the object's last change
         self.vanished_in = ()       # the stack there
+        self.taken_out = self.forgotten = False
         self.steps = []
         self.claimed = None
         self.ended = None
@@ -153,7 +156,8 @@ class Life:
 
 def homeless(life):
     """Yield the tokens that may be in memory, for all that is known: those
-    that no function holds first, the newest first."""
+    that no function holds first, the newest first. Last come those which
+    somebody took out of a field: he has them, though that was not seen."""
     open = [token for token in reversed(life.open) if not token.places]
-    yield from (token for token in open if token.holder is None)
-    yield from (token for token in open if token.holder is not None)
+    yield from sorted(open, key=lambda token: (token.taken_out,
+                                               token.holder is not None))

@@ -28,6 +28,7 @@ TAKEN_AWAY = 1.5    # its field changed before who gives it back was called
 CALLER = 1          # a caller has it: whose it may be to give back
 IN_PLACE = 0.5      # a field of a living object has it, and keeps it
 ELSEWHERE = 0       # a caller has it, and it is in memory, and another dies
+FORGOTTEN = -1      # what held it gave up what it held, without this one
 
 SURE = SAME
 
@@ -118,8 +119,9 @@ def strength(token, release):
     elif token.vanished is not None:
         if token.vanished.object == release.event.address:
             return (CLEARED, 0, 0, order)
-        return (TAKEN_OUT if release.is_in(token.vanished_in)
-                else TAKEN_AWAY, 0, 0, order)
+        if release.is_in(token.vanished_in):
+            return (TAKEN_OUT, 0, 0, order)
+        return (FORGOTTEN if token.forgotten else TAKEN_AWAY, 0, 0, order)
     # What clears a frame gives back what others took, and what it took itself.
     holds = any(token.is_held_by(slot, release.calls)
                 for slot in {call.slot for call in release.calls[:1]}
@@ -138,6 +140,8 @@ def strength(token, release):
             return (CONTAINER, -depth, 0, order)
     if holds:
         return (KEPT, 0, 0, order)
+    if token.forgotten and not token.places:
+        return (FORGOTTEN, 0, 0, order)
     if release.extents and may_be_loose(token, release):
         # Before what the evaluation loop moved comes what was stored by the
         # file of who gives it back.

@@ -354,20 +354,24 @@ class Leak:
         offset = paths[0][0] if paths else 0
         while type_.base in self.types and (
                 type_.traverse == self.common
-                or self.is_of_base(type_, offset, symbols)):
+                or is_of_base(type_, offset, symbols, self.types)):
             type_ = self.types[type_.base]
         return symbols.function(type_.traverse)
 
-    def is_of_base(self, type_, offset, symbols):
-        """Does a field belong to the base's part of an instance? A structure
-        in C may have fields of its own where the base's has others, as those
-        of _io have."""
-        base = self.types[type_.base]
-        if offset >= base.basicsize:
-            return False
-        own, of_base = (symbols.field(one, offset, self.types) or ''
-                        for one in (type_, base))
-        return not (own and of_base) or own.endswith(of_base)
+
+def is_of_base(type_, offset, symbols, types):
+    """Does a field belong to the base's part of an instance? A structure in C
+    may have fields of its own where the base's has others, as those of _io
+    have.
+
+    types -- {address: Type}
+    """
+    base = types[type_.base]
+    if offset >= base.basicsize:
+        return False
+    own, of_base = (symbols.field(one, offset, types) or ''
+                    for one in (type_, base))
+    return not (own and of_base) or own.endswith(of_base)
 
 
 def describe_place(owner):

@@ -25,6 +25,8 @@ MANY_BIRTHS = 30_000
 MAX_MORE = 2
 # No further batch is begun after so many seconds of CPU time.
 SECONDS = 10.0
+# So many times as long if memory was not searched, as it will be in the next.
+PATIENCE = 3
 # Objects whose owners are looked for, and roots that a diagnosis has.
 MAX_RECONCILED = 10_000
 MAX_ROOTS = 50
@@ -56,10 +58,10 @@ class Task:
         # Binaries that count behind the recorder's back, as text.
         self.blind = unhooked.names(self.findings.get('unhooked', ()))
 
-    def is_late(self):
+    def is_late(self, patience=1):
         """Is there no time for another batch? What a diagnosis says must not
         depend on what else the machine does: so it is CPU time."""
-        return time.process_time() - self.start[1] > self.seconds
+        return time.process_time() - self.start[1] > self.seconds * patience
 
     def runs(self):
         """Return how many runs to record."""
@@ -141,17 +143,17 @@ class References(Task):
         while watch is not None and self.can_run_again():
             trials.append(Trial(self, watch))
             self.tried.append(watch)
-            if len(self.tried) > MAX_MORE or self.is_late():
+            if len(self.tried) > MAX_MORE or self.is_late(
+                    PATIENCE if trials[-1].is_incomplete() else 1):
                 break
             watch = self.next_watch(trials[-1])
         if not trials:
             self.run_without_recorder()
             return
         # The one in which most was seen to leak tells of the objects, the one
-        # with the most direct evidence of the suspects.
+        # with the best evidence of the suspects.
         max(trials, key=lambda trial: len(trial.leaked)).tell(self.diagnosis)
-        best = max(reversed(trials), key=Trial.score)
-        best.accuse(self.diagnosis)
+        best_of(trials).accuse(self.diagnosis)
 
     def can_run_again(self):
         """Will all objects outlive another batch?"""
@@ -253,6 +255,12 @@ class Trial:
         found = self.analysis.suspects
         return found[0].score if found else 0.0
 
+    def kind(self):
+        """Return the kind of the leak that the first suspect is guilty of, or
+        None."""
+        found = self.analysis.suspects
+        return found[0].kind if found else None
+
     def tell(self, diagnosis):
         """Store in a Diagnosis what this trial says of the leaked objects."""
         tell(diagnosis, self.analysis, self.leaked, self.ownership, self.born,
@@ -276,6 +284,19 @@ class Trial:
             expected = watching.expected_a_run(self.task.findings, suspect.type)
             if 0 < seen.get(suspect.type, 0) < expected:
                 suspect.references *= expected / seen[suspect.type]
+
+
+def best_of(trials):
+    """Return the Trial with the best evidence against the first suspect.
+
+    Where memory was not searched, functions seem to have forgotten what they
+    stored. So where all was searched less of a score is better, as long as the
+    same kind of leak is seen.
+    """
+    best = max(reversed(trials), key=Trial.score)
+    searched = [trial for trial in trials if trial.kind() == best.kind()
+                and not trial.is_incomplete()]
+    return max(reversed(searched or [best]), key=Trial.score)
 
 
 # --- what it comes to --------------------------------------------------------

@@ -6,6 +6,7 @@ import re
 
 from .calls import Call
 from .functions import MAKES, is_allocator
+from .owners import is_of_base
 from .roles import is_transparent
 
 # What a function calls that gives up references.
@@ -13,6 +14,11 @@ RELEASES = frozenset('''
     Py_DECREF Py_XDECREF Py_DecRef _Py_DecRef _Py_Dealloc Py_CLEAR Py_SETREF
     Py_XSETREF _Py_DECREF_SPECIALIZED _Py_DECREF_NO_DEALLOC
     '''.split())
+# Calls the tp_clear of what is unreachable, and counts nothing else.
+COLLECTOR = 'delete_garbage'
+# Bytes at the start of each object, of which the base of all types has no
+# function to give anything up.
+OBJECT_HEAD = 16
 # The flag of a type that is allocated.
 HEAP_TYPE = 1 << 9
 # What fills a slot is named by the type and the slot.
@@ -41,6 +47,18 @@ class Slots:
                 return type
             type = self.recording.types.get(type.base)
         return None
+
+    def owner(self, token, gone):
+        """Return the type whose C functions give up the field in which a token
+        was, or None: that of the base whose part of the object has it."""
+        types = self.recording.types
+        type = self.implementing(self.base_type(token, gone))
+        offset = gone.location - gone.base
+        while (type is not None and offset >= OBJECT_HEAD
+               and type.base in types
+               and is_of_base(type, offset, self.symbols, types)):
+            type = types[type.base]
+        return type
 
     def slot_call(self, address):
         """Return the function at an address as a Call, or None."""
@@ -141,6 +159,13 @@ class Slots:
                        if call.function in known or not known),
                       key=lambda call: call.function in slots)
 
+    def writers_first(self, token, calls):
+        """Return calls, those first that write the field in which a token was,
+        as far as machine code tells, with what was inlined into them."""
+        names = {call.function for call in self.writers(token)}
+        slots = {call.slot for call in calls if call.function in names}
+        return sorted(calls, key=lambda call: call.slot not in slots)
+
     def unseen(self, token):
         """Return who wrote the field in which a token was, for where no
         function of its type was seen. What has come to its end gives up what
@@ -173,22 +198,35 @@ class Slots:
             return [call._replace(function=inner), call]
         return [call]
 
-    def clearers(self, token):
+    def clearers(self, token, gone):
         """Return who made a field NULL while its object was being cleared, or
         died: nobody but the type's tp_clear, or its tp_dealloc where that does
         not call it, knows the field then. Empty if it was not so."""
-        gone = token.last_gone()
-        type = self.implementing(self.base_type(token, gone))
+        type = self.owner(token, gone)
         if gone.now or type is None:
             return []
-        slots = [call for call in map(self.slot_call, (type.clear, type.dealloc))
-                 if call]
-        if self.calls_clear(type) is False:
-            slots.reverse()
-        names = {call.function for call in slots}
+        if self.is_collected(gone):
+            return self.giving_up(type)
+        slots = self.giving_up(type, self.calls_clear(type) is False)
+        names = self.slots_of(self.base_type(token, gone))
+        names.update(call.function for call in slots)
         running = {call.function for frames in (gone.previous, gone.frames)
                    for call in self.calls.of(frames)}
         return slots if names & running else []
+
+    def is_collected(self, gone):
+        """Did the collector clear an object between the hooks before and after
+        a field of it was emptied? The one after is about that object then."""
+        calls = self.calls.of(gone.frames)
+        return (bool(calls) and calls[0].function == COLLECTOR
+                and gone.object == gone.base)
+
+    def giving_up(self, type, reverse=False):
+        """Return the tp_clear and the tp_dealloc of a type, those that it has,
+        or the other way round."""
+        slots = (type.dealloc, type.clear) if reverse else (type.clear,
+                                                            type.dealloc)
+        return [call for call in map(self.slot_call, slots) if call]
 
     def last_owners(self, address):
         """Return who should release the type at an address when one of its
@@ -205,8 +243,7 @@ class Slots:
     def undertakers(self, token):
         """Return who should have released what a dead container held."""
         gone = token.last_gone()
-        base_type = self.base_type(token, gone)
-        type = self.implementing(base_type)
+        type = self.owner(token, gone)
         if type is None:
             # Memory that is no object, the keys of a dict for example: whoever
             # gave it back, but for a function that gives back memory and
@@ -215,11 +252,11 @@ class Slots:
                      if not is_allocator(call)]
             if len(calls) > 1 and self.releases_nothing(calls[0]):
                 calls[:2] = calls[1::-1]
-            return self.emptying(calls[0]) + calls[:2] if calls else []
-        found = [self.slot_call(type.clear), self.slot_call(type.dealloc)]
-        if self.calls_clear(type) is False:
-            found.reverse()
-        found = [call for call in found if call]
+            if not calls:
+                return []
+            return (self.burying(gone, calls[:1])[:-1]
+                    + self.emptying(calls[0]) + calls[:2])
+        found = self.giving_up(type, self.calls_clear(type) is False)
         return self.burying(gone, found) + found
 
     def emptying(self, call):
@@ -237,7 +274,8 @@ class Slots:
         """Return the functions that gave up something else that the container
         held, when it died: that function forgot this one.
 
-        slots -- the container's tp_clear and tp_dealloc
+        slots -- the container's tp_clear and tp_dealloc, or who gave back the
+                 block that was the container
         The hook before is in one of these, or in a function that they call for
         parts of the container. What runs in another _Py_Dealloc() within is
         about other objects; and that the container was freed tells nothing.

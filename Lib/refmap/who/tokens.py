@@ -15,7 +15,7 @@ import itertools
 import re
 
 from . import fields
-from .calls import Calls
+from .calls import EVAL, Calls
 from .functions import is_allocator
 from .lives import Life, Step, Token, homeless
 from .matching import (CLEARED, SURE, Release, consume, keeping_functions,
@@ -24,6 +24,8 @@ from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
                         STACK, UNKNOWN, Change, Death, Gone, Move, Return,
                         Shifted, Stored, is_burial)
 from .roles import ALLOCATORS, CALLS
+from .slots import Slots
+from .weak import WeakPlaces
 
 # A release has more than this many tokens to choose from only in objects that
 # everybody uses (types, say). They are not weighed against each other then.
@@ -65,6 +67,8 @@ class Flow:
     def __init__(self, recording, symbols):
         self.recording = recording
         self.calls = Calls(symbols)
+        self.slots = Slots(self, symbols)
+        self._weak = WeakPlaces(recording, symbols)
         self.lives = []
         self._living = {}           # address -> Life
         self._tokens = {}           # number -> Token
@@ -161,19 +165,34 @@ class Flow:
             life.moved = True
             self._living[event.to] = life
 
-    def _return(self, index, event):
+    def _places(self, event):
+        """Return {number of a token: its Places} of a Return, without those
+        that own nothing."""
         places = {}
         for place in event.places:
-            if not self._is_claimed(place):
+            token = self._tokens.get(place.token)
+            if not self._is_claimed(place) and (
+                    token is None or not self._weak.add(place, token.life)):
                 places.setdefault(place.token, []).append(place)
+        return places
+
+    def _ending(self, event, places):
+        """Return [(token, its number, outcome, activation it went to)] of the
+        tokens that an activation ends with."""
+        return [(token, number, NOWHERE if outcome == MEMORY
+                 and number not in places else outcome, to)
+                for number, outcome, to in event.outcomes
+                if (token := self._tokens.get(number)) is not None
+                and token.released is None and outcome != DIED]
+
+    def _return(self, index, event):
+        places = self._places(event)
         value = self._value(event)
-        ending = [(token, number, outcome, to)
-                  for number, outcome, to in event.outcomes
-                  if (token := self._tokens.get(number)) is not None
-                  and token.released is None and outcome != DIED
-                  # The recorder may still think that one went on.
-                  and not token.is_lost()]
+        ending = self._ending(event, places)
         shared = self._share(ending, places)
+        # The recorder thinks that a lost one went on.
+        lost = [item for item in ending if item[0].is_lost()]
+        ending = [item for item in ending if item not in lost]
         for token, number, outcome, to in ending:
             if outcome == STACK and self._is_set_before(token, event):
                 self._claim_for(token, event)
@@ -194,6 +213,26 @@ class Flow:
                 self._place(token, shared[token])
             elif not self._claim_for(token, event):
                 self._end(token, WAYS_TO_END.get(outcome, 'unknown'), event)
+        # What a caller has, too, is in the places that were found, perhaps.
+        theirs = {token.life for token, _, outcome, _ in ending
+                  if outcome == NOWHERE}
+        for token, number, *_ in lost:
+            found = places.get(number) or (
+                [shared[token]] if token in shared else [])
+            if found and token.life not in theirs:
+                self._find_kept(token, found, event)
+
+    def _find_kept(self, token, found, event):
+        """Let a token that a function kept when it returned the object be in
+        the places that were found when a caller ended: memory was not searched
+        before. Not if that is the evaluation loop, which stores whatever it
+        has."""
+        if any(call.function == EVAL for call in token.at(event.slot)):
+            return
+        token.steps = [step for step in token.steps if step.what != 'kept']
+        token.add('memory', event, token.ended.slot)
+        for place in found:
+            self._place(token, place)
 
     def _pass(self, token, how, event, to):
         """Let the activation at `to`, if that is known, have a token."""
@@ -223,12 +262,13 @@ class Flow:
         return None
 
     def _share(self, ending, places):
-        """Let references that an activation ends with share the places in one
-        container that were found for one of them: each is in one place. Return
+        """Let references that an activation ends with share the places that
+        were found for one of them: each is in one place. That is so if the
+        places are in one container, or in objects: but not of an object that
+        is older than the recording, and was in many places before. Return
         {token: Place}, and take these out of `places`.
 
-        ending -- [(token, its number, outcome, activation it went to)]
-        places -- {number of a token: Places}
+        ending -- as of _ending(); places -- as of _places()
         """
         shared = {}
         for token, number, *_ in ending:
@@ -236,7 +276,9 @@ class Flow:
             for other, its_number, how, _ in ending:
                 if (how == NOWHERE and other.life is token.life
                         and other not in shared and len(found) > 1
-                        and found[-1].base == found[0].base != 0):
+                        and (found[-1].base == found[0].base != 0
+                             or token.life.born is not None
+                             and found[-1].base_type and found[0].base_type)):
                     shared[other] = found.pop()._replace(token=its_number)
         return shared
 
@@ -357,9 +399,12 @@ class Flow:
             old.places.pop(place.location, None)
         token.life.by_location[place.location] = token
         token.places[place.location] = place
+        token.taken_out = token.forgotten = False
 
     def _stored(self, index, event):
         token = self._tokens.get(event.token)
+        if token is not None and self._weak.add(event, token.life):
+            return
         guessed = token is not None and token.released is not None
         if guessed:
             # Found for the newest token: another one has it.
@@ -375,6 +420,8 @@ class Flow:
 
     def _shifted(self, index, event):
         """What was in memory that grows is elsewhere, and whose it was."""
+        if self._weak.move(event):
+            return
         unclaimed = self._unclaimed.get(event.address, {})
         if event.before in unclaimed:
             found, _ = unclaimed.pop(event.before)
@@ -404,6 +451,8 @@ class Flow:
         return is_block and freeing is not None and freeing.function in CALLS
 
     def _gone(self, index, event):
+        if self._weak.drop(event):
+            return
         self._unclaimed.get(event.address, {}).pop(event.location, None)
         life = self._living.get(event.address)
         token = life and (life.by_location.pop(event.location, None)
@@ -429,3 +478,16 @@ class Flow:
                 return
             token.gone.append(event)
             token.add('gone', event)
+            self._was_emptied(token, event)
+
+    def _was_emptied(self, token, gone):
+        """A place in which a token was has something else now.
+
+        If it was cleared, or its memory given back, by its object as that gave
+        up what it held, the reference was given back there or nowhere. A
+        generator hands what it holds to the object of its frame, perhaps.
+        """
+        type = self.slots.base_type(token, gone)
+        token.taken_out = bool(type) and not gone.now and not gone.flags
+        token.forgotten = bool(type) and type not in self._generators and (
+            is_burial(gone) or bool(self.slots.clearers(token, gone)))

@@ -15,7 +15,7 @@ from refmap.who import (batch, births, blocks, diagnosis, report, search,
                         watching)
 from refmap.who.evidence import Step
 from refmap.who.recording import (NOWHERE, UNKNOWN, Alloc, Change, Death, Frame,
-                                  Free, Move, Outcome, Recording, Return)
+                                  Free, Lost, Move, Outcome, Recording, Return)
 from refmap.who.suspects import Leaked
 from refmap.who.symbols import Site
 
@@ -284,6 +284,29 @@ def root(address=A, **more):
                   kind='lost in C', birth=77,
                   place=births.Place((Site('g', 'g.c', 1),), None), chain=())
     return search.Root(**{**values, **more})
+
+
+class TrialTests(unittest.TestCase):
+    def trial(self, score, kind='lost in C', lost=0):
+        made = search.Trial.__new__(search.Trial)
+        made.analysis = Namespace(
+            suspects=[suspect(score=score, kind=kind)] if score else [])
+        made.recording = Recording()
+        made.recording.lost = Lost(0, lost, 0)
+        made.leaked = []
+        return made
+
+    def test_best_evidence(self):
+        for best, other in (
+                (self.trial(0.9), self.trial(0.4)),
+                # What was searched completely tells more.
+                (self.trial(0.4), self.trial(0.9, lost=1)),
+                (self.trial(0.9, lost=1), self.trial(0.4, lost=1)),
+                # But not of another kind of leak, nor if it tells nothing.
+                (self.trial(0.4, lost=1), self.trial(0.1, kind='held')),
+                (self.trial(0.4, lost=1), self.trial(0))):
+            for trials in [best, other], [other, best]:
+                self.assertIs(search.best_of(trials), best)
 
 
 class ReportTests(unittest.TestCase):

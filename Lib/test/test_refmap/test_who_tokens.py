@@ -122,6 +122,23 @@ class FlowTests(TokenTestCase):
                          deaths=[(B, 1, 1, 0x100)])
         self.assertEqual(self.left(), [2])
 
+    def test_forgotten_by_what_held_it(self):
+        # The younger one was in a field that tp_clear emptied: what is given
+        # back later is the other.
+        for emptying, left in ('c_clear', [2]), ('c_pop', [1]):
+            with self.subTest(emptying):
+                self.setUp()
+                base = self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+                self.tape.birth(A, 'f:2 g:5', 1)
+                self.tape.change(A, 1, 'f:2 g:5', 2)
+                self.tape.ret(2, 'f:2 g:5', [(2, MEMORY, 0), (1, NOWHERE, 0)],
+                              [(2, B + 16, B, base)])
+                self.tape.gone(2, A, B + 16, B, f'h:1 {emptying}:2 g:5', 'g:5')
+                self.tape.change(A, 1, 'k:3 g:5', 3)
+                self.tape.change(A, -1, 'k:3 g:5')
+                self.tape.change(A, -1, 'i:4 g:5')
+                self.assertEqual(self.left(), left)
+
     def test_what_is_sure_comes_first(self):
         # A callee gives back what may be its caller's, or what got lost; the
         # caller gives back its own for sure, later.
@@ -461,14 +478,56 @@ class ClaimTests(TokenTestCase):
     def test_places_of_one_container(self):
         self.tape.birth(A, 'f:2 g:3', 1)
         self.tape.change(A, 1, 'f:2 g:3', 2)
-        for base, shares in (B, True), (C, False):
-            with self.subTest(shares):
+        # Of places in objects each has one; a block may have an old word.
+        for base, type, shares in (B, 0, True), (C, 1, True), (C, 0, False):
+            with self.subTest(base=base, type=type):
                 self.tape.words, words = list(self.tape.words), self.tape.words
                 self.tape.ret(2, 'f:2 g:3', [(2, MEMORY, 0), (1, NOWHERE, 0)],
-                              [(2, B + 16, B, 1), (2, base + 24, base, 1)])
+                              [(2, B + 16, B, type), (2, base + 24, base, type)])
                 steps = [step.what for step in self.life().tokens[0].steps]
                 self.assertEqual(steps, ['memory'] if shares else ['nowhere'])
                 self.tape.words = words
+
+    def test_kept_in_a_field(self):
+        # Memory is searched when a caller ends that did not return the object;
+        # the evaluation loop stores it wherever it likes.
+        for caller, places in ('g', [B + 16]), (EVAL, []):
+            with self.subTest(caller):
+                self.tape.words = []
+                stack = f'f:2 {caller}:3 h:4'
+                self.tape.birth(A, stack, 1)
+                self.tape.change(A, 1, stack, 2)
+                self.tape.ret(2, stack, [(2, RETURNED, 3), (1, RETURNED, 3)])
+                self.tape.change(A, -1, f'{caller}:3 h:4')
+                self.tape.ret(3, f'{caller}:3 h:4', [(2, MEMORY, 0)],
+                              [(2, B + 16, B, 1)])
+                token, = self.life().left()
+                self.assertEqual(list(token.places), places)
+
+    def test_kept_and_stored_by_a_caller(self):
+        # The place is that of the one which the caller had.
+        stack = 'f:2 g:3 h:4'
+        self.tape.birth(A, stack, 1)
+        self.tape.change(A, 1, stack, 2)
+        self.tape.ret(2, stack, [(2, RETURNED, 3), (1, RETURNED, 3)])
+        self.tape.ret(3, 'g:3 h:4', [(2, MEMORY, 0), (1, NOWHERE, 0)],
+                      [(2, B + 16, B, 1)])
+        steps = [token.steps[-1].what for token in self.life().left()]
+        self.assertEqual(steps, ['nowhere', 'kept'])
+
+    def test_taken_out_of_a_field(self):
+        # Who emptied the field of token 1 has it: the place is that of token
+        # 2, which the evaluation loop moved without any event.
+        base = self.tape.type('C')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, f'pop:2 {EVAL}:9', f'{EVAL}:9')
+        self.tape.change(A, 1, f'{EVAL}:9', 2)
+        self.tape.change(A, 1, f'h:1 {EVAL}:9', 3)
+        self.tape.ret(1, f'h:1 {EVAL}:9', [(3, MEMORY, 0)],
+                      [(3, C, C, base), (3, C + 64, C + 48, 0)])
+        self.assertEqual([list(token.places) for token in self.life().tokens],
+                         [[], [C + 64], [C]])
 
     def set_before(self, *others):
         """init() sets a field, and then takes the reference 2 for it. main()
@@ -1394,6 +1453,109 @@ class DecrefTests(TokenTestCase):
                        '_Py_Dealloc:4 g:9')
         self.assertEqual(self.first(own(A, unowned=1)),
                          ('c_clear', 'container-not-released'))
+
+    def test_field_that_the_collector_cleared(self):
+        # It calls tp_clear and counts nothing else between two hooks about the
+        # object.
+        base = self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        for about, guilty in (B, 'c_clear'), (C, 'delete_garbage'):
+            with self.subTest(about=about):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.gone(1, A, B + 16, B, 'delete_garbage:1 g:9',
+                               'delete_garbage:1 g:9', object=about)
+                self.assertEqual(self.names(own(A, unowned=1))[0], guilty)
+                self.tape.words = words
+
+    def test_field_of_a_base(self):
+        # What is in the base's part of an object its tp_clear gives up.
+        base = self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
+        sub = self.tape.type('D', dealloc='d_dealloc', clear='d_clear', base=base)
+        for offset, guilty in (16, 'c_clear'), (32, 'd_clear'):
+            with self.subTest(offset=offset):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.birth(A, 'f:2 g:9', 1)
+                self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)],
+                              [(1, B + offset, B, sub)])
+                self.tape.gone(1, A, B + offset, B, 'd_clear:3 g:9', 'g:9')
+                self.assertEqual(self.first(own(A, unowned=1)),
+                                 (guilty, 'container-not-released'))
+                self.tape.words = words
+
+    def test_frame_that_is_copied_into_a_generator(self):
+        # Elsewhere a word that is found after all was searched is an old one.
+        base = self.tape.type('generator', dealloc='gen_dealloc')
+        for taker, guilty in (('_PyFrame_Initialize', 'gen_dealloc'),
+                              ('f', 'f')):
+            with self.subTest(taker):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.change(A, 1, f'{taker}:1 {EVAL}:2', 1)
+                self.tape.ret(1, f'{taker}:1 {EVAL}:2', [(1, NOWHERE, 0)])
+                self.tape.stored(1, A, B + 72, B, base, f'{EVAL}:2')
+                self.tape.gone(1, A, B + 72, B, f'{EVAL}:2', f'{EVAL}:2',
+                               flags=BASE_DIED)
+                self.assertEqual(self.names(own(A, unowned=1))[0], guilty)
+                self.tape.words = words
+
+    def test_helper_that_gives_up_what_a_block_has(self):
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, 0)])
+        self.tape.gone(1, A, B + 16, B, 'PyMem_Free:1 c_dealloc:5 g:9',
+                       'x_dealloc:1 _Py_Dealloc:2 helper:3 c_dealloc:5 g:9',
+                       flags=BASE_DIED)
+        self.assertEqual(self.names(own(A, unowned=1))[:2],
+                         ['helper', 'c_dealloc'])
+
+    def test_seen_to_write_the_field(self):
+        # Of those that were seen, code tells which ones write it.
+        for function in 'c_dealloc', 'c_fetch', 'c_next':
+            self.tape.place(function, 'c.c', 1)
+        base = self.tape.type('C', dealloc='c_dealloc')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'g:9', 'c_fetch:2 c_next:3 g:9')
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'c_fetch')
+        self.tape.symbols.writers = lambda *args: [Site('c_next', 'c.c', 7)]
+        self.assertEqual(self.names(own(A, unowned=1))[:2],
+                         ['c_next', 'c_fetch'])
+
+    def test_functions_that_are_a_pair(self):
+        # state_init() took it for what state_fini() is to give up.
+        for giver, guilty in ('state_fini', 'state_fini'), ('other_fini', 'run'):
+            with self.subTest(giver):
+                self.setUp()
+                self.tape.birth(A, 'state_init:1 run:2 g:3', 1)
+                self.tape.ret(1, 'state_init:1 run:2 g:3', [(1, RETURNED, 2)])
+                self.tape.ret(2, f'{giver}:1 run:2 g:3', [(1, NOWHERE, 0)])
+                self.assertEqual(self.names(own(A, unowned=1))[0], guilty)
+
+    def test_weak_reference(self):
+        # It has the address of its object, and no reference.
+        weak = self.tape.type('weakref.ReferenceType', dealloc='weakref_dealloc')
+        keyed = self.tape.type('KeyedRef', dealloc='keyed_dealloc', base=weak)
+        for base, offset, guilty in ((weak, 16, 'f'), (keyed, 16, 'f'),
+                                     (weak, 24, 'weakref_dealloc'),
+                                     (keyed, 32, 'keyed_dealloc')):
+            with self.subTest(base=base, offset=offset):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.birth(A, 'f:2 g:9', 1)
+                self.tape.stored(1, A, B + offset, B, base)
+                self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)],
+                              [(1, B + offset, B, base)])
+                self.tape.gone(1, A, B + offset, B, 'g:9', 'g:9',
+                               flags=BASE_DIED)
+                self.assertEqual(self.names(own(A, unowned=1))[0], guilty)
+                self.tape.words = words
+
+    def test_list_of_weak_references(self):
+        base = self.tape.type('C', dealloc='c_dealloc')
+        self.tape.birth(A, 'f:2 g:9', 1, name='weakref.ReferenceType')
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'g:9', 'g:9', flags=BASE_DIED)
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'c_dealloc')
+        self.tape.symbols.field = lambda *args: 'c_weakreflist'
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'f')
 
     def test_shares(self):
         for address, name, token in (A, 'f', 1), (B, 'f', 2), (C, 'h', 3):
