@@ -167,28 +167,33 @@ class Flow:
 
     def _places(self, event):
         """Return {number of a token: its Places} of a Return, without those
-        that own nothing."""
-        places = {}
+        that own nothing, and the set of the numbers of these."""
+        places, weak = {}, set()
         for place in event.places:
             token = self._tokens.get(place.token)
-            if not self._is_claimed(place) and (
-                    token is None or not self._weak.add(place, token.life)):
+            if self._is_claimed(place):
+                continue
+            if token is not None and self._weak.add(place, token.life):
+                weak.add(place.token)
+            else:
                 places.setdefault(place.token, []).append(place)
-        return places
+        return places, weak - places.keys()
 
-    def _ending(self, event, places):
+    def _ending(self, event, weak):
         """Return [(token, its number, outcome, activation it went to)] of the
-        tokens that an activation ends with."""
-        return [(token, number, NOWHERE if outcome == MEMORY
-                 and number not in places else outcome, to)
+        tokens that an activation ends with.
+
+        weak -- numbers of tokens that are in no place but weak references
+        """
+        return [(token, number, NOWHERE if number in weak else outcome, to)
                 for number, outcome, to in event.outcomes
                 if (token := self._tokens.get(number)) is not None
                 and token.released is None and outcome != DIED]
 
     def _return(self, index, event):
-        places = self._places(event)
+        places, weak = self._places(event)
         value = self._value(event)
-        ending = self._ending(event, places)
+        ending = self._ending(event, weak)
         shared = self._share(ending, places)
         # The recorder thinks that a lost one went on.
         lost = [item for item in ending if item[0].is_lost()]

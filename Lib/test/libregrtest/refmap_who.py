@@ -67,8 +67,8 @@ class Diagnoses:
             self.notes.append(f'{name} is not recorded: it takes {run:.1f} '
                               f'seconds a run')
             return None
-        found = diagnosis.investigate(function, findings, self.cleanup,
-                                      min(search.SECONDS, self.left()))
+        seconds = min(search.SECONDS, self.left() / search.PATIENCE)
+        found = diagnosis.investigate(function, findings, self.cleanup, seconds)
         self.found.append((name, found))
         self.found_one()
         return found
