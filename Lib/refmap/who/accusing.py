@@ -141,9 +141,10 @@ class Judge:
         how = 'overwritten-field'
         gone = token.last_gone()
         base_type = self.slots.base_type(token, gone)
-        home = self.slots.home(base_type) or file_of(token)
+        structure = self.slots.structure(token, gone)
+        home = self.slots.file_of(structure) or file_of(token)
         seen = self.slots.of_the_type(overwriters(gone, home, self.calls),
-                                      home, base_type)
+                                      home, structure)
         calls = self.slots.clearers(token, gone)
         if not calls and not (seen and seen[0].file == home):
             unseen = self.slots.unseen(token)

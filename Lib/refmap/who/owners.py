@@ -153,7 +153,8 @@ def share_out(objects, owners, leaked=None):
     count can be references, too; the others are borrowed ones, or stale. Words
     in leaked objects are believed first, then those in other objects, then
     static data; those in an object itself before those in a block of memory.
-    A place that was found to borrow one object is not believed to own another.
+    A place that was found to borrow one object is not believed to own another,
+    and a block is not believed to own the object that it belongs to.
     """
     leaked = objects if leaked is None else leaked
     shares = {address: [] for address in objects}
@@ -173,7 +174,7 @@ def share_out(objects, owners, leaked=None):
         for owner in sorted(shares[address], key=doubt):
             spare = max(0, owner.words - owner.visits)
             hidden -= spare
-            if not borrowing.isdisjoint(places(owner)):
+            if leads_back(owner) or not borrowing.isdisjoint(places(owner)):
                 spare = 0
             owner = owner._replace(taken=max(0, min(rest, spare)))
             rest -= owner.taken
@@ -192,6 +193,13 @@ def borrowing_places(objects, shares):
             if objects[address][2] <= objects[address][4]
             for owner in owners if owner.words and not owner.visits
             for place in places(owner)}
+
+
+def leads_back(owner):
+    """Does a block of an object's memory have the object's address? A callback
+    has it as its argument, say, and borrows it: it would never die else."""
+    return (owner.kind == 'object' and owner.address == owner.target
+            and bool(owner.paths) and all(len(path) > 1 for path in owner.paths))
 
 
 def places(owner):

@@ -48,11 +48,25 @@ class Slots:
             type = self.recording.types.get(type.base)
         return None
 
+    def structure(self, token, gone):
+        """Return the type whose C structure has the field in which a token
+        was, or None. Slots of a class of Python code, its dict and inline
+        values are before an object or behind that structure."""
+        type = self.implementing(self.base_type(token, gone))
+        offset = gone.location - gone.base
+        if type is not None and (offset < 0 or not type.itemsize
+                                 and 0 < type.basicsize <= offset):
+            return None
+        return type
+
     def owner(self, token, gone):
         """Return the type whose C functions give up the field in which a token
-        was, or None: that of the base whose part of the object has it."""
+        was, or None: that of the base whose part of the object has it, or the
+        class that added it."""
         types = self.recording.types
-        type = self.implementing(self.base_type(token, gone))
+        type = self.structure(token, gone)
+        if type is None:
+            return types.get(self.base_type(token, gone))
         offset = gone.location - gone.base
         while (type is not None and offset >= OBJECT_HEAD
                and type.base in types
@@ -69,7 +83,10 @@ class Slots:
 
     def home(self, base_type):
         """Return the file that defines a type, or None."""
-        type = self.implementing(base_type)
+        return self.file_of(self.implementing(base_type))
+
+    def file_of(self, type):
+        """Return the file of the tp_dealloc of a type, if there is one."""
         call = type and self.slot_call(type.dealloc)
         return call.file if call else None
 
@@ -94,12 +111,11 @@ class Slots:
         """Does a function give up no reference, as far as is known?"""
         return bool(self.callees(call)) and not self.gives_up(call)
 
-    def first_words(self, base_type):
+    def first_words(self, type):
         """Return how the functions of a type begin, a tuple: its dealloc and
         traverse functions tell, as in 'deque_dealloc'. ('',): any may."""
-        type = self.implementing(base_type)
-        slots = (type.dealloc, type.traverse, type.clear) if type else ()
-        names = [self.symbols.function(slot).function for slot in slots if slot]
+        names = [self.symbols.function(slot).function for slot in
+                 (type.dealloc, type.traverse, type.clear) if slot]
         return tuple(match[1] for name in names
                      if (match := SLOT_NAME.fullmatch(name))) or ('',)
 
@@ -119,18 +135,17 @@ class Slots:
                     return place.base_type
         return 0
 
-    def of_the_type(self, calls, home, base_type):
+    def of_the_type(self, calls, home, type):
         """Return who may have written over a field, those first that are
         known to work on the structure it is in: they have a variable for it.
         Where debug information does not tell, those first of the type's file
         that are named as its own functions are."""
-        type = self.implementing(base_type)
         names = dict.fromkeys(call.function for call in calls
                               if call.file == home)
         if type is None or len(names) < 2:
             return calls
         known = self.symbols.working_on(names, type, self.recording.types)
-        words = self.first_words(base_type)
+        words = self.first_words(type)
         return sorted(calls, key=lambda call: (call.file != home, not (
             call.function in known if known
             else call.function.startswith(words))))
@@ -144,8 +159,7 @@ class Slots:
         and tp_dealloc come last: they would have been seen.
         """
         gone = token.last_gone()
-        base_type = self.base_type(token, gone)
-        type = self.implementing(base_type)
+        type = self.structure(token, gone)
         if type is None or not gone.base:
             return []
         sites = self.symbols.writers(type.dealloc, gone.location - gone.base,
@@ -154,7 +168,7 @@ class Slots:
                  for site in sites if not MAKES.search(site.function)]
         names = [call.function for call in calls]
         known = self.symbols.working_on(names, type, self.recording.types)
-        slots = self.slots_of(base_type)
+        slots = self.slots_of(self.base_type(token, gone))
         return sorted((call for call in calls
                        if call.function in known or not known),
                       key=lambda call: call.function in slots)

@@ -101,6 +101,14 @@ class KindTest(unittest.TestCase):
                          {100: (LOST, True), 200: (LOST, False)})
         self.assertEqual(found.leak().ownerships()[200].hidden, [])
 
+    def test_block_that_leads_back_is_no_reference(self):
+        # The argument of a callback. In the object itself it hides a cycle.
+        found = Found().object(100, 1).held(100, by=100, words=1, path=(16, 48))
+        self.assertEqual(found.kinds(), {100: (LOST, True)})
+        self.assertEqual(found.leak().ownerships()[100].hidden, [])
+        found = Found().object(100, 1).held(100, by=100, words=1)
+        self.assertEqual(found.kinds(), {100: (HIDDEN, True)})
+
     def test_borrowed_word_is_no_reference(self):
         # The count is explained without it.
         found = (Found().object(100, 1).held(100, by=500, visits=1)

@@ -1483,6 +1483,28 @@ class DecrefTests(TokenTestCase):
                                  (guilty, 'container-not-released'))
                 self.tape.words = words
 
+    def slot_of_a_class(self):
+        for function in 'object_dealloc', 'subtype_dealloc', 'lookup':
+            self.tape.place(function, 'typeobject.c', 1)
+        self.tape.place('set_one', 'structmember.c', 1)
+        self.tape.symbols.writers = lambda *args: [Site('lookup', 'typeobject.c', 7)]
+        base = self.tape.type('object', dealloc='object_dealloc')
+        base = self.tape.type('Slotted', dealloc='subtype_dealloc', base=base)
+        self.tape.birth(A, 'set_one:2 g:9', 1)
+        self.tape.ret(2, 'set_one:2 g:9', [(1, MEMORY, 0)], [(1, B + 40, B, base)])
+
+    def test_slot_of_a_class(self):
+        # It is in no structure of C, which the code of some file would write.
+        self.slot_of_a_class()
+        self.tape.gone(1, A, B + 40, B, 'lookup:1 set:5 g:9', 'set_one:2 set:5 g:9',
+                       now=C)
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'set_one')
+
+    def test_slot_of_a_class_that_its_object_forgot(self):
+        self.slot_of_a_class()
+        self.tape.gone(1, A, B + 40, B, 'g:9', 'g:9', flags=BASE_DIED)
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'subtype_dealloc')
+
     def test_frame_that_is_copied_into_a_generator(self):
         # Elsewhere a word that is found after all was searched is an old one.
         base = self.tape.type('generator', dealloc='gen_dealloc')
