@@ -186,10 +186,11 @@ refmap_region(size_t i)
     return &_PyRefMap_young.regions[(_PyRefMap_young.next - 1 - i) % REFMAP_REGIONS];
 }
 
-/* Memory came to be, or goes. */
+/* A block was allocated, or is freed or moved: what was in it then is gone, the object
+   of which only the birth told, too. */
 extern void _PyRefMap_AddRegion(uintptr_t start, size_t size);
-extern void _PyRefMap_RemoveRegion(uintptr_t start);
-/* The object was born; its memory may be from a free list. */
+extern void _PyRefMap_RemoveBlockRegion(uintptr_t start);
+/* The object was born, or died; its memory may be from a free list. */
 extern void _PyRefMap_AddObjectRegion(uintptr_t address);
 extern void _PyRefMap_RemoveObjectRegion(uintptr_t address);
 /* The object in a block of memory, and its type, 0 of a table of dict keys; or the block

@@ -51,7 +51,7 @@ _PyRefMap_RecordFreeBlock(void *ptr, void *fp)
     if (_PyRefMap_BeginEvent(&event, NULL, fp) < 0) {
         return;
     }
-    _PyRefMap_RemoveRegion((uintptr_t)ptr);
+    _PyRefMap_RemoveBlockRegion((uintptr_t)ptr);
     _PyRefMap_BaseGoes(&event, (uintptr_t)ptr);
     uint64_t *at = _PyRefMap_TableFind(&blocks, (uintptr_t)ptr);
     if (at != NULL) {
@@ -70,7 +70,7 @@ _PyRefMap_RecordMoveBlock(void *from, void *to, size_t size, int domain, void *f
     if (thread != NULL) {
         _PyRefMap_MoveObject((uintptr_t)from, (uintptr_t)to);
         // The positions in it are to stay, at the same address, too.
-        _PyRefMap_RemoveRegion((uintptr_t)from);
+        _PyRefMap_RemoveBlockRegion((uintptr_t)from);
         _PyRefMap_LeaveRecorder(thread);
     }
     if (from != to) {

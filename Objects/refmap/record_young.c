@@ -43,8 +43,8 @@ _PyRefMap_AddRegion(uintptr_t start, size_t size)
     young->next++;
 }
 
-void
-_PyRefMap_RemoveRegion(uintptr_t start)
+static void
+refmap_remove_region(uintptr_t start)
 {
     uint64_t *at = _PyRefMap_TableFind(&region_at, start);
     if (at != NULL) {
@@ -73,7 +73,15 @@ void
 _PyRefMap_RemoveObjectRegion(uintptr_t address)
 {
     for (size_t i = 0; i < Py_ARRAY_LENGTH(headers); i++) {
-        _PyRefMap_RemoveRegion(address - headers[i]);
+        refmap_remove_region(address - headers[i]);
+    }
+}
+
+void
+_PyRefMap_RemoveBlockRegion(uintptr_t start)
+{
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(headers); i++) {
+        refmap_remove_region(start + headers[i]);
     }
 }
 

@@ -8,6 +8,7 @@ import tempfile
 import unittest
 
 from test import support
+from test.support import import_helper
 from test.test_refmap import who_build
 from test.test_refmap.helpers import run_script
 
@@ -478,6 +479,29 @@ shifted = of_kind(found, 'Shifted')[-1]
 assert shifted.base_type == 0, shifted
 assert shifted.location in {event.location for event in of_kind(found, 'Gone')
                             if recording.is_burial(event)}
+''')
+
+    def test_memory_that_an_interpreter_took_along(self):
+        # Tuples from a free list, of which only the birth tells, are resized: their
+        # blocks move. The memory where they were goes with the interpreter.
+        import_helper.import_module('_interpreters')
+        self.run_script('''
+import _interpreters
+
+held = {}
+def hold(i):
+    held[i] = [i]
+
+interp = _interpreters.create('isolated')
+_interpreters.exec(interp, 'del [tuple(range(10)) for _ in range(500)][:]')
+sys.refmap_record(types=['list'])
+_interpreters.exec(interp, 'kept = [tuple(i for i in (1, 2, 3)) for _ in range(400)]')
+_interpreters.destroy(interp)
+for i in range(50):
+    hold(i)
+found = recording.decode(sys.refmap_record_stop())
+check_exact()
+assert len(of_kind(found, 'Return')) >= 50
 ''')
 
 
