@@ -27,12 +27,15 @@ def main():
     if not hasattr(sys, 'refmap_snapshot'):
         sys.exit('demo: this interpreter was not configured '
                  '--with-refcount-map')
-    # Looked up before the snapshot: types cache the names of attributes.
+    # Types cache the names of attributes, and one may push out another.
     snapshot, compare = sys.refmap_snapshot, sys.refmap_diff
+    clear_caches = sys._clear_internal_caches
     lookup()
+    clear_caches()
     snapshot()
     for _ in range(3):
         lookup()
+    clear_caches()
     diff = compare(file=None)
     print(f'sys.gettotalrefcount() says: {diff.total} references more. '
           'The refcount map says:\n\n'
