@@ -1,16 +1,21 @@
 """What the commands that run a program again and again say if its process dies."""
 
+import contextlib
+
 from . import hunting, lastwords, report
+from .cli import EXIT_USAGE
 from .witness import Witness
 
 
-def witness_of(recorder, name, rules, messages, write, raw=False):
-    """Return a Witness that reports the finished runs if the process dies; its renew()
-    takes their number.
+@contextlib.contextmanager
+def attended(recorder, name, rules, messages, write, progress=None, raw=False):
+    """Report the finished runs if the process dies in the block.
 
     recorder -- a measure.Recorder
     name, rules, raw -- as of hunting.conclude()
     write -- called with the findings, to write files; returns a sentence if it failed
+    progress -- called with the number of finished runs, too
+    Yield what is to be called with the number of finished runs.
     """
     count = recorder.warmups + recorder.runs
 
@@ -25,14 +30,13 @@ def witness_of(recorder, name, rules, messages, write, raw=False):
         if reason:
             messages.say(report.escape(f'refmap: {reason}'))
 
-    return Witness(testify)
+    witness = Witness(testify)
 
-
-def renewing(witness, progress=None):
-    """Return what is to be called with the number of finished runs."""
     def finished(done):
         witness.renew(done)
         if progress is not None:
             progress(done)
 
-    return finished
+    # The exit code of os._exit() might be that of a program without leaks.
+    with witness.attend(EXIT_USAGE):
+        yield finished

@@ -108,10 +108,9 @@ def run(options, messages):
     target, name, rules = program.prepare(options, messages,
                                           [name for name, *_ in _FILES])
     recorder = measure.Recorder(*options.counts)
-    witness = cli_crash.witness_of(recorder, name, rules, messages,
-                                   lambda found: write_early(found, options))
-    finished = cli_crash.renewing(witness, cli.progress_of(options, messages))
-    with witness.attend(EXIT_USAGE):
+    with cli_crash.attended(recorder, name, rules, messages,
+                            lambda found: write_early(found, options),
+                            cli.progress_of(options, messages)) as finished:
         findings = who.hunt(target, recorder, hunting.clean_up, rules, finished, name)
         diagnosis = who.investigate(target, findings)
     verdict = diagnosis.verdict

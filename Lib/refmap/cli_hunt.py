@@ -64,11 +64,10 @@ def measure_program(target, name, rules, options, messages):
     """Call a Program as often as the options say; return a measure.Recorder. If its
     process dies the runs before are reported."""
     recorder = measure.Recorder(*options.counts)
-    witness = cli_crash.witness_of(recorder, name, rules, messages,
-                                   lambda found: write(found, options), options.raw)
-    finished = cli_crash.renewing(witness, cli.progress_of(options, messages))
-    # The exit code of os._exit() might be that of a program without leaks.
-    with witness.attend(EXIT_USAGE):
+    with cli_crash.attended(recorder, name, rules, messages,
+                            lambda found: write(found, options),
+                            cli.progress_of(options, messages),
+                            options.raw) as finished:
         for _ in hunting.turns(recorder, progress=finished):
             target()
     return recorder

@@ -68,8 +68,7 @@ class Slots:
         if type is None:
             return types.get(self.base_type(token, gone))
         offset = gone.location - gone.base
-        while (type is not None and offset >= OBJECT_HEAD
-               and type.base in types
+        while (offset >= OBJECT_HEAD and type.base in types
                and is_of_base(type, offset, self.symbols, types)):
             type = types[type.base]
         return type

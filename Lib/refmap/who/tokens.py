@@ -197,7 +197,7 @@ class Flow:
         shared = self._share(ending, places)
         # The recorder thinks that a lost one went on.
         lost = [item for item in ending if item[0].is_lost()]
-        ending = [item for item in ending if item not in lost]
+        ending = [item for item in ending if not item[0].is_lost()]
         for token, number, outcome, to in ending:
             if outcome == STACK and self._is_set_before(token, event):
                 self._claim_for(token, event)

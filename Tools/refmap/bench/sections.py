@@ -127,6 +127,11 @@ def small_workloads(run):
     return result
 
 
+def repeats(run, n):
+    """How often something is done with n objects: the shorter, the more often."""
+    return max(run.repeat, min(50, 1_000_000 // n))
+
+
 def snapshots(run):
     """{'heaps': {objects: {'collect', 'snapshot', 'drop': [s],
     'diff': {changed: [s]}}}, 'blocks': as of heap.py}"""
@@ -135,9 +140,7 @@ def snapshots(run):
     result = {}
     for n in sizes_that_fit(run, 'c'):
         changed = [k for k in CHANGED if k <= n]
-        # The shorter, the more often.
-        repeat = max(run.repeat, min(50, 1_000_000 // n))
-        result[str(n)] = heap(run, 'release', 'collect', n, repeat, *changed)
+        result[str(n)] = heap(run, 'release', 'collect', n, repeats(run, n), *changed)
         run.say(f'{n:,} objects')
     blocks, n = None, run.block_objects
     if fits(run, f'(c) {n:,} objects of 3 kB', n * BYTES_PER_BLOCK):
@@ -215,10 +218,8 @@ def actual(run):
     for variant in [v for v in ('release', 'debug') if v in run.variants]:
         result[variant] = {}
         for kind, n in plan:
-            # The shorter, the more often.
-            repeat = max(run.repeat, min(50, 1_000_000 // n))
             usage = check([run.python(variant), '-B', os.path.join(HERE, 'actual.py'),
-                           kind, str(n), str(repeat)], run.scratch)
+                           kind, str(n), str(repeats(run, n))], run.scratch)
             result[variant].setdefault(kind, {})[str(n)] = json.loads(usage.output)
         run.say(f'true counts in {variant}')
     return result
