@@ -184,6 +184,7 @@ class Binary:
         if not self._segments:
             raise ToolError(f'{path} is no ELF file that can be read')
         self._symbols = None
+        self._callees = {}          # address -> names
 
     def link_address(self, offset):
         """Return the address of what is at an offset in the file, or None.
@@ -261,12 +262,14 @@ class Binary:
     def callees(self, address):
         """Return the names of the functions that the one which begins at an
         address calls, or jumps to, by name; empty if that is not known."""
-        length = next((symbol.length for symbol in self.symbols()
-                       if symbol.start == address), 0)
-        if not length:
-            return frozenset()
-        text = self.disassemble(address, address + length)
-        return frozenset(map(base_name, _BRANCH.findall(text)))
+        if address not in self._callees:
+            length = next((symbol.length for symbol in self.symbols()
+                           if symbol.start == address), 0)
+            text = (self.disassemble(address, address + length) if length
+                    else '')
+            self._callees[address] = frozenset(
+                map(base_name, _BRANCH.findall(text)))
+        return self._callees[address]
 
     def disassemble(self, start, stop):
         """Return what objdump says of the code between two addresses."""
