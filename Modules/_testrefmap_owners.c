@@ -158,8 +158,24 @@ keep(PyObject *Py_UNUSED(module), PyObject *op)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(litter_stack_doc,
+"litter_stack(object, /)\n--\n\n"
+"Leave the object's address in all of the stack that the next calls will use.");
+
+static PyObject *
+litter_stack(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    PyObject *volatile words[8192];
+
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(words); i++) {
+        words[i] = op;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"keep", keep, METH_O, keep_doc},
+    {"litter_stack", litter_stack, METH_O, litter_stack_doc},
     {NULL}
 };
 

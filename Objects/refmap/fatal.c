@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 #define NSIGNALS Py_ARRAY_LENGTH(signals)
@@ -18,6 +19,18 @@ static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 static void (*what_to_do[REFMAP_FATAL_WHOS])(void);
 static struct sigaction before[NSIGNALS];
 static int is_dying;
+
+/* The kernel fills 64 bits of a mask. The C library copies the rest of it from its stack,
+   as it is, where addresses of objects lie: in a static variable they would be taken for
+   references (owners.c). */
+static void
+refmap_keep_handler(size_t i, const struct sigaction *handler)
+{
+    memset(&before[i], 0, sizeof(before[i]));
+    before[i].sa_flags = handler->sa_flags;
+    before[i].sa_handler = handler->sa_handler;     // or sa_sigaction, a union
+    memcpy(&before[i].sa_mask, &handler->sa_mask, sizeof(uint64_t));
+}
 
 static void
 refmap_restore_handlers(void)
@@ -58,7 +71,10 @@ refmap_install_handlers(void)
     action.sa_flags = SA_NODEFER | SA_ONSTACK;
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < NSIGNALS; i++) {
-        sigaction(signals[i], &action, &before[i]);
+        struct sigaction handler;
+        if (sigaction(signals[i], &action, &handler) == 0) {
+            refmap_keep_handler(i, &handler);
+        }
     }
 }
 

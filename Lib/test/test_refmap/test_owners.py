@@ -661,6 +661,20 @@ class InterpreterTest(MapTestCase):
                 finally:
                     interpreters.destroy(interpreter)
 
+    def test_what_lay_on_the_stack(self):
+        # The C library saves the handlers of signals with what lies beside them.
+        target = [1]
+        _testrefmap.litter_stack(target)
+        sys._refmap_last_words(b'words')
+        self.addCleanup(sys._refmap_last_words, None)
+        found = sys.refmap_owners([id(target)])[1]
+        self.assertEqual([item for item in found if item[1] == 'static'], [])
+        # What is kept there is found.
+        self.addCleanup(_testrefmap.keep, None)
+        _testrefmap.keep(target)
+        found = sys.refmap_owners([id(target)])[1]
+        self.assertEqual([item[1] for item in found].count('static'), 1)
+
     def test_threads(self):
         # The local variables of threads that wait are theirs.
         import threading
