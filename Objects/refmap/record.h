@@ -205,9 +205,13 @@ typedef struct {
     uintptr_t location;
     uintptr_t object;
     uintptr_t base;             // object or block that it lies in; 0: unknown
-    uintptr_t type;             // of the base if that is an object
+    uintptr_t type;             // of the base if that is an object; or the next
     uint32_t token;
 } refmap_position_t;
+
+/* In the place of a type: the base is the PyThreadState of a thread, which has the
+   exception that was raised and the one that is handled. */
+#define REFMAP_THREAD_STATE ((uintptr_t)1)
 
 /* Watch a position from now on. */
 extern void _PyRefMap_WatchPosition(const refmap_position_t *position);
@@ -246,6 +250,9 @@ extern void _PyRefMap_StopPlaces(void);
 extern int _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
                                   uintptr_t sp, int thoroughly,
                                   refmap_position_t found[REFMAP_FOUND]);
+/* The same, in young memory only. */
+extern int _PyRefMap_SearchYoung(uintptr_t object,
+                                 refmap_position_t found[REFMAP_FOUND]);
 
 /* --- record_entry.c: entering the recorder, and its state -------------------------------- */
 

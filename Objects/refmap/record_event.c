@@ -37,16 +37,6 @@ refmap_write_gone(const refmap_event_t *event, const refmap_position_t *position
     _PyRefMap_TapeFrames(word, thread->last, thread->nlast);
 }
 
-static void
-refmap_changed(const refmap_position_t *position, uintptr_t now, void *arg)
-{
-    refmap_event_t *event = arg;
-    refmap_write_gone(event, position, now, 0);
-    event->gone_object = position->object;
-    event->gone_token = position->token;
-}
-
-
 /* --- memory that goes -------------------------------------------------------- */
 
 /* What goes when a base of positions does. Where the same object was in several places of
@@ -94,7 +84,11 @@ refmap_search_anew(refmap_going_t *going, const refmap_position_t *position)
     going->next = 0;
     int n = _PyRefMap_Search(going->event->thread, position->object,
                              going->event->fp + 16, 0, going->found);
-    going->n = Py_MIN(n, 0);
+    if (n < 0) {
+        // What it was moved to was allocated right before.
+        n = _PyRefMap_SearchYoung(position->object, going->found);
+    }
+    going->n = 0;
     for (int i = 0; i < n; i++) {
         if (going->found[i].base != position->base) {
             going->found[going->n++] = going->found[i];
@@ -120,7 +114,7 @@ refmap_went_with(const refmap_position_t *position, uintptr_t now, void *arg)
         moved->token = position->token;
         refmap_write_shifted(event, position, moved);
     }
-    else if (!may_move || going->n >= 0) {
+    else {
         refmap_write_gone(event, position, now, 1);
     }
     for (int i = going->next; i < going->n; i++) {
@@ -134,6 +128,28 @@ _PyRefMap_BaseGoes(const refmap_event_t *event, uintptr_t base)
     refmap_going_t going = {.event = event};
     _PyRefMap_ForgetBase(base, refmap_went_with, &going);
     refmap_store_rest(&going);
+}
+
+/* A position has something else now. An exception that the state of the thread had is
+   elsewhere in it, perhaps, as it is handled; or it will be there again. */
+static void
+refmap_changed(const refmap_position_t *position, uintptr_t now, void *arg)
+{
+    refmap_event_t *event = arg;
+    if (position->type == REFMAP_THREAD_STATE) {
+        refmap_position_t found[REFMAP_FOUND];
+        int n = _PyRefMap_Search(event->thread, position->object, event->fp + 16, 0,
+                                 found);
+        if (n > 0) {
+            found[0].token = position->token;
+            refmap_write_shifted(event, position, &found[0]);
+            return;
+        }
+        _PyRefMap_Await(position->token);
+    }
+    refmap_write_gone(event, position, now, 0);
+    event->gone_object = position->object;
+    event->gone_token = position->token;
 }
 
 /* Forget the _Py_Dealloc() calls that are over. What their objects still seem to hold was

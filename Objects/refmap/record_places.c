@@ -1,7 +1,7 @@
 /* Places in memory: where an object's address is.
 
-   Where a reference is stored is not told by any hook, so it is searched: first in young
-   memory, then in the objects to which the words of the stack lead (an argument to whose
+   Where a reference is stored is not told by any hook, so it is searched: first in the state
+   of the thread, which has exceptions, and in young memory, then in the objects to which the words of the stack lead (an argument to whose
    field something is assigned), then, unless that was done too often, everywhere. */
 
 #include "Python.h"
@@ -13,6 +13,7 @@
 #ifdef REFMAP_RECORDS
 
 #include "pycore_moduleobject.h"  // PyModuleObject
+#include "pycore_pystate.h"       // _PyThreadState_GET()
 #include "pycore_runtime.h"       // _PyRuntime
 
 #include <sys/uio.h>              // process_vm_readv()
@@ -209,6 +210,17 @@ refmap_search_object(refmap_search_t *search, uintptr_t address)
     refmap_search_owned(search, address, shape);
 }
 
+static void
+refmap_search_thread(refmap_search_t *search)
+{
+    const PyThreadState *tstate = _PyThreadState_GET();
+    if (tstate != NULL) {
+        uintptr_t start = (uintptr_t)tstate;
+        refmap_search_words(search, (const uintptr_t *)start, sizeof(*tstate), start,
+                            start, REFMAP_THREAD_STATE);
+    }
+}
+
 /* Search the objects that words of the stack lead to. */
 static void
 refmap_search_reachable(refmap_search_t *search, const refmap_thread_t *thread,
@@ -362,11 +374,20 @@ refmap_search_everywhere(refmap_search_t *search)
 }
 
 int
+_PyRefMap_SearchYoung(uintptr_t object, refmap_position_t found[REFMAP_FOUND])
+{
+    refmap_search_t search = {object, found, 0};
+    refmap_search_young(&search);
+    return search.n;
+}
+
+int
 _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
                        uintptr_t sp, int thoroughly,
                        refmap_position_t found[REFMAP_FOUND])
 {
     refmap_search_t search = {object, found, 0};
+    refmap_search_thread(&search);
     refmap_search_young(&search);
     if (search.n == 0) {
         refmap_search_reachable(&search, thread, sp);

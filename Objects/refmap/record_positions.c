@@ -11,6 +11,8 @@
 
 #ifdef REFMAP_RECORDS
 
+#include "pycore_pystate.h"       // _PyThreadState_GET()
+
 #define POSITIONS 2048
 /* What is in more places is an object that everybody uses: they tell nothing of one. */
 #define POSITIONS_OF_ONE 64
@@ -63,7 +65,7 @@ _PyRefMap_WatchPosition(const refmap_position_t *position)
 int
 _PyRefMap_MayMove(const refmap_position_t *position)
 {
-    if (position->type == 0) {
+    if (position->type == 0 || position->type == REFMAP_THREAD_STATE) {
         return 1;
     }
     const refmap_shape_t *shape = _PyRefMap_ShapeOf(position->type);
@@ -87,7 +89,13 @@ void
 _PyRefMap_PollPositions(
         void (*gone)(const refmap_position_t *, uintptr_t, void *), void *arg)
 {
+    // Of another thread nobody tells that its state is gone; this one's is there.
+    const uintptr_t state = (uintptr_t)_PyThreadState_GET();
     for (size_t i = 0; i < npositions;) {
+        if (positions[i].type == REFMAP_THREAD_STATE && positions[i].base != state) {
+            i++;
+            continue;
+        }
         uintptr_t now = *(volatile uintptr_t *)positions[i].location;
         if (now == positions[i].object) {
             i++;

@@ -15,8 +15,8 @@
 /* Searching does so much work without more ado, and for each hook as much again as the hook
    itself takes. It is not the time that counts: a recording must not depend on what else
    the machine does. */
-#define ALLOWANCE ((uint64_t)20000000)
-#define HOOK_WORK ((uint64_t)300)
+#define ALLOWANCE ((uint64_t)100000000)
+#define HOOK_WORK ((uint64_t)1000)
 /* Where only certain objects are watched, not all of a type, there is little to search, and
    nothing is to be left out. */
 #define ALLOWANCE_OF_FEW ((uint64_t)2000000000)

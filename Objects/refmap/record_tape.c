@@ -218,6 +218,9 @@ refmap_tape_type(const PyTypeObject *type)
 void
 _PyRefMap_TapeType(PyTypeObject *type)
 {
+    if ((uintptr_t)type == REFMAP_THREAD_STATE) {
+        return;
+    }
     for (; type != NULL; type = type->tp_base) {
         uint64_t *name = _PyRefMap_TableAdd(&types, (uintptr_t)type);
         if (name == NULL || *name == (uintptr_t)type->tp_name) {

@@ -11,8 +11,9 @@ from . import cuts
 from .calls import EVAL
 from .contracts import KEPT
 from .functions import is_allocator, is_machinery, is_wrapper, ordered
-from .heirs import Heirs
+from .heirs import FETCHES, Heirs
 from .holding import fate, file_of, holders, last_holder, overwriters, was_seen
+from .recording import THREAD_STATE
 from .roles import CONTAINERS
 
 # How direct the evidence for a rule is. A function seen to end with the
@@ -41,6 +42,9 @@ STORED, HELD, UNSEEN, IN_LOOP, NEARBY = 0.7, 0.4, 0.6, 0.1, 0.4
 # Who takes references in the file of a container is no suspect if memory was
 # not searched.
 IN_CONTAINER = 0.2
+
+# Who makes and clears the state of a thread.
+STATE_FILE, CLEARS_STATE = 'Python/pystate.c', 'PyThreadState_Clear'
 
 # Nobody was seen to write a field, but its code says that the function does.
 WRITES = 'writes'
@@ -123,6 +127,12 @@ class Judge:
             calls = self.slots.undertakers(token)
             calls += holders(token, self.calls)
             return self.weighed(calls, how, 1, token)
+        if any(place.base_type == THREAD_STATE
+               for place in token.places.values()):
+            # No state of a living thread has it: that was cleared.
+            calls = self.slots.named(CLEARS_STATE)
+            calls += holders(token, self.calls)
+            return self.weighed(calls, 'container-not-released', 1, token)
         finders = self.heirs.finders(token)
         if (not finders and self.heirs.was_raised(token)
                 and self.is_cut(token.taken.frames)):
@@ -131,6 +141,8 @@ class Judge:
         factor = self.directness(token, how)
         if finders:
             factor = max(factor, UNSEEN)
+        elif self.heirs.was_raised(token):
+            factor = min(factor, UNSEEN)        # who fetched it is not known
         if not calls and (receivers := self.heirs.receivers(token)):
             calls, factor = receivers, min(factor, UNSEEN)
         calls += holders(token, self.calls)
@@ -141,6 +153,8 @@ class Judge:
         how = 'overwritten-field'
         gone = token.last_gone()
         base_type = self.slots.base_type(token, gone)
+        if base_type == THREAD_STATE:
+            return self.accuse_taking_out(token, gone)
         structure = self.slots.structure(token, gone)
         home = self.slots.file_of(structure) or file_of(token)
         seen = self.slots.of_the_type(overwriters(gone, home, self.calls),
@@ -151,13 +165,34 @@ class Judge:
             if unseen:
                 return self.weighed(unseen + seen, how, UNSEEN, token, WRITES)
         cleared = bool(calls)
-        calls += self.slots.writers_first(token, seen)
+        seen = self.slots.writers_first(token, seen)
+        called = [] if cleared else self.slots.called_writers(token, seen)
+        if called:
+            return self.weighed(called + seen, how, UNSEEN, token, WRITES)
+        calls += seen
         if cleared or calls and calls[0].function in self.slots.slots_of(
                 base_type):
             how = 'container-not-released'      # cleared, but not released
         known = calls and (calls[0].file == home or not calls[0].slot)
         calls += holders(token, self.calls)
         return self.weighed(calls, how, 1 if known else NEARBY, token)
+
+    def accuse_taking_out(self, token, gone):
+        """Return the accusations of a token that was in the state of a thread:
+        of who took it out, or put something else there. Those who fetch an
+        exception come first: they have to release it."""
+        if self.is_cut(gone.frames):
+            return []
+        calls = overwriters(gone, STATE_FILE, self.calls)
+        if not gone.now:
+            calls = [call for call in calls if call.function not in FETCHES]
+        fetching = self.heirs.is_exception(token.life) and not gone.now and [
+            call for call in calls if self.heirs.fetches(call)]
+        calls = (fetching or []) + calls
+        known = fetching or calls and calls[0].file == STATE_FILE
+        calls += holders(token, self.calls)
+        return self.weighed(calls, 'missing-decref', 1 if known else UNSEEN,
+                            token)
 
     def directness(self, token, how):
         """Return how direct it is that the last holder lost a token, 0 to

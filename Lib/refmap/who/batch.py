@@ -169,6 +169,11 @@ def run(function, runs, cleanup, watch, transparent=(), dry=False,
     marks = [None] * (runs + watch.blocks)
     times = iter(range(len(marks)))
     cleanup()
+    if watch.births:
+        # What the program keeps for later may be gone since the last batch.
+        # It is made anew now, so that births have the same numbers.
+        function()
+        cleanup()
     make_frames()
     options = {'types': watch.types, 'addresses': living(watch.addresses),
                'births': watch.births, 'transparent': transparent,

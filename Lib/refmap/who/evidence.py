@@ -6,7 +6,7 @@ from itertools import groupby
 
 from .accusing import WRITES
 from .functions import is_allocator
-from .recording import is_burial
+from .recording import THREAD_STATE, is_burial
 
 # text: one clear sentence, without its place. file, line: where; line 0 and
 # file '' where there is none.
@@ -24,6 +24,8 @@ def at(text, call):
 
 def place_text(case, place):
     """Return words for where in memory a reference is."""
+    if place.base_type == THREAD_STATE:
+        return 'in the state of the thread'
     if place.base_type:
         types = case.recording.types
         offset = place.location - place.base
@@ -97,7 +99,7 @@ def moved(case, token, step):
         return Step(f'stored {place_text(case, step.event)}',
                     *writer(case, step.event.frames))
     if step.what == 'gone':
-        return vanished(case, step.event)
+        return vanished(case, token, step.event)
     return None
 
 
@@ -124,8 +126,11 @@ def ended(case, token, step, name, place):
     return Step(f'{name} {text}', *place)
 
 
-def vanished(case, gone):
+def vanished(case, token, gone):
     """Return the Step for a place that no longer holds the object."""
+    if case.flow.slots.base_type(token, gone) == THREAD_STATE:
+        return Step('it was taken out of the state of the thread, and not '
+                    'released', *writer(case, gone.frames))
     if is_burial(gone):
         return Step('what held it was freed, and had not released it',
                     *writer(case, gone.frames))

@@ -14,14 +14,21 @@ from .holding import (file_of, last_callee, last_holder, names_of, was_seen,
 # Of who called a function that leaves a reference in a variable, so many may
 # have passed it on.
 MAX_PASSING = 3
-# Functions that leave an exception in the state of the thread, and functions
-# that take it from there; the flag of a type of exceptions.
+# Functions that leave an exception in the state of the thread, functions that
+# take it from there, and of the first those that take no reference of their
+# own; the flag of a type of exceptions.
 RAISES = re.compile(r'_?PyErr_(Set|Restore|Format|BadArgument|NoMemory)')
 FETCHES = frozenset('''
     PyErr_Fetch _PyErr_Fetch PyErr_GetRaisedException
     _PyErr_GetRaisedException
     '''.split())
+STEALS = frozenset('''
+    PyErr_SetRaisedException _PyErr_SetRaisedException PyErr_Restore
+    _PyErr_Restore
+    '''.split())
 BASE_EXC_SUBCLASS = 1 << 30
+# What counts, or tells of it.
+COUNTS = re.compile(r'_?Py_X?(INCREF|IncRef|NewRef)|_?PyRefMap_\w+|refmap_\w+')
 # So are functions named that begin what another one brings to an end.
 BEGINS = re.compile(r'(\w+)_(?:init|enter|begin|start|setup|open)')
 
@@ -53,8 +60,8 @@ class Heirs:
         searched, and who fetches it from there has to release it.
 
         That somebody took a reference while no other was known tells who found
-        it there. Otherwise it is who called what raised it, and fetches
-        exceptions.
+        it there: that function, or who called it and fetches exceptions.
+        Otherwise it is who called what raised it, and fetches exceptions.
         """
         if token.ended is None or not self.is_exception(token.life):
             return []
@@ -62,22 +69,32 @@ class Heirs:
                       for call in token.at(token.ended.slot))
         if not by_loop and not was_seen(token):
             return []
-        found = [life_token.calls[0] for life_token in token.life.tokens
-                 if life_token.calls and self.is_alone(token, life_token)]
-        found = [call for call in found[-1:] if not is_machinery(call)]
-        callers = itertools.takewhile(
-            lambda call: call.function != EVAL, way_out(token)[1:])
+        found = [later for later in token.life.tokens
+                 if later.calls and self.is_alone(token, later)
+                 and not self.is_check(later)]
+        found = self.fetching(found[-1].calls) or [
+            call for call in found[-1].calls[:1]
+            if not is_machinery(call)] if found else []
         if not found and self.was_raised(token):
-            found = [call for call in callers if self.fetches(call)][:1]
+            found = self.fetching(way_out(token)[1:])
         return found
+
+    def fetching(self, calls):
+        """Return the first of some functions, innermost first, that takes the
+        exception out of the state of the thread, in a list. Who called the
+        evaluation loop knows nothing of what that raised."""
+        here = itertools.takewhile(lambda call: call.function != EVAL, calls)
+        return [call for call in here if self.fetches(call)][:1]
 
     def was_raised(self, token):
         """Did the function that ended with a token leave an exception in the
-        state of the thread?"""
+        state of the thread? It did if it is one of those that do, or calls one
+        that steals the exception."""
         if token.ended is None or not self.is_exception(token.life):
             return False
         inside = token.at(token.ended.slot)
         return any(call.function == EVAL or RAISES.match(call.function)
+                   or not STEALS.isdisjoint(self.callees(call))
                    for call in inside)
 
     def is_exception(self, life):
@@ -96,11 +113,23 @@ class Heirs:
                         for other in token.life.tokens
                         if other.index < later.index))
 
+    def is_check(self, token):
+        """Was a reference taken by _Py_Dealloc() itself? With Py_DEBUG that
+        looks whether the exception is still the same afterwards."""
+        first = next((call.function for call in
+                      self.calls.whole(token.taken.frames)
+                      if not COUNTS.fullmatch(call.function)), None)
+        return first == '_Py_Dealloc'
+
     def fetches(self, call):
         """Does a function call one that takes the exception out of the state
         of the thread?"""
-        return any(not FETCHES.isdisjoint(self.symbols.callees(start))
-                   for start, _ in self.symbols.ranges([call.function]))
+        return not FETCHES.isdisjoint(self.callees(call))
+
+    def callees(self, call):
+        """Return the names of the functions that a function calls, as far as
+        they are known."""
+        return self.flow.slots.callees(call)
 
     def undoers(self, token):
         """Return the function that a token's last holder called last, if its

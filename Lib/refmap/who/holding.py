@@ -7,6 +7,7 @@ import itertools
 from .calls import EVAL
 from .functions import SLOT, is_allocator, is_machinery, source_of
 from .recording import is_burial
+from .roles import is_transparent
 
 
 def holders(token, calls):
@@ -91,13 +92,15 @@ def names_of(calls):
 
 def last_callee(token, calls):
     """Return the function that a token's last holder called last, in a
-    list."""
+    list. Not what ran as an object died: the holder gave that up, and called
+    nobody."""
     if token.ended is None:
         return []
-    stack = calls.of(token.ended.frames)
-    if not token.is_on(token.ended.slot, stack):
+    if not token.is_on(token.ended.slot, calls.of(token.ended.frames)):
         return []           # there was no hook since the holder was called
-    return [call for call in stack if call.slot < token.ended.slot][-1:]
+    called = [call for call in calls.whole(token.ended.frames)
+              if call.slot < token.ended.slot][-1:]
+    return [call for call in called if not is_transparent(call.function)]
 
 
 def file_of(token):

@@ -132,7 +132,8 @@ def strength(token, release):
            for place in token.places.values()):
         return (IN_FRAME, 0, 0, order)
     bases = [place.base for place in token.places.values()]
-    for depth, (container, end) in enumerate(release.extents):
+    extents = release.extents if bases else ()
+    for depth, (container, end) in enumerate(extents):
         # An object that was not complete yet was taken for a block.
         if container in bases or any(
                 not place.base_type and container <= place.location < end

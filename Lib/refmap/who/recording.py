@@ -27,6 +27,10 @@ Outcome = namedtuple('Outcome', 'token outcome to')
 # unknown.
 Place = namedtuple('Place', 'token location base base_type')
 
+# The base_type where the base is the state of a thread: it has the exception
+# that was raised, and the one that is handled.
+THREAD_STATE = 1
+
 # Outcomes. UNKNOWN: there was no time to search.
 RETURNED, STACK, MEMORY, NOWHERE, DIED, ABANDONED, UNKNOWN = range(1, 8)
 # Flag of Gone: the base died while it still held the object.

@@ -140,7 +140,7 @@ class References(Task):
     def run(self):
         watch = self.first_watch()
         trials = []
-        while watch is not None and self.can_run_again():
+        while watch is not None and self.can_run_again(watch):
             trials.append(Trial(self, watch))
             self.tried.append(watch)
             if len(self.tried) > MAX_MORE or self.is_late(
@@ -155,9 +155,9 @@ class References(Task):
         max(trials, key=lambda trial: len(trial.leaked)).tell(self.diagnosis)
         best_of(trials).accuse(self.diagnosis)
 
-    def can_run_again(self):
+    def can_run_again(self, watch):
         """Will all objects outlive another batch?"""
-        self.calls += self.runs() + 1
+        self.calls += self.runs() + 1 + bool(watch.births)
         if watching.survive(watching.guilty(self.findings), self.calls):
             return True
         self.diagnosis.notes.append(DYING)
@@ -167,7 +167,8 @@ class References(Task):
         """Return what to watch first."""
         watch = watching.first(self.findings, self.instances())
         births = max(self.findings.get('births', ()), default=0)
-        if watch.types and births > MANY_BIRTHS and self.can_run_again():
+        if (watch.types and births > MANY_BIRTHS
+                and self.can_run_again(watch)):
             batch = batches.run(self.function, self.runs(), self.cleanup,
                                 watch, dry=True, actual=bool(self.blind))
             numbers = watching.numbers(batch)

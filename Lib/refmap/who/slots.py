@@ -19,8 +19,13 @@ COLLECTOR = 'delete_garbage'
 # Bytes at the start of each object, of which the base of all types has no
 # function to give anything up.
 OBJECT_HEAD = 16
-# The flag of a type that is allocated.
+# The flag of a type that is allocated, and of one whose instances have the values
+# of their dict in themselves, behind the C structure.
 HEAP_TYPE = 1 << 9
+INLINE_VALUES = 1 << 2
+# Who gives up these values, and who calls it.
+CLEARS_VALUES = 'set_dict_inline_values'
+CLEARS_DICT = 'PyObject_ClearManagedDict'
 # What fills a slot is named by the type and the slot.
 SLOT_NAME = re.compile(r'(\w{2,}?_?)(?:tp_)?(?:dealloc|traverse|clear)')
 
@@ -35,6 +40,7 @@ class Slots:
         self.recording = flow.recording
         self.calls = flow.calls
         self.symbols = symbols
+        self._callees = {}          # name of a function -> names
 
     def implementing(self, address):
         """Return the type whose C function gives up what an object of a type
@@ -98,9 +104,11 @@ class Slots:
     def callees(self, call):
         """Return the names of the functions that a function calls; empty where
         that is not known."""
-        return frozenset().union(*(
-            self.symbols.callees(start)
-            for start, _ in self.symbols.ranges([call.function])))
+        if call.function not in self._callees:
+            self._callees[call.function] = frozenset().union(*(
+                self.symbols.callees(start)
+                for start, _ in self.symbols.ranges([call.function])))
+        return self._callees[call.function]
 
     def gives_up(self, call):
         """Does a function give up references itself, as far as is known?"""
@@ -179,6 +187,17 @@ class Slots:
         slots = {call.slot for call in calls if call.function in names}
         return sorted(calls, key=lambda call: call.slot not in slots)
 
+    def called_writers(self, token, seen):
+        """Return who writes the field in which a token was and was called by
+        one of those that were seen, those of the innermost first. Nothing was
+        counted in it, so that no stack has it. Empty if one of those that were
+        seen writes the field itself."""
+        writers = {call.function: call for call in self.writers(token)}
+        if any(call.function in writers for call in seen):
+            return []
+        return [writers[name] for call in seen
+                for name in sorted(self.callees(call) & writers.keys())]
+
     def unseen(self, token):
         """Return who wrote the field in which a token was, for where no
         function of its type was seen. What has come to its end gives up what
@@ -218,14 +237,31 @@ class Slots:
         type = self.owner(token, gone)
         if gone.now or type is None:
             return []
+        values = self.clearing_values(token, gone)
         if self.is_collected(gone):
-            return self.giving_up(type)
-        slots = self.giving_up(type, self.calls_clear(type) is False)
+            return values + self.giving_up(type)
+        slots = values + self.giving_up(type, self.calls_clear(type) is False)
         names = self.slots_of(self.base_type(token, gone))
         names.update(call.function for call in slots)
         running = {call.function for frames in (gone.previous, gone.frames)
                    for call in self.calls.of(frames)}
         return slots if names & running else []
+
+    def clearing_values(self, token, gone):
+        """Return who gives up the values of a dict that are in the instance
+        itself, if a token was in one of these and the type's tp_dealloc calls
+        that function, innermost first; else an empty list."""
+        type = self.recording.types.get(self.base_type(token, gone))
+        if (type is None or not type.flags & INLINE_VALUES
+                or gone.location - gone.base < type.basicsize
+                or CLEARS_DICT not in self.symbols.callees(type.dealloc)):
+            return []
+        return self.named(CLEARS_VALUES) + self.named(CLEARS_DICT)
+
+    def named(self, function):
+        """Return the functions of a name, in a list of Calls."""
+        return [self.slot_call(start)
+                for start, _ in self.symbols.ranges([function])]
 
     def is_collected(self, gone):
         """Did the collector clear an object between the hooks before and after
@@ -269,7 +305,8 @@ class Slots:
                 return []
             return (self.burying(gone, calls[:1])[:-1]
                     + self.emptying(calls[0]) + calls[:2])
-        found = self.giving_up(type, self.calls_clear(type) is False)
+        found = (self.clearing_values(token, gone)
+                 + self.giving_up(type, self.calls_clear(type) is False))
         return self.burying(gone, found) + found
 
     def emptying(self, call):

@@ -14,6 +14,10 @@ from .suspects import Leaked
 MAX_BIRTHS = 200
 # Of those that did not leak, for comparison.
 MAX_HEALTHY = 50
+# Where so few are recorded, those before and after are, too: a program may make
+# an object more in one run than in another, for a cache.
+FEW_BIRTHS = 50
+SHIFTS = (-2, -1, 1, 2)
 # Older objects whose counts changed, and objects that leaked.
 MAX_ADDRESSES = 200
 MAX_LEAKED = 5000
@@ -132,7 +136,11 @@ def numbers(batch, healthy=()):
     leaked = spread(batch.births.values(), MAX_BIRTHS)
     if not leaked:
         return ()
-    return tuple(leaked + spread(healthy, MAX_HEALTHY))
+    others = spread(healthy, MAX_HEALTHY)
+    if len(leaked) <= FEW_BIRTHS:
+        others += [number + shift for number in leaked for shift in SHIFTS
+                   if number + shift > 0]
+    return tuple(dict.fromkeys(leaked + others))
 
 
 def healthy_births(recording, batch):

@@ -106,7 +106,7 @@ class WatchTests(unittest.TestCase):
     def test_numbers_of_births(self):
         # Serials begin again.
         last = batch.BIRTH_MASK
-        self.assertEqual(self.numbers(last - 1, [last, 3, 3]), (1, 5))
+        self.assertEqual(self.numbers(last - 1, [last, 3, 3])[:2], (1, 5))
         self.assertEqual(self.numbers(7, []), ())
         numbers = self.numbers(100, range(101, 101 + 10_000))
         self.assertLessEqual(len(numbers), watching.MAX_BIRTHS)
@@ -115,9 +115,9 @@ class WatchTests(unittest.TestCase):
 
     def test_healthy_births_for_comparison(self):
         ran = Namespace(start=100, births={A: 101})
-        self.assertEqual(watching.numbers(ran, [105, 102]), (1, 2, 5))
+        self.assertEqual(watching.numbers(ran, [105, 102])[:3], (1, 2, 5))
         many = watching.numbers(ran, range(200, 2000))
-        self.assertLessEqual(len(many), 1 + watching.MAX_HEALTHY)
+        self.assertLessEqual(len(many), 3 + watching.MAX_HEALTHY)
         self.assertEqual(many[0], 1)
         # Without a leak there is nothing to compare.
         self.assertEqual(watching.numbers(Namespace(start=1, births={}), [5]),
@@ -125,6 +125,14 @@ class WatchTests(unittest.TestCase):
         recording = Namespace(events=[birth(A, 101, 1), birth(B, 102, 1),
                                       Death(0, A, 102, CLASS, 0, 0, ())])
         self.assertEqual(watching.healthy_births(recording, ran), [102])
+
+    def test_births_beside_them(self):
+        # A program may make an object more in one run than in another.
+        self.assertEqual(self.numbers(100, [101, 110]),
+                         (1, 10, 2, 3, 8, 9, 11, 12))
+        # With many, one that is missed does not matter.
+        self.assertEqual(self.numbers(0, range(3, 300, 3)),
+                         tuple(range(3, 300, 3)))
 
     def test_survive(self):
         losing = finding('x', old(A, 20, 19, 17, 16), born=(0, 0, 0),

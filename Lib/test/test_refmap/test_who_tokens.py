@@ -8,7 +8,8 @@ from collections import namedtuple
 from refmap.who import suspects, tokens
 from refmap.who.contracts import Contract, Contracts
 from refmap.who.recording import (ABANDONED, BASE_DIED, FREED, MEMORY,
-                                  NOWHERE, RETURNED, STACK, UNKNOWN)
+                                  NOWHERE, RETURNED, STACK, THREAD_STATE,
+                                  UNKNOWN)
 from refmap.who.suspects import Leaked, analyse
 from refmap.who.symbols import Site
 from test.test_refmap.who_records import NO_CONTRACTS, Tape
@@ -1200,6 +1201,154 @@ class DecrefTests(TokenTestCase):
         self.tape.ret(1, 'begin:1 run:2 g:3', [(1, STACK, 2)])
         self.tape.ret(2, 'state_free:1 run:2 g:3', [(1, NOWHERE, 0)])
         self.assertEqual(self.first(own(A, unowned=1))[0], 'state_free')
+
+    def test_what_died_was_not_called(self):
+        # What a holder releases may be of a type whose tp_dealloc is in its
+        # file, too.
+        self.tape.birth(A, 'begin:1 run:3 g:4', 1)
+        self.tape.ret(1, 'begin:1 run:3 g:4', [(1, STACK, 3)])
+        self.tape.ret(3, 'state_dealloc:1 _Py_Dealloc:2 run:3 g:4',
+                      [(1, NOWHERE, 0)])
+        self.assertNotIn('state_dealloc', self.names(own(A, unowned=1)))
+
+    def test_callee_writes_the_field(self):
+        # It counts nothing but what it forgot, so that no stack has it.
+        for function in 'c_dealloc', 'c_read', 'c_set', 'c_other':
+            self.tape.place(function, 'c.c', 1)
+        base = self.tape.type('C', dealloc='c_dealloc')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'g:9', 'c_read:2 g:9', now=C)
+        symbols = self.tape.symbols
+        symbols.ranges = lambda names: [(names[0], 8)]
+        symbols.callees = lambda start: frozenset(
+            ('c_set', 'c_other') if start == 'c_read' else ())
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'c_read')
+        symbols.writers = lambda *args: [Site('c_set', 'c.c', 7),
+                                         Site('c_reset', 'c.c', 9)]
+        first, second, *_ = self.analyse(own(A, unowned=1)).suspects
+        self.assertEqual((first.function, second.function), ('c_set', 'c_read'))
+        self.assertIn('c_set() writes the field, as its code says; nobody was '
+                      'seen to write it', [step.text for step in first.evidence])
+        symbols.writers = lambda *args: [Site('c_read', 'c.c', 7),
+                                         Site('c_set', 'c.c', 9)]
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'c_read')
+
+    def test_inline_values(self):
+        # Behind the structure are values of the instance's dict.
+        values, dicts = 'set_dict_inline_values', 'PyObject_ClearManagedDict'
+        base = self.tape.type('Item', dealloc='subtype_dealloc', flags=1 << 2)
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 40, B, base)])
+        self.tape.gone(1, A, B + 40, B, 'g:9', 'g:9', flags=BASE_DIED)
+        symbols = self.tape.symbols
+        for index, name in enumerate((values, dicts)):
+            symbols.functions[index + 1] = Site(name, 'dict.c', 1)
+        symbols.ranges = lambda names: [
+            (start, 8) for start, site in symbols.functions.items()
+            if site.function in names]
+        # A tp_dealloc that does not call for it is to blame itself.
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'subtype_dealloc')
+        symbols.callees = lambda start: (
+            (dicts,) if symbols.functions[start].function == 'subtype_dealloc'
+            else ())
+        self.assertEqual(self.names(own(A, unowned=1))[:3],
+                         [values, dicts, 'subtype_dealloc'])
+
+    def test_word_of_the_reference_that_the_caller_has(self):
+        # inner() ends, and a new word of outer()'s has the object.
+        self.tape.birth(A, 'make:1 outer:3 g:9', 1)
+        self.tape.ret(1, 'make:1 outer:3 g:9', [(1, RETURNED, 3)])
+        self.tape.change(A, 1, 'inner:2 outer:3 g:9', 2)
+        self.tape.ret(2, 'inner:2 outer:3 g:9', [(2, STACK, 3)])
+        self.tape.change(A, -1, 'outer:3 g:9')
+        self.tape.ret(3, 'outer:3 g:9', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'outer')
+        self.tape.symbols.keeping.add('inner')
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'inner')
+
+    def thread_state(self, *, now=0, stack='pass_on:2 catch:4 g:9'):
+        """raise() left an exception in the state of the thread; it is gone
+        from there at the next hook."""
+        self.tape.type('E', flags=1 << 30)
+        before = 'raise:2 catch:4 g:9'
+        self.tape.birth(A, before, 1, name='E')
+        self.tape.ret(2, before, [(1, MEMORY, 0)],
+                      [(1, B + 64, B, THREAD_STATE)])
+        self.tape.gone(1, A, B + 64, B, stack, before, now=now)
+
+    def test_taken_out_of_the_state_of_a_thread(self):
+        self.thread_state()
+        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
+        self.tape.symbols.callees = lambda start: (
+            ('PyErr_Fetch',) if start == 'catch' else ())
+        found = self.analyse(own(A, unowned=1)).suspects[0]
+        self.assertEqual(found.function, 'catch')
+        self.assertGreater(found.score, 0.8)
+        texts = [step.text for step in found.evidence]
+        self.assertIn('raise() returned, the reference is in the state of the '
+                      'thread', texts)
+        self.assertIn('it was taken out of the state of the thread, and not '
+                      'released', texts)
+
+    def test_taken_out_by_nobody_known(self):
+        self.thread_state()
+        found = self.analyse(own(A, unowned=1)).suspects[0]
+        self.assertEqual(found.function, 'pass_on')
+        self.assertLess(found.score, 0.6)
+        self.tape = Tape()
+        self.thread_state(stack='pass_on:2 foreign:0')
+        self.assertEqual(self.names(own(A, unowned=1)), [])
+
+    def test_taken_out_and_released(self):
+        self.thread_state()
+        self.tape.change(A, 1, 'other:5 g:9', 2, name='E')
+        self.tape.change(A, -1, 'catch:4 g:9', name='E')
+        self.tape.ret(5, 'other:5 g:9', [(2, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'other')
+
+    def test_state_of_a_thread_that_was_cleared(self):
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)],
+                      [(1, B + 64, B, THREAD_STATE)])
+        symbols = self.tape.symbols
+        symbols.functions[7] = Site('PyThreadState_Clear', 'pystate.c', 1)
+        symbols.ranges = lambda names: [
+            (start, 8) for start, site in symbols.functions.items()
+            if site.function in names]
+        self.assertEqual(self.names(own(A, unowned=1))[:2],
+                         ['PyThreadState_Clear', 'f'])
+
+    def test_who_found_an_exception_fetches_it_further_out(self):
+        self.raised()
+        stack = f'look:1 fetch:2 catch:4 {EVAL}:9'
+        self.tape.change(A, 1, stack, 2, name='E')
+        self.tape.change(A, -1, stack, name='E')
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'look')
+        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
+        self.tape.symbols.callees = lambda start: (
+            ('PyErr_Fetch',) if start in ('fetch', 'catch') else ())
+        self.assertEqual(self.names(own(A, unowned=1))[0], 'fetch')
+
+    def test_debug_builds_look_at_exceptions(self):
+        self.raised()
+        stack = f'Py_INCREF,_Py_Dealloc:1 f:3 catch:4 {EVAL}:9'
+        self.tape.change(A, 1, stack, 2, name='E')
+        self.tape.change(A, -1, stack, name='E')
+        self.assertEqual(self.names(own(A, unowned=1))[0], '_PyErr_SetObject')
+
+    def test_raised_by_whom_it_is_stolen(self):
+        self.tape.type('E', flags=1 << 30)
+        stack = f'raise:2 catch:4 {EVAL}:9'
+        self.tape.birth(A, stack, 1, name='E')
+        self.tape.ret(2, stack, [(1, NOWHERE, 0)])
+        surely = self.analyse(own(A, unowned=1)).suspects[0]
+        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
+        self.tape.symbols.callees = lambda start: (
+            ('PyErr_SetRaisedException',) if start == 'raise' else ())
+        perhaps = self.analyse(own(A, unowned=1)).suspects[0]
+        self.assertEqual((surely.function, perhaps.function), ('raise', 'raise'))
+        self.assertLess(perhaps.score, surely.score)
 
     def raised(self):
         """raise() leaves an exception in the state of the thread."""

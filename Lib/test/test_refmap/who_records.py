@@ -22,6 +22,7 @@ class Symbols:
         self.sites = {}             # pc -> tuple of Site
         self.functions = {}         # address -> Site
         self.handing_out = set()    # functions that can hand out objects
+        self.keeping = set()        # functions that can not
 
     def resolve(self, pcs):
         pass
@@ -51,7 +52,8 @@ class Symbols:
         return None
 
     def hands_out(self, function):
-        return function in self.handing_out
+        return function in self.handing_out or (
+            False if function in self.keeping else None)
 
 
 class Tape:
