@@ -184,6 +184,7 @@ class Binary:
         if not self._segments:
             raise ToolError(f'{path} is no ELF file that can be read')
         self._symbols = None
+        self._by_name = None
         self._callees = {}          # address -> names
 
     def link_address(self, offset):
@@ -215,6 +216,15 @@ class Binary:
                 found = parse_symbols(run([*command, '-D', self.path]))
             self._symbols = found
         return self._symbols
+
+    def by_name(self):
+        """Return the same as {name: list of Symbol}."""
+        if self._by_name is None:
+            by_name = {}
+            for symbol in self.symbols():
+                by_name.setdefault(symbol.name, []).append(symbol)
+            self._by_name = by_name
+        return self._by_name
 
     def symbol_at(self, address):
         """Return the Symbol that covers an address, or None."""
@@ -263,8 +273,9 @@ class Binary:
         """Return the names of the functions that the one which begins at an
         address calls, or jumps to, by name; empty if that is not known."""
         if address not in self._callees:
-            length = next((symbol.length for symbol in self.symbols()
-                           if symbol.start == address), 0)
+            symbol = self.symbol_at(address)
+            length = (symbol.length if symbol and symbol.start == address
+                      else 0)
             text = (self.disassemble(address, address + length) if length
                     else '')
             self._callees[address] = frozenset(

@@ -4,6 +4,7 @@ parse_maps() reads what a system says; LoadedCode finds the file of an address,
 and the addresses of functions.
 """
 
+import itertools
 from bisect import bisect_right
 
 from . import binutils
@@ -124,17 +125,26 @@ class LoadedCode:
         prefixes = tuple(name[:-1] for name in names if name.endswith('*'))
         found = set()
         for path in self._paths():
-            for address, length, name in self._symbols_of(path):
-                if name in exact or prefixes and name.startswith(prefixes):
-                    found.update(self._absolute(path, address, length))
+            by_name = self._by_name(path)
+            wanted = exact & by_name.keys()
+            wanted.update(name for name in by_name
+                          if prefixes and name.startswith(prefixes))
+            for name in wanted:
+                for symbol in by_name[name]:
+                    found.update(self._absolute(path, *symbol[:2]))
         return _disjoint(sorted(found))
 
-    def _symbols_of(self, path):
+    def _by_name(self, path):
+        """Return the Symbols of a file, {name: list}; empty if they are not
+        known."""
         binary = self._binary(path)
         if binary is None:
-            return []
+            return {}
         try:
-            return binary.symbols()
+            return binary.by_name()
         except ToolError as exc:
             self._note_no_code(exc)
-            return []
+            return {}
+
+    def _symbols_of(self, path):
+        return itertools.chain(*self._by_name(path).values())

@@ -26,6 +26,7 @@ class Symbols(Sites):
         super().__init__(modules)
         self._structures = {}
         self._hands_out = {}    # function -> True, False or None
+        self._working = {}      # see _key(); of each {function: works on it}
 
     def _ask(self, binary, question):
         """Return gdb's answer on a file, or {}."""
@@ -104,22 +105,24 @@ class Symbols(Sites):
         type, types -- as for field()
         """
         owner = self._owner_of_structure(type, types)
+        if owner is None:
+            return set()
+        known = self._working.setdefault(self._key(owner), {})
         asked = {}
-        for name in functions if owner is not None else ():
+        for name in {*functions} - known.keys():
+            known[name] = False
             for start, _ in self.ranges([name]):
                 binary, address = self._locate(start)
                 if address is not None:
                     asked.setdefault(binary, []).append((name, address))
-        found = set()
         for binary, pairs in asked.items():
             answers = self._ask(binary, {'types': [
                 {'code': [address], 'size': owner.basicsize,
                  'items': owner.itemsize} for _, address in pairs]})
             for (name, _), ctypes in zip(pairs, answers.get('types', ())):
-                if any(c['used'] and c['size'] == owner.basicsize
-                       for c in ctypes):
-                    found.add(name)
-        return found
+                known[name] |= any(c['used'] and c['size'] == owner.basicsize
+                                   for c in ctypes)
+        return {name for name in functions if known[name]}
 
     @staticmethod
     def _key(type):

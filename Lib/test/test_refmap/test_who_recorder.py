@@ -460,6 +460,93 @@ last = {event.location for event in shifted[-2:]}
 assert last <= {event.location for event in gone if recording.is_burial(event)}
 ''')
 
+    def test_tables_that_grow_when_there_is_no_time_to_search(self):
+        self.run_script(self.HEAD + '''
+import _testrefmap
+
+def forget():
+    for _ in range(1000):
+        _testrefmap.leak_reference(Item())
+
+def grow():
+    item = Item()
+    table = dict.fromkeys([1])
+    table.setdefault(item, item)
+    forget()
+    for i in range(100):
+        table[i] = None
+    table.clear()
+
+found = record_items(grow)
+assert found.lost.tokens > 100, found.lost
+[table] = {e.base for e in of_kind(found, 'Stored')[:2]}
+moved = {table}
+for event in of_kind(found, 'Shifted'):
+    moved.add(event.base)
+assert len(moved) > 3, moved
+assert [e for e in of_kind(found, 'Gone')
+        if recording.is_burial(e) and e.base in moved]
+''')
+
+    def test_state_of_a_thread(self):
+        self.run_script('''
+class Item(Exception):
+    pass
+
+class Clinging(Exception):
+    """Is raised, but not handled before its thread ends."""
+
+def handle():
+    try:
+        raise Item
+    except Item:
+        pass
+
+def record(function):
+    ranges = symbols.Symbols().ranges(symbols.TRANSPARENT)
+    sys.refmap_record(types=['Item', 'Clinging'], transparent=ranges)
+    try:
+        function()
+    finally:
+        data = sys.refmap_record_stop()
+    return recording.decode(data)
+
+def places(found):
+    """Where in the state of a thread there was something, by location."""
+    seen = {}
+    for event in found.events:
+        for place in getattr(event, 'places', [event]):
+            if getattr(place, 'base_type', 0) == recording.THREAD_STATE:
+                seen[place.location] = place
+    return seen
+
+handle()
+found = record(handle)
+assert places(found)
+gone = {e.location for e in of_kind(found, 'Gone')}
+gone.update(e.before for e in of_kind(found, 'Shifted'))
+assert gone & places(found).keys(), (gone, places(found))
+check_exact()
+
+# The states of threads that are gone are not looked at any more.
+def cling():
+    raise Clinging
+
+def start():
+    for _ in range(20):
+        threads = [threading.Thread(target=function)
+                   for function in (cling, handle) * 4]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+threading.excepthook = lambda args: None
+found = record(start)
+assert len({place.base for place in places(found).values()}) > 1, places(found)
+check_exact()
+''')
+
     def test_inline_values_that_outlive_their_object(self):
         self.run_script(self.HEAD + '''
 class Holder:
