@@ -91,6 +91,10 @@ enum {
     REFMAP_UNSEARCHED,      // memory was not searched for it: see record_search.c
 };
 
+/* In the place of the type of a base: the base is the PyThreadState of a thread, which
+   has the exception that was raised and the one that is handled. */
+#define REFMAP_THREAD_STATE ((uintptr_t)1)
+
 /* --- start and stop ------------------------------------------------------------------ */
 
 /* Borrowed for the call of _PyRefMap_StartRecording(). */

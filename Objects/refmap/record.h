@@ -205,13 +205,9 @@ typedef struct {
     uintptr_t location;
     uintptr_t object;
     uintptr_t base;             // object or block that it lies in; 0: unknown
-    uintptr_t type;             // of the base if that is an object; or the next
+    uintptr_t type;             // of an object; 0; or REFMAP_THREAD_STATE
     uint32_t token;
 } refmap_position_t;
-
-/* In the place of a type: the base is the PyThreadState of a thread, which has the
-   exception that was raised and the one that is handled. */
-#define REFMAP_THREAD_STATE ((uintptr_t)1)
 
 /* Watch a position from now on. */
 extern void _PyRefMap_WatchPosition(const refmap_position_t *position);

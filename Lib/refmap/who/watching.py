@@ -65,6 +65,8 @@ def leaked(batch, watch):
     addresses, found = set(watch.addresses), []
     for address, type_name, before, after in batch.changed:
         birth = 0 if before else batch.births.get(address, 0)
+        if type_name in _NO_TYPES:
+            continue            # beside one that was wanted
         if (address in addresses if before else birth):
             found.append(Leaked(address, type_name, before, after, birth))
     return found[:MAX_LEAKED]

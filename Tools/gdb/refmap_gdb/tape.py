@@ -10,6 +10,9 @@ from .limits import MAX_OBJECT
 (VOID, BIRTH, CHANGE, DEATH, MOVE, RETURN, STORED, GONE, ALLOC, FREE, CODE,
  TYPE, LOST, MODULE, SHIFTED) = range(15)
 
+# In the place of the type of a base: the base is the state of a thread.
+THREAD_STATE = 1
+
 # One record, without its first word. frames: [(return address, slot)], where
 # they are; a slot is the identity of the call of a function.
 Record = collections.namedtuple('Record', 'kind words frames')

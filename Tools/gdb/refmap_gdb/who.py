@@ -7,7 +7,7 @@ from .code import CodeNames, site_text
 from .errors import RefmapError
 from .memory import signed
 from .tape import (BIRTH, CHANGE, CODE, DEATH, GONE, MOVE, RETURN, SHIFTED, STORED,
-                   TYPE, Tape, words_of_text)
+                   THREAD_STATE, TYPE, Tape, words_of_text)
 
 # What became of a reference when the function returned that held it.
 RETURNED, ON_STACK, IN_MEMORY, NOWHERE, DIED, ABANDONED = range(1, 7)
@@ -188,6 +188,8 @@ class HistoryReport:
             return f'at {location:#x}'
         if not type_address:
             return f'at {location:#x}, {location - base} bytes inside {base:#x}'
+        if type_address == THREAD_STATE:
+            return f'at {location:#x}, in the state of the thread at {base:#x}'
         return (f'at {location:#x}, {location - base} bytes inside the '
                 f'{self.history.type_name(type_address)} at {base:#x}')
 
