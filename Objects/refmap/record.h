@@ -241,8 +241,8 @@ extern uint64_t _PyRefMap_search_work;
 extern int _PyRefMap_StartPlaces(void);
 extern void _PyRefMap_StopPlaces(void);
 /* Search words that hold `object` and are not known yet, in young memory, in objects
-   that the stack from `sp` on leads to, and at `thoroughly` everywhere, unless that
-   was done too often. Return how many were found. */
+   that the stack from `sp` on leads to, and at `thoroughly` everywhere. Return how many
+   were found, -1 if none was and everywhere was searched too often before. */
 extern int _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
                                   uintptr_t sp, int thoroughly,
                                   refmap_position_t found[REFMAP_FOUND]);

@@ -392,7 +392,10 @@ _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
     if (search.n == 0) {
         refmap_search_reachable(&search, thread, sp);
     }
-    if (search.n == 0 && thoroughly && thorough_work < THOROUGH_BUDGET) {
+    if (search.n == 0 && thoroughly) {
+        if (thorough_work >= THOROUGH_BUDGET) {
+            return -1;
+        }
         refmap_search_everywhere(&search);
     }
     return search.n;

@@ -34,11 +34,12 @@ _PyRefMap_Search(const refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
     }
     uint64_t most = (recorder->options.nnames == 0 ? ALLOWANCE_OF_FEW : ALLOWANCE)
                     + recorder->hooks * HOOK_WORK;
-    if (_PyRefMap_search_work > (thoroughly ? most : most / 2)) {
+    int n = _PyRefMap_search_work > (thoroughly ? most : most / 2)
+            ? -1 : _PyRefMap_SearchPlaces(thread, object, sp, thoroughly, found);
+    if (n < 0) {
         _PyRefMap_tape.lost_tokens++;
-        return -1;
     }
-    return _PyRefMap_SearchPlaces(thread, object, sp, thoroughly, found);
+    return n;
 }
 
 void

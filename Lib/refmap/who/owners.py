@@ -154,7 +154,9 @@ def share_out(objects, owners, leaked=None):
     in leaked objects are believed first, then those in other objects, then
     static data; those in an object itself before those in a block of memory.
     A place that was found to borrow one object is not believed to own another,
-    and a block is not believed to own the object that it belongs to.
+    and a block is not believed to own the object that it belongs to, nor one
+    that it has in more words than there are references: such words are those
+    of items that were taken out, as a deque leaves them.
     """
     leaked = objects if leaked is None else leaked
     shares = {address: [] for address in objects}
@@ -174,7 +176,8 @@ def share_out(objects, owners, leaked=None):
         for owner in sorted(shares[address], key=doubt):
             spare = max(0, owner.words - owner.visits)
             hidden -= spare
-            if leads_back(owner) or not borrowing.isdisjoint(places(owner)):
+            if (leads_back(owner) or not borrowing.isdisjoint(places(owner))
+                    or spare > rest and is_in_blocks(owner)):
                 spare = 0
             owner = owner._replace(taken=max(0, min(rest, spare)))
             rest -= owner.taken
@@ -198,8 +201,13 @@ def borrowing_places(objects, shares):
 def leads_back(owner):
     """Does a block of an object's memory have the object's address? A callback
     has it as its argument, say, and borrows it: it would never die else."""
-    return (owner.kind == 'object' and owner.address == owner.target
-            and bool(owner.paths) and all(len(path) > 1 for path in owner.paths))
+    return owner.address == owner.target and is_in_blocks(owner)
+
+
+def is_in_blocks(owner):
+    """Does an object have another one in blocks of its memory only?"""
+    return (owner.kind == 'object' and bool(owner.paths)
+            and all(len(path) > 1 for path in owner.paths))
 
 
 def places(owner):

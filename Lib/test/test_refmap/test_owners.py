@@ -109,6 +109,19 @@ class KindTest(unittest.TestCase):
         found = Found().object(100, 1).held(100, by=100, words=1)
         self.assertEqual(found.kinds(), {100: (HIDDEN, True)})
 
+    def test_block_with_more_words_than_references(self):
+        # Items that were taken out of a deque are in its blocks still.
+        for words, kind in (2, HIDDEN), (3, LOST):
+            with self.subTest(words=words):
+                found = (Found().object(100, 2).object(200, 1)
+                         .held(100, by=200, words=words, path=(24, 8))
+                         .held(200, by=100, words=1))
+                self.assertEqual(found.kinds()[100][0], kind)
+        # Those in an object itself are fields.
+        found = (Found().object(100, 2).object(200, 1)
+                 .held(100, by=200, words=3).held(200, by=100, words=1))
+        self.assertEqual(found.kinds()[100][0], HIDDEN)
+
     def test_borrowed_word_is_no_reference(self):
         # The count is explained without it.
         found = (Found().object(100, 1).held(100, by=500, visits=1)
