@@ -153,7 +153,10 @@ class Case:
     def accuse_lost(self, item):
         left = self.left(item)
         left.sort(key=lambda token: FATES.index(self.judge.fate(token)))
-        return [self.judge.accuse(token) for token in left[:self.lost(item)]]
+        # Where more are left than were lost the evidence against some is weak.
+        found = [self.judge.accuse(token) for token in left]
+        found.sort(key=weight_of, reverse=True)
+        return found[:self.lost(item)]
 
     def accuse_thief(self, item):
         life = self.life(item)
@@ -328,6 +331,12 @@ class Ballot:
         return Suspect(best.call, self.kind, best.rule, item.type,
                        references / self.case.runs, round(self.score(key), 3),
                        steps)
+
+
+def weight_of(accusations):
+    """Return how direct the evidence of a reference is, 0 if it accuses
+    nobody."""
+    return max((accusation.weight for accusation in accusations), default=0)
 
 
 def key_of(accusation):

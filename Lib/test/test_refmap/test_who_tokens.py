@@ -1202,6 +1202,18 @@ class DecrefTests(TokenTestCase):
         self.tape.ret(2, 'state_free:1 run:2 g:3', [(1, NOWHERE, 0)])
         self.assertEqual(self.first(own(A, unowned=1))[0], 'state_free')
 
+    def test_best_evidence_of_what_is_left(self):
+        # Two references are left of an object that many use, and one was lost.
+        base = self.tape.type('C', dealloc='c_dealloc')
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, MEMORY, 0)], [(1, B + 16, B, base)])
+        self.tape.gone(1, A, B + 16, B, 'g:9', 'g:9', flags=BASE_DIED)
+        self.tape.change(A, 1, 'look:3 g:9', 2)
+        self.tape.ret(3, 'look:3 g:9', [(2, UNKNOWN, 0)])
+        self.assertEqual(self.names(own(A, 2, unowned=1))[0], 'c_dealloc')
+        self.assertEqual(self.names(own(A, 2, unowned=2))[:2],
+                         ['c_dealloc', 'look'])
+
     def test_what_died_was_not_called(self):
         # What a holder releases may be of a type whose tp_dealloc is in its
         # file, too.
