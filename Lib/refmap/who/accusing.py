@@ -186,13 +186,15 @@ class Judge:
         calls = overwriters(gone, STATE_FILE, self.calls)
         if not gone.now:
             calls = [call for call in calls if call.function not in FETCHES]
-        fetching = self.heirs.is_exception(token.life) and not gone.now and [
-            call for call in calls if self.heirs.fetches(call)]
-        calls = (fetching or []) + calls
-        known = fetching or calls and calls[0].file == STATE_FILE
-        calls += holders(token, self.calls)
-        return self.weighed(calls, 'missing-decref', 1 if known else UNSEEN,
-                            token)
+        fetching = [call for call in calls if self.heirs.fetches(call)
+                    and self.heirs.is_exception(token.life) and not gone.now]
+        if fetching:
+            # What Python code does with an exception is not its matter.
+            factor = IN_LOOP if is_machinery(fetching[0]) else 1
+        else:
+            factor = 1 if calls and calls[0].file == STATE_FILE else UNSEEN
+        calls = fetching + calls + holders(token, self.calls)
+        return self.weighed(calls, 'missing-decref', factor, token)
 
     def directness(self, token, how):
         """Return how direct it is that the last holder lost a token, 0 to

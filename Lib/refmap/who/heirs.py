@@ -69,12 +69,14 @@ class Heirs:
                       for call in token.at(token.ended.slot))
         if not by_loop and not was_seen(token):
             return []
-        found = [later for later in token.life.tokens
+        alone = [later for later in token.life.tokens
                  if later.calls and self.is_alone(token, later)
                  and not self.is_check(later)]
-        found = self.fetching(found[-1].calls) or [
-            call for call in found[-1].calls[:1]
-            if not is_machinery(call)] if found else []
+        found = []
+        if alone:
+            calls = alone[-1].calls
+            found = self.fetching(calls) or [
+                call for call in calls[:1] if not is_machinery(call)]
         if not found and self.was_raised(token):
             found = self.fetching(way_out(token)[1:])
         return found

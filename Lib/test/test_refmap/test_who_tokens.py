@@ -1312,6 +1312,15 @@ class DecrefTests(TokenTestCase):
         self.thread_state(stack='pass_on:2 foreign:0')
         self.assertEqual(self.names(own(A, unowned=1)), [])
 
+    def test_taken_out_by_the_loop(self):
+        # An "except" of Python code; look() is only near.
+        self.thread_state(stack=f'{EVAL}:4 look:6 g:9')
+        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
+        self.tape.symbols.callees = lambda start: (
+            ('PyErr_Fetch',) if start == EVAL else ())
+        for suspect in self.analyse(own(A, unowned=1)).suspects:
+            self.assertLess(suspect.score, 0.1)
+
     def test_taken_out_and_released(self):
         self.thread_state()
         self.tape.change(A, 1, 'other:5 g:9', 2, name='E')
