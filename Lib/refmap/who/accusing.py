@@ -193,7 +193,11 @@ class Judge:
             factor = IN_LOOP if is_machinery(fetching[0]) else 1
         else:
             factor = 1 if calls and calls[0].file == STATE_FILE else UNSEEN
-        calls = fetching + calls + holders(token, self.calls)
+        # The compiler may fold equal code of two functions; who was on the
+        # stack when the reference was taken is known by its own name.
+        folded = [call for other in fetching[:1] for call in token.calls
+                  if call.slot == other.slot and self.heirs.fetches(call)]
+        calls = folded + fetching + calls + holders(token, self.calls)
         return self.weighed(calls, 'missing-decref', factor, token)
 
     def directness(self, token, how):

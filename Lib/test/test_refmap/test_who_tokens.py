@@ -1312,6 +1312,14 @@ class DecrefTests(TokenTestCase):
         self.thread_state(stack='pass_on:2 foreign:0')
         self.assertEqual(self.names(own(A, unowned=1)), [])
 
+    def test_taken_out_by_folded_code(self):
+        # other() and catch() have a part that is equal.
+        self.thread_state(stack='other:4 g:9')
+        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
+        self.tape.symbols.callees = lambda start: (
+            ('PyErr_Fetch',) if start in ('catch', 'other') else ())
+        self.assertEqual(self.names(own(A, unowned=1))[:2], ['catch', 'other'])
+
     def test_taken_out_by_the_loop(self):
         # An "except" of Python code; look() is only near.
         self.thread_state(stack=f'{EVAL}:4 look:6 g:9')
