@@ -533,6 +533,7 @@ def cling():
     raise Clinging
 
 def start():
+    handle()
     for _ in range(20):
         threads = [threading.Thread(target=function)
                    for function in (cling, handle) * 4]
