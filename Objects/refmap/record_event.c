@@ -12,7 +12,7 @@
 #include <errno.h>
 
 
-/* --- memory that changes ----------------------------------------------------- */
+/* --- what is no longer there ------------------------------------------------- */
 
 static void
 refmap_write_gone(const refmap_event_t *event, const refmap_position_t *position,
@@ -36,6 +36,7 @@ refmap_write_gone(const refmap_event_t *event, const refmap_position_t *position
     word = _PyRefMap_TapeFrames(word, event->frames, event->n);
     _PyRefMap_TapeFrames(word, thread->last, thread->nlast);
 }
+
 
 /* --- memory that goes -------------------------------------------------------- */
 
@@ -130,6 +131,9 @@ _PyRefMap_BaseGoes(const refmap_event_t *event, uintptr_t base)
     refmap_store_rest(&going);
 }
 
+
+/* --- memory that changes ----------------------------------------------------- */
+
 /* A position has something else now. An exception that the state of the thread had is
    elsewhere in it, perhaps, as it is handled; or it will be there again. */
 static void
@@ -145,12 +149,17 @@ refmap_changed(const refmap_position_t *position, uintptr_t now, void *arg)
             refmap_write_shifted(event, position, &found[0]);
             return;
         }
-        _PyRefMap_Await(position->token);
+        if (position->token != 0) {
+            _PyRefMap_Await(position->token);
+        }
     }
     refmap_write_gone(event, position, now, 0);
     event->gone_object = position->object;
     event->gone_token = position->token;
 }
+
+
+/* --- beginning and end ------------------------------------------------------- */
 
 /* Forget the _Py_Dealloc() calls that are over. What their objects still seem to hold was
    not given back. */
@@ -181,9 +190,6 @@ refmap_prune_deaths(const refmap_event_t *event)
         }
     }
 }
-
-
-/* --- beginning and end ------------------------------------------------------- */
 
 int
 _PyRefMap_BeginEvent(refmap_event_t *event, const void *op, void *fp)

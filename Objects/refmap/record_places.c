@@ -1,8 +1,9 @@
 /* Places in memory: where an object's address is.
 
-   Where a reference is stored is not told by any hook, so it is searched: first in the state
-   of the thread, which has exceptions, and in young memory, then in the objects to which the words of the stack lead (an argument to whose
-   field something is assigned), then, unless that was done too often, everywhere. */
+   Where a reference is stored is not told by any hook, so it is searched: first in the
+   state of the thread, which has exceptions, and in young memory, then in the objects to
+   which the words of the stack lead (an argument to whose field something is assigned),
+   then, unless that was done too often, everywhere. */
 
 #include "Python.h"
 

@@ -60,13 +60,13 @@ class Judge:
     flow -- a tokens.Flow
     """
 
-    def __init__(self, flow, symbols, contracts):
+    def __init__(self, flow, contracts):
         self.flow = flow
         self.recording = flow.recording
         self.calls = flow.calls
         self.contracts = contracts
         self.slots = flow.slots
-        self.heirs = Heirs(flow, symbols, contracts)
+        self.heirs = Heirs(flow, contracts)
         self.ways_out = set()   # return addresses, see cuts.py
 
     def leads_away(self, token):
@@ -184,10 +184,11 @@ class Judge:
         if self.is_cut(gone.frames):
             return []
         calls = overwriters(gone, STATE_FILE, self.calls)
+        fetching = []
         if not gone.now:
             calls = [call for call in calls if call.function not in FETCHES]
-        fetching = [call for call in calls if self.heirs.fetches(call)
-                    and self.heirs.is_exception(token.life) and not gone.now]
+            if self.heirs.is_exception(token.life):
+                fetching = [call for call in calls if self.heirs.fetches(call)]
         if fetching:
             # What Python code does with an exception is not its matter.
             factor = IN_LOOP if is_machinery(fetching[0]) else 1

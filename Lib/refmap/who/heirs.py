@@ -10,6 +10,7 @@ from .contracts import IN_OUT, OUT_NEW
 from .functions import GIVES_UP, is_machinery, source_of
 from .holding import (file_of, last_callee, last_holder, names_of, was_seen,
                       way_out)
+from .roles import is_transparent
 
 # Of who called a function that leaves a reference in a variable, so many may
 # have passed it on.
@@ -27,8 +28,6 @@ STEALS = frozenset('''
     _PyErr_Restore
     '''.split())
 BASE_EXC_SUBCLASS = 1 << 30
-# What counts, or tells of it.
-COUNTS = re.compile(r'_?Py_X?(INCREF|IncRef|NewRef)|_?PyRefMap_\w+|refmap_\w+')
 # So are functions named that begin what another one brings to an end.
 BEGINS = re.compile(r'(\w+)_(?:init|enter|begin|start|setup|open)')
 
@@ -39,11 +38,10 @@ class Heirs:
     flow -- a tokens.Flow
     """
 
-    def __init__(self, flow, symbols, contracts):
+    def __init__(self, flow, contracts):
         self.flow = flow
         self.recording = flow.recording
         self.calls = flow.calls
-        self.symbols = symbols
         self.contracts = contracts
         self._givers = None
 
@@ -96,7 +94,7 @@ class Heirs:
             return False
         inside = token.at(token.ended.slot)
         return any(call.function == EVAL or RAISES.match(call.function)
-                   or not STEALS.isdisjoint(self.callees(call))
+                   or not STEALS.isdisjoint(self.flow.slots.callees(call))
                    for call in inside)
 
     def is_exception(self, life):
@@ -118,20 +116,14 @@ class Heirs:
     def is_check(self, token):
         """Was a reference taken by _Py_Dealloc() itself? With Py_DEBUG that
         looks whether the exception is still the same afterwards."""
-        first = next((call.function for call in
-                      self.calls.whole(token.taken.frames)
-                      if not COUNTS.fullmatch(call.function)), None)
-        return first == '_Py_Dealloc'
+        functions = (call.function
+                     for call in self.calls.whole(token.taken.frames))
+        return '_Py_Dealloc' in itertools.takewhile(is_transparent, functions)
 
     def fetches(self, call):
         """Does a function call one that takes the exception out of the state
         of the thread?"""
-        return not FETCHES.isdisjoint(self.callees(call))
-
-    def callees(self, call):
-        """Return the names of the functions that a function calls, as far as
-        they are known."""
-        return self.flow.slots.callees(call)
+        return not FETCHES.isdisjoint(self.flow.slots.callees(call))
 
     def undoers(self, token):
         """Return the function that a token's last holder called last, if its

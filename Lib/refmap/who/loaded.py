@@ -127,8 +127,9 @@ class LoadedCode:
         for path in self._paths():
             by_name = self._by_name(path)
             wanted = exact & by_name.keys()
-            wanted.update(name for name in by_name
-                          if prefixes and name.startswith(prefixes))
+            if prefixes:
+                wanted.update(name for name in by_name
+                              if name.startswith(prefixes))
             for name in wanted:
                 for symbol in by_name[name]:
                     found.update(self._absolute(path, *symbol[:2]))

@@ -40,7 +40,6 @@ class Slots:
         self.recording = flow.recording
         self.calls = flow.calls
         self.symbols = symbols
-        self._callees = {}          # name of a function -> names
 
     def implementing(self, address):
         """Return the type whose C function gives up what an object of a type
@@ -104,11 +103,9 @@ class Slots:
     def callees(self, call):
         """Return the names of the functions that a function calls; empty where
         that is not known."""
-        if call.function not in self._callees:
-            self._callees[call.function] = frozenset().union(*(
-                self.symbols.callees(start)
-                for start, _ in self.symbols.ranges([call.function])))
-        return self._callees[call.function]
+        return frozenset().union(*(
+            self.symbols.callees(start)
+            for start, _ in self.symbols.ranges([call.function])))
 
     def gives_up(self, call):
         """Does a function give up references itself, as far as is known?"""

@@ -81,7 +81,7 @@ class Case:
         self.symbols = symbols
         self.runs = max(1, runs)
         self.flow = tokens.Flow(recording, symbols)
-        self.judge = Judge(self.flow, symbols, contracts)
+        self.judge = Judge(self.flow, contracts)
         self.born = {item.address for item in leaked if not item.before}
         self.wanted = set()
         self.notes = []

@@ -185,9 +185,12 @@ class Flow:
 
         weak -- numbers of tokens that are in no place but weak references
         """
-        return [(token, number, NOWHERE if number in weak
-                 or outcome == STACK and self._is_word_of_another(token, event, to)
-                 else outcome, to)
+        def seen(token, number, outcome, to):
+            nowhere = number in weak or (
+                outcome == STACK and self._is_word_of_another(token, event, to))
+            return NOWHERE if nowhere else outcome
+
+        return [(token, number, seen(token, number, outcome, to), to)
                 for number, outcome, to in event.outcomes
                 if (token := self._tokens.get(number)) is not None
                 and token.released is None and outcome != DIED]
@@ -196,11 +199,12 @@ class Flow:
         """Has the activation at `to` a reference to the same object already,
         and can what ends not hand it another one? Then it is that reference
         of which a word of its stack tells."""
+        if not any(other is not token and other.holder == to
+                   for other in token.life.open):
+            return False
         ending = token.at(event.slot)
-        return bool(ending) and any(
-            other is not token and other.holder == to
-            for other in token.life.open) and (
-                self.calls.hands_out(ending[-1].function) is False)
+        return (bool(ending)
+                and self.calls.hands_out(ending[-1].function) is False)
 
     def _return(self, index, event):
         places, weak = self._places(event)

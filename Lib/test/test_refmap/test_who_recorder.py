@@ -427,9 +427,9 @@ class PlacesTest(RecorderTestCase):
 class Item(list):
     __hash__ = object.__hash__
 
-def record_items(function):
+def record_items(function, types=('Item',)):
     ranges = symbols.Symbols().ranges(symbols.TRANSPARENT)
-    sys.refmap_record(types=['Item'], transparent=ranges)
+    sys.refmap_record(types=types, transparent=ranges)
     try:
         function()
     finally:
@@ -489,8 +489,8 @@ assert [e for e in of_kind(found, 'Gone')
 ''')
 
     def test_state_of_a_thread(self):
-        self.run_script('''
-class Item(Exception):
+        self.run_script(self.HEAD + '''
+class Raised(Exception):
     pass
 
 class Clinging(Exception):
@@ -498,18 +498,12 @@ class Clinging(Exception):
 
 def handle():
     try:
-        raise Item
-    except Item:
+        raise Raised
+    except Raised:
         pass
 
-def record(function):
-    ranges = symbols.Symbols().ranges(symbols.TRANSPARENT)
-    sys.refmap_record(types=['Item', 'Clinging'], transparent=ranges)
-    try:
-        function()
-    finally:
-        data = sys.refmap_record_stop()
-    return recording.decode(data)
+def record_exceptions(function):
+    return record_items(function, ['Raised', 'Clinging'])
 
 def places(found):
     """Where in the state of a thread there was something, by location."""
@@ -521,7 +515,7 @@ def places(found):
     return seen
 
 handle()
-found = record(handle)
+found = record_exceptions(handle)
 assert places(found)
 gone = {e.location for e in of_kind(found, 'Gone')}
 gone.update(e.before for e in of_kind(found, 'Shifted'))
@@ -543,7 +537,7 @@ def start():
             thread.join()
 
 threading.excepthook = lambda args: None
-found = record(start)
+found = record_exceptions(start)
 assert len({place.base for place in places(found).values()}) > 1, places(found)
 check_exact()
 ''')

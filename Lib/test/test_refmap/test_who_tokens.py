@@ -1279,6 +1279,13 @@ class DecrefTests(TokenTestCase):
         self.tape.symbols.keeping.add('inner')
         self.assertEqual(self.names(own(A, unowned=1))[0], 'inner')
 
+    def calling(self, callee, *functions):
+        """Let the machine code of functions say that they call another one,
+        and that of all others nothing."""
+        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
+        self.tape.symbols.callees = lambda start: (
+            (callee,) if start in functions else ())
+
     def thread_state(self, *, now=0, stack='pass_on:2 catch:4 g:9'):
         """raise() left an exception in the state of the thread; it is gone
         from there at the next hook."""
@@ -1291,9 +1298,7 @@ class DecrefTests(TokenTestCase):
 
     def test_taken_out_of_the_state_of_a_thread(self):
         self.thread_state()
-        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
-        self.tape.symbols.callees = lambda start: (
-            ('PyErr_Fetch',) if start == 'catch' else ())
+        self.calling('PyErr_Fetch', 'catch')
         found = self.analyse(own(A, unowned=1)).suspects[0]
         self.assertEqual(found.function, 'catch')
         self.assertGreater(found.score, 0.8)
@@ -1315,17 +1320,13 @@ class DecrefTests(TokenTestCase):
     def test_taken_out_by_folded_code(self):
         # other() and catch() have a part that is equal.
         self.thread_state(stack='other:4 g:9')
-        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
-        self.tape.symbols.callees = lambda start: (
-            ('PyErr_Fetch',) if start in ('catch', 'other') else ())
+        self.calling('PyErr_Fetch', 'catch', 'other')
         self.assertEqual(self.names(own(A, unowned=1))[:2], ['catch', 'other'])
 
     def test_taken_out_by_the_loop(self):
         # An "except" of Python code; look() is only near.
         self.thread_state(stack=f'{EVAL}:4 look:6 g:9')
-        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
-        self.tape.symbols.callees = lambda start: (
-            ('PyErr_Fetch',) if start == EVAL else ())
+        self.calling('PyErr_Fetch', EVAL)
         for suspect in self.analyse(own(A, unowned=1)).suspects:
             self.assertLess(suspect.score, 0.1)
 
@@ -1354,9 +1355,7 @@ class DecrefTests(TokenTestCase):
         self.tape.change(A, 1, stack, 2, name='E')
         self.tape.change(A, -1, stack, name='E')
         self.assertEqual(self.names(own(A, unowned=1))[0], 'look')
-        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
-        self.tape.symbols.callees = lambda start: (
-            ('PyErr_Fetch',) if start in ('fetch', 'catch') else ())
+        self.calling('PyErr_Fetch', 'fetch', 'catch')
         self.assertEqual(self.names(own(A, unowned=1))[0], 'fetch')
 
     def test_debug_builds_look_at_exceptions(self):
@@ -1372,9 +1371,7 @@ class DecrefTests(TokenTestCase):
         self.tape.birth(A, stack, 1, name='E')
         self.tape.ret(2, stack, [(1, NOWHERE, 0)])
         surely = self.analyse(own(A, unowned=1)).suspects[0]
-        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
-        self.tape.symbols.callees = lambda start: (
-            ('PyErr_SetRaisedException',) if start == 'raise' else ())
+        self.calling('PyErr_SetRaisedException', 'raise')
         perhaps = self.analyse(own(A, unowned=1)).suspects[0]
         self.assertEqual((surely.function, perhaps.function), ('raise', 'raise'))
         self.assertLess(perhaps.score, surely.score)
@@ -1399,9 +1396,7 @@ class DecrefTests(TokenTestCase):
     def test_who_fetches_exceptions(self):
         self.raised()
         self.assertEqual(self.names(own(A, unowned=1))[0], '_PyErr_SetObject')
-        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
-        self.tape.symbols.callees = lambda start: (
-            ('PyErr_Fetch',) if start in ('catch', EVAL) else ())
+        self.calling('PyErr_Fetch', 'catch', EVAL)
         self.assertEqual(self.names(own(A, unowned=1))[0], 'catch')
 
     def test_raised_where_the_stack_ends(self):
@@ -1417,9 +1412,7 @@ class DecrefTests(TokenTestCase):
         self.tape.birth(A, stack, 1, name='E')
         self.tape.ret(1, stack, [(1, RETURNED, 2)])
         self.tape.ret(2, f'{EVAL}:2 catch:4 {EVAL}:9', [(1, NOWHERE, 0)])
-        self.tape.symbols.ranges = lambda names: [(names[0], 8)]
-        self.tape.symbols.callees = lambda start: (
-            ('_PyErr_GetRaisedException',) if start in ('catch', EVAL) else ())
+        self.calling('_PyErr_GetRaisedException', 'catch', EVAL)
         found = self.analyse(own(A, unowned=1)).suspects[0]
         self.assertEqual(found.function, 'catch')
         self.assertGreater(found.score, 0.5)
