@@ -240,11 +240,17 @@ extern uint64_t _PyRefMap_search_work;
 /* Begin, or end: no memory is young, and no position is watched. */
 extern int _PyRefMap_StartPlaces(void);
 extern void _PyRefMap_StopPlaces(void);
-/* Search words that hold `object` and are not known yet, in young memory, in objects
-   that the stack from `sp` on leads to, and at `thoroughly` everywhere. Return how many
-   were found, -1 if none was and everywhere was searched too often before. */
+/* Where to search: in young memory and the thread's state, then in objects that the stack
+   leads to, then everywhere. */
+typedef enum {
+    REFMAP_NOTHING, REFMAP_YOUNG, REFMAP_REACHABLE, REFMAP_EVERYWHERE
+} refmap_reach_t;
+
+/* Search words that hold `object` and are not known yet, as far as `reach` says; the stack
+   is that from `sp` on. Return how many were found, -1 if none was and everywhere was
+   searched too often before. */
 extern int _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
-                                  uintptr_t sp, int thoroughly,
+                                  uintptr_t sp, refmap_reach_t reach,
                                   refmap_position_t found[REFMAP_FOUND]);
 /* The same, in young memory only. */
 extern int _PyRefMap_SearchYoung(uintptr_t object,
@@ -312,7 +318,8 @@ refmap_event_record(const refmap_event_t *event, int kind, size_t nwords)
 /* --- record_search.c: where objects lie by now -------------------------------------------- */
 
 /* Search places; see _PyRefMap_SearchPlaces(). What is searched in passing leaves half of
-   the work to what is searched thoroughly. Return -1 if none is left. */
+   the work to what is searched thoroughly. Return -1 if none was found, and not all was
+   searched that should be, as there was too much work before. */
 extern int _PyRefMap_Search(const refmap_thread_t *thread, uintptr_t object,
                             uintptr_t sp, int thoroughly,
                             refmap_position_t found[REFMAP_FOUND]);

@@ -384,16 +384,16 @@ _PyRefMap_SearchYoung(uintptr_t object, refmap_position_t found[REFMAP_FOUND])
 
 int
 _PyRefMap_SearchPlaces(const refmap_thread_t *thread, uintptr_t object,
-                       uintptr_t sp, int thoroughly,
+                       uintptr_t sp, refmap_reach_t reach,
                        refmap_position_t found[REFMAP_FOUND])
 {
     refmap_search_t search = {object, found, 0};
     refmap_search_thread(&search);
     refmap_search_young(&search);
-    if (search.n == 0) {
+    if (search.n == 0 && reach >= REFMAP_REACHABLE) {
         refmap_search_reachable(&search, thread, sp);
     }
-    if (search.n == 0 && thoroughly) {
+    if (search.n == 0 && reach == REFMAP_EVERYWHERE) {
         if (thorough_work >= THOROUGH_BUDGET) {
             return -1;
         }

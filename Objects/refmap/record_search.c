@@ -15,8 +15,11 @@
 /* Searching does so much work without more ado, and for each hook as much again as the hook
    itself takes. It is not the time that counts: a recording must not depend on what else
    the machine does. */
-#define ALLOWANCE ((uint64_t)100000000)
+#define ALLOWANCE ((uint64_t)300000000)
 #define HOOK_WORK ((uint64_t)1000)
+/* Young memory, in which most of what is stored lies, is searched for so much more: it is
+   little. */
+#define ALLOWANCE_OF_YOUNG ((uint64_t)1000000000)
 /* Where only certain objects are watched, not all of a type, there is little to search, and
    nothing is to be left out. */
 #define ALLOWANCE_OF_FEW ((uint64_t)2000000000)
@@ -24,18 +27,33 @@
 static struct { uint32_t token; uint32_t hooks; } pending[PENDING];
 static int npending;
 
+/* Which memory may still be searched; REFMAP_NOTHING: none. */
+static refmap_reach_t
+refmap_reach(int thoroughly)
+{
+    const struct _refmap_recorder *recorder = &_PyRefMap_recorder;
+    uint64_t most = (recorder->options.nnames == 0 ? ALLOWANCE_OF_FEW : ALLOWANCE)
+                    + recorder->hooks * HOOK_WORK;
+    if (_PyRefMap_search_work <= (thoroughly ? most : most / 2)) {
+        return thoroughly ? REFMAP_EVERYWHERE : REFMAP_REACHABLE;
+    }
+    return _PyRefMap_search_work <= most + ALLOWANCE_OF_YOUNG ? REFMAP_YOUNG
+                                                              : REFMAP_NOTHING;
+}
+
 int
 _PyRefMap_Search(const refmap_thread_t *thread, uintptr_t object, uintptr_t sp,
                  int thoroughly, refmap_position_t found[REFMAP_FOUND])
 {
-    const struct _refmap_recorder *recorder = &_PyRefMap_recorder;
-    if (!recorder->options.places) {
+    if (!_PyRefMap_recorder.options.places) {
         return -1;
     }
-    uint64_t most = (recorder->options.nnames == 0 ? ALLOWANCE_OF_FEW : ALLOWANCE)
-                    + recorder->hooks * HOOK_WORK;
-    int n = _PyRefMap_search_work > (thoroughly ? most : most / 2)
-            ? -1 : _PyRefMap_SearchPlaces(thread, object, sp, thoroughly, found);
+    refmap_reach_t reach = refmap_reach(thoroughly);
+    int n = reach == REFMAP_NOTHING
+            ? 0 : _PyRefMap_SearchPlaces(thread, object, sp, reach, found);
+    if (n == 0 && reach <= REFMAP_YOUNG) {
+        n = -1;                 // it may be elsewhere
+    }
     if (n < 0) {
         _PyRefMap_tape.lost_tokens++;
     }

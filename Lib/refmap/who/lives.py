@@ -23,13 +23,19 @@ class Token:
     steps -- what happened to it, a list of Step
     claimed -- the Step by which it is in a place that was not new when its
                holder ended, or None
-    ended -- the event Return in which its last holder ended, or None
+    supposed -- the event Return at which it was not seen to be nowhere, but
+                taken to be, or None
+    buriers -- Releases by the activation that freed the block it was in right
+               afterwards
+    ended -- the event Return in which its last holder ended, or None;
+             ended_at: its index
     released -- the Release that consumed it, or None
     """
 
     __slots__ = ('number', 'life', 'index', 'taken', 'calls', 'holder',
                  'places', 'gone', 'vanished', 'vanished_in', 'taken_out',
-                 'forgotten', 'steps', 'claimed', 'ended', 'released')
+                 'forgotten', 'steps', 'claimed', 'supposed', 'buriers', 'ended',
+                 'ended_at', 'released')
 
     def __init__(self, number, life, index, taken, calls):
         self.number = number
@@ -44,8 +50,9 @@ class Token:
         self.vanished_in = ()       # the stack there
         self.taken_out = self.forgotten = False
         self.steps = []
-        self.claimed = None
-        self.ended = None
+        self.claimed = self.supposed = None
+        self.buriers = ()
+        self.ended = self.ended_at = None
         self.released = None
 
     def add(self, what, event, slot=None):

@@ -20,9 +20,11 @@ CONTAINER = 6       # it was in the object that is dying
 IN_FRAME = 5.5      # it was in the generator whose frame is cleared, perhaps
 TAKEN_OUT = 5       # its field changed since the last change of the count
 BURIED = 4.5        # its container was freed, by who gives it back
+BURIED_NEXT = 4.4   # its block is freed next, by who gives it back
 KEPT = 4            # as SAME, though it is in memory as well
 LOOSE = 3           # something dies, and it is in memory that is no object's
 HANDED = 2.5        # who called the function that gives it back has it
+MOVED = 2.2         # who emptied its field called who gives it back
 STORED = 2          # nobody on the stack has it
 TAKEN_AWAY = 1.5    # its field changed before who gives it back was called
 CALLER = 1          # a caller has it: whose it may be to give back
@@ -121,7 +123,9 @@ def strength(token, release):
             return (CLEARED, 0, 0, order)
         if release.is_in(token.vanished_in):
             return (TAKEN_OUT, 0, 0, order)
-        return (FORGOTTEN if token.forgotten else TAKEN_AWAY, 0, 0, order)
+        if token.forgotten:
+            return (FORGOTTEN, 0, 0, order)
+        return (MOVED if is_moved(token, release) else TAKEN_AWAY, 0, 0, order)
     # What clears a frame gives back what others took, and what it took itself.
     holds = any(token.is_held_by(slot, release.calls)
                 for slot in {call.slot for call in release.calls[:1]}
@@ -161,6 +165,18 @@ def strength(token, release):
         # event; whatever that is gives them back when it dies. It loses none.
         return (LOOSE, 1, 0, order)
     return (CALLER, -release.slots.index(token.holder), 0, order)
+
+
+def is_moved(token, release):
+    """Was the field that had it changed by a function that is still running,
+    and called who gives the reference back? Not if that is the evaluation
+    loop, which calls everything."""
+    writer = token.vanished_in[0] if token.vanished_in else None
+    return (writer is not None and writer.function != EVAL
+            and release.giver is not None and writer.slot > release.giver
+            and any(call.slot == writer.slot
+                    and call.function == writer.function
+                    for call in release.calls))
 
 
 def may_be_loose(token, release):
@@ -216,14 +232,17 @@ def keeping_functions(lives):
             if step.what == 'memory' and (calls := token.at(step.slot))}
 
 
-def refined(pair, keeping):
-    """Return a pair (strength, token) for which it matters, too, whether the
-    function that ended with the token is one of keeping_functions().
+def refined(pair, release, keeping):
+    """Return a pair (strength, token) for which it matters, too, what came
+    later, and whether the function that ended with the token is one of
+    keeping_functions().
 
     A function that never stored anything is not believed to have stored this
     one, as long as there is the token of another one that does.
     """
     strength, token = pair
+    if strength[0] < BURIED_NEXT and release in token.buriers:
+        return (BURIED_NEXT, 0, 0, strength[-1]), token
     if strength[0] != STORED:
         return pair
     level, in_memory, near, order = strength
@@ -242,7 +261,7 @@ def settle(life, keeping=frozenset()):
     waiting = [release for release in life.releases if release.token is None]
     for release in waiting:
         release.candidates = sorted(
-            (refined(pair, keeping) for pair in release.candidates),
+            (refined(pair, release, keeping) for pair in release.candidates),
             key=lambda pair: pair[0], reverse=True)
     while waiting:
         best = None

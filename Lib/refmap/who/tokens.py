@@ -84,6 +84,7 @@ class Flow:
                     Gone: self._gone, Shifted: self._shifted}
         symbols.resolve(recording.pcs())
         for index, event in enumerate(recording.events):
+            self._index = index
             handler = handlers.get(type(event))
             if handler is not None:
                 handler(index, event)
@@ -186,9 +187,11 @@ class Flow:
         weak -- numbers of tokens that are in no place but weak references
         """
         def seen(token, number, outcome, to):
-            nowhere = number in weak or (
-                outcome == STACK and self._is_word_of_another(token, event, to))
-            return NOWHERE if nowhere else outcome
+            if (outcome == STACK
+                    and self._is_word_of_another(token, event, to)):
+                token.supposed = event
+                return NOWHERE
+            return NOWHERE if number in weak else outcome
 
         return [(token, number, seen(token, number, outcome, to), to)
                 for number, outcome, to in event.outcomes
@@ -318,7 +321,7 @@ class Flow:
 
     def _end(self, token, what, event):
         token.holder = None
-        token.ended = event
+        token.ended, token.ended_at = event, self._index
         token.add(what, event, event.slot)
 
     def _claim_for(self, token, event):
@@ -327,7 +330,8 @@ class Flow:
         stored = self._claim(token)
         if stored is None:
             return False
-        token.holder, token.ended = None, event
+        token.holder = None
+        token.ended, token.ended_at = event, self._index
         other = token.life.by_location.get(stored.location)
         if other is not None:
             other.forget(stored)
@@ -431,6 +435,10 @@ class Flow:
             # Found for the newest token: another one has it.
             token = next(homeless(token.life), None)
         if token is not None:
+            if token.supposed is not None:
+                # Where a word of the stack was, memory was not searched.
+                token.forget(token.supposed)
+                token.supposed = None
             self._place(token, event)
             token.add('stored', event)
         is_block = event.base and not event.base_type
@@ -497,9 +505,28 @@ class Flow:
                     and token.claimed.event.location == event.location):
                 token.disclaim()
                 return
+            if is_burial(event) and place is not None and not place.base_type:
+                token.buriers = self._buriers(life, index, token.vanished_in)
             token.gone.append(event)
             token.add('gone', event)
             self._was_emptied(token, event)
+
+    def _buriers(self, life, index, calls):
+        """Return the releases of an object by an activation that has not ended
+        since, and is about to free a block: the event has this index, and the
+        stack is `calls`. What dies gives up what is in its block, and then
+        the block."""
+        found = []
+        events = self.recording.events
+        for release in reversed(life.releases):
+            if not (release.extents and release.is_in(calls)
+                    and all(release.is_in(self.calls.of(event.frames))
+                            for event in events[release.index:index]
+                            if isinstance(event, (Change, Stored, Gone)))):
+                break
+            found.append(release)
+            index = release.index
+        return tuple(found)
 
     def _was_emptied(self, token, gone):
         """A place in which a token was has something else now.
