@@ -39,7 +39,8 @@ PASSES = 'stack', 'returned'
 # What a Step says of a function that ended with a token.
 WAYS_TO_END = {RETURNED: 'kept', NOWHERE: 'nowhere', ABANDONED: 'abandoned'}
 # Blocks that this function frees were no container's any more.
-FREE_LIST = re.compile(r'\w*(FreeList|free_?list)', re.I)
+# free_list_items() frees those of a list.
+FREE_LIST = re.compile(r'\w*(freelist|free_lists?$)', re.I)
 
 # The offset of ob_type in an object, in bytes.
 OB_TYPE = 8
