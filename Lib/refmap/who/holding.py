@@ -29,8 +29,8 @@ def holders(token, calls):
         # gives back one reference for each value. Who called the loop has no
         # part in that.
         return inwards + inside
-    return (inside + last_callee(token, calls)
-            + alternate(list(outwards), inwards))
+    called = last_callee(token, calls) or last_user(token, calls)
+    return inside + called + alternate(list(outwards), inwards)
 
 
 def alternate(first, second):
@@ -101,6 +101,28 @@ def last_callee(token, calls):
     called = [call for call in calls.whole(token.ended.frames)
               if call.slot < token.ended.slot][-1:]
     return [call for call in called if not is_transparent(call.function)]
+
+
+def last_user(token, calls):
+    """Return the function that a token's last holder called last of those in
+    which references to the object were taken or given back, in a list: it
+    should have taken this one over, perhaps. What was called in it to let the
+    object die is none."""
+    if token.ended is None:
+        return []
+    slot = token.ended.slot
+    life = token.life
+    changes = [(other.index, other.taken) for other in life.tokens]
+    changes += [(release.index, release.event) for release in life.releases]
+    for index, event in sorted(changes, key=lambda change: -change[0]):
+        if not token.index < index < token.ended_at:
+            continue
+        if token.is_on(slot, calls.of(event.frames)):
+            called = [call for call in calls.whole(event.frames)
+                      if call.slot < slot][-1:]
+            if called and not is_transparent(called[0].function):
+                return called
+    return []
 
 
 def file_of(token):
