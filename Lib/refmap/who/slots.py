@@ -300,8 +300,10 @@ class Slots:
                 calls[:2] = calls[1::-1]
             if not calls:
                 return []
+            # Who gives up something itself knows what it frees.
+            known = 1 if self.gives_up(calls[0]) else 2
             return (self.burying(gone, calls[:1])[:-1]
-                    + self.emptying(calls[0]) + calls[:2])
+                    + self.emptying(calls[0]) + calls[:known])
         found = (self.clearing_values(token, gone)
                  + self.giving_up(type, self.calls_clear(type) is False))
         return self.burying(gone, found) + found
