@@ -146,6 +146,7 @@ class Judge:
         if not calls and (receivers := self.heirs.receivers(token)):
             calls, factor = receivers, min(factor, UNSEEN)
         calls += holders(token, self.calls)
+        calls[1:1] = self.helpers(calls[:1])
         return self.weighed(calls, 'missing-decref', factor, token)
 
     def accuse_overwriting(self, token):
@@ -174,8 +175,17 @@ class Judge:
                 base_type):
             how = 'container-not-released'      # cleared, but not released
         known = calls and (calls[0].file == home or not calls[0].slot)
+        if known:
+            calls[1:1] = self.helpers(calls[:1])
         calls += holders(token, self.calls)
         return self.weighed(calls, how, 1 if known else NEARBY, token)
+
+    def helpers(self, calls):
+        """Return the function that the first of some functions calls to give
+        something up, in a list, if it is the only one; it should have done so,
+        perhaps."""
+        found = self.slots.helpers(calls[0]) if calls else []
+        return found if len(found) == 1 else []
 
     def accuse_taking_out(self, token, gone):
         """Return the accusations of a token that was in the state of a thread:

@@ -5,7 +5,7 @@ should release what the objects hold, and those that write their fields.
 import re
 
 from .calls import Call
-from .functions import MAKES, is_allocator
+from .functions import GIVES_UP, MAKES, is_allocator, source_of
 from .owners import is_of_base
 from .roles import is_transparent
 
@@ -110,6 +110,15 @@ class Slots:
     def gives_up(self, call):
         """Does a function give up references itself, as far as is known?"""
         return not RELEASES.isdisjoint(self.callees(call))
+
+    def helpers(self, call):
+        """Return the functions that a function calls to give something up, as
+        their names say and their code does: those of the same file, in a list.
+        Where nothing was given back no stack has them."""
+        return [helper for name in sorted(self.callees(call))
+                if GIVES_UP.search(name)
+                for helper in self.named(name)[:1]
+                if helper.file == source_of(call) and self.gives_up(helper)]
 
     def releases_nothing(self, call):
         """Does a function give up no reference, as far as is known?"""
