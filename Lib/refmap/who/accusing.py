@@ -103,12 +103,16 @@ class Judge:
         contract = self.contracts.get(call.function)
         return contract is not None and KEPT in contract.effects
 
+    def holders(self, token):
+        """Return who may have lost a token; see holders()."""
+        return holders(token, self.calls, self.keeps)
+
     def storing(self, token):
         """Return who stored a reference: those who do it for others, by
         contract, come last."""
         if self.leads_away(token):
             return []
-        return sorted(holders(token, self.calls), key=self.keeps)
+        return sorted(self.holders(token), key=self.keeps)
 
     def accuse(self, token):
         """Return the accusations of one token that was left."""
@@ -125,13 +129,13 @@ class Judge:
             return self.accuse_overwriting(token)
         if how == 'container-not-released':
             calls = self.slots.undertakers(token)
-            calls += holders(token, self.calls)
+            calls += self.holders(token)
             return self.weighed(calls, how, 1, token)
         if any(place.base_type == THREAD_STATE
                for place in token.places.values()):
             # No state of a living thread has it: that was cleared.
             calls = self.slots.named(CLEARS_STATE)
-            calls += holders(token, self.calls)
+            calls += self.holders(token)
             return self.weighed(calls, 'container-not-released', 1, token)
         finders = self.heirs.finders(token)
         if (not finders and self.heirs.was_raised(token)
@@ -145,7 +149,7 @@ class Judge:
             factor = min(factor, UNSEEN)        # who fetched it is not known
         if not calls and (receivers := self.heirs.receivers(token)):
             calls, factor = receivers, min(factor, UNSEEN)
-        calls += holders(token, self.calls)
+        calls += self.holders(token)
         calls[1:1] = self.helpers(calls[:1])
         return self.weighed(calls, 'missing-decref', factor, token)
 
@@ -177,7 +181,7 @@ class Judge:
         known = calls and (calls[0].file == home or not calls[0].slot)
         if known:
             calls[1:1] = self.helpers(calls[:1])
-        calls += holders(token, self.calls)
+        calls += self.holders(token)
         return self.weighed(calls, how, 1 if known else NEARBY, token)
 
     def helpers(self, calls):
@@ -208,7 +212,7 @@ class Judge:
         # stack when the reference was taken is known by its own name.
         folded = [call for other in fetching[:1] for call in token.calls
                   if call.slot == other.slot and self.heirs.fetches(call)]
-        calls = folded + fetching + calls + holders(token, self.calls)
+        calls = folded + fetching + calls + self.holders(token)
         return self.weighed(calls, 'missing-decref', factor, token)
 
     def directness(self, token, how):

@@ -10,13 +10,16 @@ from .recording import is_burial
 from .roles import is_transparent
 
 
-def holders(token, calls):
+def holders(token, calls, keeps):
     """Return who may have lost a token, from its last holder on.
 
     The last function that the holder called is the second: it should have
     taken the reference over, perhaps. Then by turns those who called the
     holder and those through whom it got the reference: a helper that only
     counts hides whose the reference is.
+
+    keeps -- does a function by contract take a reference of its own? Then it
+             takes none over
     """
     slot = token.last_slot()
     inside = in_one(token, calls)
@@ -29,7 +32,8 @@ def holders(token, calls):
         # gives back one reference for each value. Who called the loop has no
         # part in that.
         return inwards + inside
-    called = last_callee(token, calls) or last_user(token, calls)
+    called = last_callee(token, calls) or [
+        call for call in last_user(token, calls) if not keeps(call)]
     return inside + called + alternate(list(outwards), inwards)
 
 
