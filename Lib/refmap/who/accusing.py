@@ -107,12 +107,23 @@ class Judge:
         """Return who may have lost a token; see holders()."""
         return holders(token, self.calls, self.keeps)
 
+    def storers(self, token):
+        """The same of a token that was stored: those who by contract store an
+        object for their caller come last, as they did so."""
+        return sorted(self.holders(token), key=self.is_by_contract)
+
+    def is_by_contract(self, call):
+        """Does a function by contract take a reference, or its caller's, for
+        what it stores an object in?"""
+        return (self.keeps(call)
+                or bool(self.contracts.stolen(call.function)))
+
     def storing(self, token):
         """Return who stored a reference: those who do it for others, by
         contract, come last."""
         if self.leads_away(token):
             return []
-        return sorted(self.holders(token), key=self.keeps)
+        return self.storers(token)
 
     def accuse(self, token):
         """Return the accusations of one token that was left."""
@@ -128,8 +139,7 @@ class Judge:
         if how == 'overwritten-field':
             return self.accuse_overwriting(token)
         if how == 'container-not-released':
-            calls = self.slots.undertakers(token)
-            calls += self.holders(token)
+            calls = self.slots.undertakers(token) + self.storers(token)
             return self.weighed(calls, how, 1, token)
         if any(place.base_type == THREAD_STATE
                for place in token.places.values()):
@@ -181,7 +191,7 @@ class Judge:
         known = calls and (calls[0].file == home or not calls[0].slot)
         if known:
             calls[1:1] = self.helpers(calls[:1])
-        calls += self.holders(token)
+        calls += self.storers(token)
         return self.weighed(calls, how, 1 if known else NEARBY, token)
 
     def helpers(self, calls):

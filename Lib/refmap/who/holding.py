@@ -102,8 +102,13 @@ def last_callee(token, calls):
         return []
     if not token.is_on(token.ended.slot, calls.of(token.ended.frames)):
         return []           # there was no hook since the holder was called
-    called = [call for call in calls.whole(token.ended.frames)
-              if call.slot < token.ended.slot][-1:]
+    stack = calls.whole(token.ended.frames)
+    called = [call for call in stack if call.slot < token.ended.slot][-1:]
+    if not called:
+        # What was inlined, and ran last.
+        inside = names_of(token.at(token.ended.slot))
+        called = [call for call in stack if call.slot == token.ended.slot
+                  and call.function not in inside]
     return [call for call in called if not is_transparent(call.function)]
 
 

@@ -40,8 +40,11 @@ ALIVE, GC, TRACKED, KEYS = 1, 2, 4, 8
 #   gc -- has its type Py_TPFLAGS_HAVE_GC?
 #   rule -- 'missing-visit' or 'no-gc' if it hides the reference, else None
 #   where -- what it is if it is no object, a line of text
+#   caller -- the Site of the type's own tp_traverse, if `traverse` is that of a
+#             base, which it should call; else None
 Holder = namedtuple('Holder', 'address type type_address count offsets fields '
-                    'traverse gc rule where', defaults=(None, ''))
+                    'traverse gc rule where caller',
+                    defaults=(None, '', None))
 
 #   address, type -- of the leaked object; 'dict keys' is no type
 #   count -- ob_refcnt
@@ -351,28 +354,32 @@ class Leak:
                           (None,) * len(owner.paths), None, False, None,
                           describe_place(owner))
         type_ = self.types[owner.type]
-        fields, traverse = (None,) * len(owner.paths), None
+        fields, traverse, caller = (None,) * len(owner.paths), None, None
         if symbols is not None and rule is not None:
             fields = tuple(symbols.field(type_, path[0], self.types)
                            for path in owner.paths)
             if rule == 'missing-visit':
-                traverse = self.traverse(type_, owner.paths, symbols)
+                traverse, caller = self.traverse(type_, owner.paths, symbols)
         return Holder(owner.address, type_.name, owner.type, count,
                       owner.paths, fields, traverse, bool(owner.flags & GC),
-                      rule)
+                      rule, '', caller)
 
     def traverse(self, type_, paths, symbols):
-        """Return the Site of the tp_traverse that should report the reference.
+        """Return the Site of the tp_traverse that should report the reference,
+        and that of the type's own if this is another, else None.
 
         It is that of the base whose part of the instance has it. Classes made
         by `class` have one in common, which calls that of their base.
         """
+        own = type_.traverse
         offset = paths[0][0] if paths else 0
         while type_.base in self.types and (
                 type_.traverse == self.common
                 or is_of_base(type_, offset, symbols, self.types)):
             type_ = self.types[type_.base]
-        return symbols.function(type_.traverse)
+        return symbols.function(type_.traverse), (
+            symbols.function(own)
+            if own not in (type_.traverse, self.common) else None)
 
 
 def is_of_base(type_, offset, symbols, types):

@@ -209,9 +209,9 @@ class Case:
         found = []
         for holder in self.ownership[item.address].hidden:
             if holder.gc and holder.traverse is not None:
-                site = holder.traverse
-                call = Call(site.function, site.file, site.line, 0)
-                found += [self.judge.weighed([call], 'missing-visit', 1, None,
+                calls = [Call(site.function, site.file, site.line, 0)
+                         for site in (holder.traverse, holder.caller) if site]
+                found += [self.judge.weighed(calls, 'missing-visit', 1, None,
                                              holder)]
             else:
                 found += self.accuse_storing(item, holder)
