@@ -20,7 +20,7 @@ EVAL = '_PyEval_EvalFrameDefault'
 
 # As in owners.py.
 Holder = namedtuple('Holder', 'address type type_address count offsets fields '
-                              'traverse gc')
+                              'traverse gc caller')
 Ownership = namedtuple('Ownership', 'address type count visited hidden unowned '
                                     'tracked gc chain kind root')
 
@@ -33,8 +33,9 @@ def own(address, count=1, visited=(), hidden=(), unowned=0, kind=None, root=True
                      True, True, list(chain), kind, root)
 
 
-def holder(address, name='C', count=1, traverse=None, gc=True):
-    return Holder(address, name, 0, count, ((16,),), ('item',), traverse, gc)
+def holder(address, name='C', count=1, traverse=None, gc=True, caller=None):
+    return Holder(address, name, 0, count, ((16,),), ('item',), traverse, gc,
+                  caller)
 
 
 class TokenTestCase(unittest.TestCase):
@@ -411,6 +412,70 @@ class FlowTests(TokenTestCase):
         places = [list(token.places) for token in self.life().tokens]
         self.assertEqual(places, [[C], []])
         self.assertEqual(self.life().tokens[1].last_gone().location, C + 8)
+
+
+    def test_word_that_turns_out_to_be_another_reference(self):
+        # f() can't hand out what is in a variable of g(), which has the object
+        # already: but then the object is found in memory.
+        base = self.tape.type('C')
+        self.tape.symbols.keeping.add('f')
+        self.tape.birth(A, 'g:3', 1)
+        self.tape.change(A, 1, 'f:2 g:3', 2)
+        self.tape.ret(2, 'f:2 g:3', [(2, STACK, 3)])
+        self.assertEqual([step.what for step in self.life().tokens[1].steps],
+                         ['nowhere'])
+        self.tape.stored(2, A, B + 16, B, base, 'g:3')
+        self.tape.change(A, -1, 'g:3')
+        token, = self.life().left()
+        self.assertEqual([step.what for step in token.steps], ['stored'])
+        self.assertEqual(list(token.places), [B + 16])
+
+    def test_block_that_is_freed_next(self):
+        # Both references are in blocks, that is all that is known when one is
+        # given back. Then who gave it back frees one of the blocks.
+        for freed, left in ((B, 2), (C, 1)):
+            with self.subTest(left):
+                self.tape = Tape()
+                self.tape.birth(A, f'{EVAL}:9', 1)
+                self.tape.stored(1, A, B + 8, B)
+                self.tape.change(A, 1, f'insert:2 {EVAL}:9', 2)
+                self.tape.ret(2, f'insert:2 {EVAL}:9', [(2, MEMORY, 0)],
+                              [(2, C + 8, C, 0)])
+                dying = f'list_dealloc:2 {EVAL}:9'
+                self.tape.change(A, -1, dying, deaths=[
+                    (0x40000, self.tape.type('L'), 5, 0x200)])
+                self.tape.gone(0, A, freed + 8, freed,
+                               f'free_list_items:1 {dying}', dying,
+                               flags=BASE_DIED)
+                self.assertEqual(self.left(), [left])
+
+    def test_block_that_another_activation_frees(self):
+        # list_dealloc() was left before it was called again.
+        self.tape.birth(A, f'{EVAL}:9', 1)
+        self.tape.stored(1, A, B + 8, B)
+        self.tape.change(A, 1, f'insert:2 {EVAL}:9', 2)
+        self.tape.ret(2, f'insert:2 {EVAL}:9', [(2, MEMORY, 0)],
+                      [(2, C + 8, C, 0)])
+        dying = f'list_dealloc:2 {EVAL}:9'
+        self.tape.change(A, -1, dying, deaths=[
+            (0x40000, self.tape.type('L'), 5, 0x200)])
+        self.tape.change(0x50000, 1, f'{EVAL}:9')
+        self.tape.gone(0, A, B + 8, B, f'free_list_items:1 {dying}', dying,
+                       flags=BASE_DIED)
+        token = self.lives()[0].tokens[0]
+        self.assertEqual(token.buriers, ())
+
+    def test_field_that_who_is_running_emptied(self):
+        # assign() takes the object out of one container, and puts it into
+        # another, which dies: what remove() forgot is in none.
+        self.tape.birth(A, 'insert:2 g:9', 1)
+        self.tape.ret(2, 'insert:2 g:9', [(1, MEMORY, 0)], [(1, C + 8, C, 0)])
+        self.tape.change(A, 1, 'remove:2 g:9', 2)
+        self.tape.ret(2, 'remove:2 g:9', [(2, NOWHERE, 0)])
+        self.tape.gone(1, A, C + 8, C, 'assign:3 g:9', 'assign:3 g:9', now=B)
+        self.tape.change(A, -1, 'list_dealloc:2 assign:3 g:9', deaths=[
+            (0x40000, self.tape.type('L'), 5, 0x200)])
+        self.assertEqual(self.left(), [2])
 
 
 class ClaimTests(TokenTestCase):
@@ -1075,7 +1140,63 @@ class DecrefTests(TokenTestCase):
                                 ((), 'free_block')):
             with self.subTest(callees):
                 self.tape.symbols.callees = lambda name: frozenset(callees)
-                self.assertEqual(self.names(own(A, unowned=1))[0], guilty)
+                names = self.names(own(A, unowned=1))
+                self.assertEqual(names[0], guilty)
+                # Who gives up something itself knows what it frees.
+                knows = 'Py_DECREF' in callees
+                self.assertEqual('forget' in names, not knows)
+
+    def test_stored_by_contract(self):
+        # append() took a reference for the block it stored the object in, and
+        # that block was freed.
+        self.tape.birth(A, 'f:3 g:9', 1)
+        self.tape.change(A, 1, 'append:1 f:3 g:9', 2)
+        self.tape.ret(1, 'append:1 f:3 g:9', [(2, MEMORY, 0)],
+                      [(2, B + 8, B, 0)])
+        self.tape.change(A, -1, 'f:3 g:9', 1)
+        self.tape.gone(2, A, B + 8, B, 'PyMem_Free:1 forget:2 g:9', 'g:9',
+                       flags=BASE_DIED)
+        for effects in (), ('kept',), ('stolen',):
+            contracts = Contracts({'append': Contract(None, effects)})
+            with self.subTest(effects):
+                names = self.names(own(A, unowned=1), contracts=contracts)
+                self.assertEqual(names[0], 'forget')
+                self.assertEqual(names[-1] == 'append', bool(effects))
+
+    def test_given_to_a_function(self):
+        # insert() steals, and should have released what it stored a reference
+        # of its own for.
+        self.tape.birth(A, 'f:3 g:9', 1)
+        stack = 'store:1 insert:2 f:3 g:9'
+        self.tape.change(A, 1, stack, 2)
+        self.tape.ret(1, stack, [(2, MEMORY, 0)], [(2, B + 8, B, 0)])
+        self.tape.change(C, 1, 'f:3 g:9')
+        self.tape.ret(3, 'f:3 g:9', [(1, NOWHERE, 0)])
+        ours = own(A, 2, visited=[holder(B)], unowned=1)
+        found = self.analyse(ours, leaked=[Leaked(A, 'T', 0, 2, 0)]).suspects
+        self.assertEqual([s.function for s in found[:2]], ['f', 'insert'])
+
+    def test_inlined_function_that_ran_last(self):
+        self.tape.birth(A, 'init,f:2 g:9', 1)
+        self.tape.ret(2, 'finish,f:2 g:9', [(1, NOWHERE, 0)])
+        names = self.names(own(A, unowned=1))
+        self.assertEqual(sorted(names[:3]), ['f', 'finish', 'init'])
+
+    def test_helper_that_gives_up(self):
+        # Nothing was given back in it, so no stack has it.
+        functions = ['f', 'free_it', 'g']
+        code = {1: {'free_it', 'use_it'}, 2: {'Py_DECREF'}, 3: {'f'}}
+        symbols = self.tape.symbols
+        symbols.ranges = lambda names: [
+            (functions.index(name) + 1, 1) for name in names if name in functions]
+        symbols.function = lambda start: self.tape.site(functions[start - 1])
+        symbols.callees = lambda start: frozenset(code.get(start, ()))
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.ret(2, 'f:2 g:9', [(1, NOWHERE, 0)])
+        self.assertEqual(self.names(own(A, unowned=1)), ['f', 'free_it', 'g'])
+        for other in {'Py_INCREF'}, set():
+            code[2] = other
+            self.assertEqual(self.names(own(A, unowned=1)), ['f', 'g'])
 
     def test_block_that_tp_clear_empties(self):
         self.tape.type('C', dealloc='c_dealloc', clear='c_clear')
@@ -1791,6 +1912,14 @@ class KindTests(TokenTestCase):
         suspect = self.analyse(hidden).suspects[0]
         self.assertEqual(suspect.kind, suspects.HIDDEN)
         self.assertIn('item', suspect.evidence[0].text)
+
+    def test_missing_visit_of_a_base(self):
+        # The type's own tp_traverse may have forgotten to call that.
+        self.tape.birth(A, 'f:2 g:3', 1)
+        hidden = own(A, hidden=[holder(
+            B, traverse=self.tape.site('base_traverse'),
+            caller=self.tape.site('c_traverse'))], kind=suspects.HIDDEN)
+        self.assertEqual(self.names(hidden), ['base_traverse', 'c_traverse'])
 
     def test_no_gc(self):
         self.tape.birth(A, 'f:2 g:3', 1)
