@@ -488,6 +488,30 @@ assert [e for e in of_kind(found, 'Gone')
         if recording.is_burial(e) and e.base in moved]
 ''')
 
+    def test_young_memory_when_there_is_no_time_to_search(self):
+        # What list.copy() stores lies in a block that was just allocated.
+        self.run_script(self.HEAD + '''
+import _testrefmap
+from collections import Counter
+
+def forget():
+    for _ in range(1000):
+        _testrefmap.leak_reference(Item())
+
+def copy():
+    lists = [[Item()] for _ in range(100)]
+    forget()
+    return [one.copy() for one in lists]
+
+found = record_items(copy)
+assert found.lost.tokens > 100, found.lost
+outcomes = Counter(outcome for event in of_kind(found, 'Return')
+                   for _, outcome, _ in event.outcomes)
+assert outcomes[recording.MEMORY] >= 100, outcomes
+# It is not said that what was not searched everywhere was nowhere.
+assert outcomes[recording.NOWHERE] < outcomes[recording.UNKNOWN], outcomes
+''')
+
     def test_state_of_a_thread(self):
         self.run_script(self.HEAD + '''
 class Raised(Exception):
