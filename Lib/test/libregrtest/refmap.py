@@ -13,12 +13,16 @@ RunTests.refmap, and the findings of a test file come back as the dict
 TestResult.refmap.
 """
 
+import contextlib
 import json
 import os
 import sys
 
 # How many differing objects a message names.
 MAX_SHOWN = 20
+# In the directory of --refmap-html: what the list has to say of test files whose
+# workers died, one JSON array a line. The main process takes it in.
+DIED = '.died'
 
 
 # --- options ---------------------------------------------------------------
@@ -90,6 +94,7 @@ def check_hunt(parser, huntrleaks, options):
             open(options['json'], 'w', encoding='utf-8').close()
         if 'html' in options:
             os.makedirs(options['html'], exist_ok=True)
+            forget_died(options['html'])
     except (OSError, ValueError, suppress.Error) as exc:
         parser.error(report.escape(f'refmap: {exc}'))
 
@@ -187,7 +192,7 @@ def collect(result, runtests):
 def write(findings, runtests, html):
     """Write the findings of one test file where the options say.
 
-    html -- the function for --refmap-html: write_html(), or write_page()
+    html -- the function for --refmap-html: write_html(), or write_died()
     Return [(name of the option, OSError)] of what can't be written.
     """
     findings = {**findings, 'rerun': runtests.rerun}
@@ -210,15 +215,58 @@ def write_json(path, findings):
 def write_html(directory, findings):
     """Write the report of a test file, unless it is clean, and the list of all
     so far: it is there when the run is stopped, too. Raise OSError."""
+    from refmap.html import suite
+
+    name = None
+    if findings['verdict'] != 'clean' or 'died' in findings:
+        name = write_page(directory, findings)
+    _collected.entries.append(suite.entry(findings, name))
+    write_index(directory)
+
+
+def write_died(directory, findings):
+    """Write the report of a test file whose worker died, and leave its line of
+    the list to the main process. Raise OSError."""
+    from refmap.html import suite
+
+    entry = suite.entry(findings, write_page(directory, findings))
+    with open(os.path.join(directory, DIED), 'a', encoding='utf-8') as file:
+        file.write(json.dumps(entry) + '\n')
+
+
+def died_entries(directory):
+    """Return what write_died() left, a list of suite.Entry."""
+    from refmap.html import suite
+
+    try:
+        with open(os.path.join(directory, DIED), encoding='utf-8') as file:
+            return [suite.Entry(*json.loads(line)) for line in file]
+    except FileNotFoundError:
+        return []
+
+
+def forget_died(directory):
+    """There is nothing of write_died() any more. Raise OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(directory, DIED))
+
+
+def write_index(directory):
+    """Write the list of reports so far. Raise OSError."""
     from refmap import cli
     from refmap.html import page, suite
 
-    name = None
-    if findings['verdict'] != 'clean':
-        name = write_page(directory, findings)
-    _collected.entries.append(suite.entry(findings, name))
+    entries = _collected.entries + died_entries(directory)
     cli.replace(os.path.join(directory, 'index.html'),
-                page.document(suite.index(_collected.entries)))
+                page.document(suite.index(entries)))
+
+
+def finish_index(directory):
+    """Put the test files whose workers died into the list of reports. Raise
+    OSError."""
+    if died_entries(directory):
+        write_index(directory)
+        forget_died(directory)
 
 
 def write_page(directory, findings):
@@ -241,6 +289,12 @@ def conclude(options):
         return
     from refmap import report, suppress
     lines = []
+    if 'html' in options:
+        try:
+            finish_index(options['html'])
+        except OSError as exc:
+            lines.append(f'refmap: cannot write {options["html"]}: '
+                         f'{exc.strerror}; the list lacks test files')
     for title in 'errors', 'suspicious':
         names = sorted(set(getattr(_collected, title)))
         if names:

@@ -152,13 +152,16 @@ class Current:
         found -- the findings, or None
         lines -- of these, those to be printed
         """
-        from .refmap import write, write_page
+        from .refmap import write, write_died, write_html
+        from .runtests import WorkerRunTests
 
+        is_worker = isinstance(self.runtests, WorkerRunTests)
         text = ''.join(f'{line}\n' for line in lines)
         print_lines([lastwords.of_death(
             report.escape(f'{where} of {self.name}'), text, crashed)])
         if found is not None:
-            for name, exc in write(found, self.runtests, write_page):
+            for name, exc in write(found, self.runtests,
+                                   write_died if is_worker else write_html):
                 print_lines([report.escape(
                     f'refmap: cannot write {self.runtests.refmap[name]}: '
                     f'{exc.strerror}')])

@@ -300,6 +300,9 @@ class RegrtestTest(RegrtestCase):
         output = self.regrtest('--refmap-json', self.path('json'), '--refmap-html',
                                self.path('html'), *args, name, exitcode=exitcode)
         self.assertIn('test_crash.html', os.listdir(self.path('html')))
+        self.assertNotIn('.died', os.listdir(self.path('html')))
+        with open(self.path('html/index.html'), encoding='utf-8') as file:
+            self.assertEqual(file.read().count('href="test_crash.html"'), 1)
         [findings] = self.findings()
         return output, findings
 
@@ -314,6 +317,26 @@ class RegrtestTest(RegrtestCase):
         output, findings = self.crash(6, '-j1', exitcode=2)
         self.assertIn('refmap: the process died in run 6 of 6 of test_crash', output)
         self.assertEqual(self.types(findings), {('list', 'every run'): [1, 1, 1]})
+
+    def test_in_one_of_several_files(self):
+        # The list of an earlier run that was stopped is none of this one.
+        os.mkdir(self.path('html'))
+        with open(self.path('html/.died'), 'w') as file:
+            file.write('["test_old", "error", [1], null]\n')
+        write_test(self.directory, 'crash', self.BODY.format(6))
+        names = ['test_crash', write_test(self.directory, 'clean', '''
+            def test_a(self):
+                pass
+            ''')]
+        self.regrtest('--refmap-html', self.path('html'), '-j2', *names,
+                      exitcode=2)
+        with open(self.path('html/index.html'), encoding='utf-8') as file:
+            index = file.read()
+        for text in '2 test files', '1 leak, 1 clean', 'href="test_crash.html"':
+            self.assertIn(text, index)
+        self.assertNotIn('test_old', index)
+        self.assertEqual(sorted(os.listdir(self.path('html'))),
+                         ['index.html', 'test_crash.html'])
 
     def test_in_the_search(self):
         output, findings = self.crash(8, exitcode=-signal.SIGABRT)
