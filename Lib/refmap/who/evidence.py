@@ -2,7 +2,7 @@
 source."""
 
 from collections import Counter, namedtuple
-from itertools import groupby
+from itertools import groupby, islice
 
 from .accusing import WRITES
 from .functions import is_allocator
@@ -16,6 +16,8 @@ Step = namedtuple('Step', 'text file line')
 FIRST_STEPS, LAST_STEPS = 2, 6
 # How many functions a step names through which a reference was returned.
 MAX_THROUGH = 4
+# Where two functions are looked for together.
+MAX_STACKS = 200
 
 
 def at(text, call):
@@ -165,27 +167,49 @@ def shortened(steps):
             *steps[-LAST_STEPS:]]
 
 
-def inlining(one, other, token):
-    """Return a step that says which of two functions of one activation is part
-    of the other, in a list."""
-    inside = [call.function for call in token.at(one.slot)] if token else []
-    if one.function not in inside or other.function not in inside:
-        return []               # another activation was at the slot then
-    inner, outer = sorted((one.function, other.function), key=inside.index)
-    return [at(f'{inner}() was inlined into {outer}()', one)]
+def stacks(case, token):
+    """Yield the stacks that were seen with a reference, or with others to its
+    object, as lists of Call."""
+    events = [token.taken, token.ended, *token.gone]
+    events += [other.taken for other in token.life.tokens]
+    events += [release.event for release in token.life.releases]
+    for event in filter(None, events):
+        yield case.flow.calls.whole(event.frames)
+    for gone in token.gone:
+        yield case.flow.calls.whole(gone.previous)
 
 
-def nearness(call, accusations):
+def on_one_stack(case, token, *calls):
+    """Return the positions of functions on a stack that was seen with a
+    reference and has all of them, the innermost has 0; None if there is none."""
+    wanted = [(call.function, call.slot) for call in calls]
+    for stack in islice(stacks(case, token), MAX_STACKS):
+        known = [(call.function, call.slot) for call in stack]
+        if set(known).issuperset(wanted):
+            return list(map(known.index, wanted))
+    return None
+
+
+def nearness(case, call, accusations):
     """Return a step that says why a function is suspected that is not the
-    first one of its token, in a list."""
-    first = accusations[0].call
-    if call == first or not call.slot or not first.slot:
+    first one of its token, in a list; empty if that was not seen."""
+    first, token = accusations[0].call, accusations[0].token
+    if call == first or token is None:
         return []
+    one, other = f'{call.function}()', f'{first.function}()'
+    positions = on_one_stack(case, token, call, first)
+    if positions is None:
+        if call in token.calls:
+            return [at(f'{one} was running when the reference was taken', call)]
+        if call.function in case.flow.slots.callees(first):
+            return [at(f'{other} calls {one}, as its code says', call)]
+        return []
+    is_outer = positions[0] > positions[1]
     if call.slot == first.slot:
-        return inlining(call, first, accusations[0].token)
-    if call.slot > first.slot:
-        return [at(f'{call.function}() called {first.function}()', call)]
-    return [at(f'{call.function}() was called by {first.function}()', call)]
+        inner, outer = (other, one) if is_outer else (one, other)
+        return [at(f'{inner} was inlined into {outer}', call)]
+    return [at(f'{one} called {other}' if is_outer
+               else f'{one} was called by {other}', call)]
 
 
 def contrast(case, life, item):
@@ -255,7 +279,7 @@ def steps(case, item, accusation, accusations):
         found.append(at(f'{accusation.call.function}() writes the field, as '
                         f'its code says; nobody was seen to write it',
                         accusation.call))
-    found += nearness(accusation.call, accusations)
+    found += nearness(case, accusation.call, accusations)
     if token is not None:
         found += contrast(case, token.life, item)
     return found

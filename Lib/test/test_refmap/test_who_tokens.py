@@ -1159,9 +1159,14 @@ class DecrefTests(TokenTestCase):
         for effects in (), ('kept',), ('stolen',):
             contracts = Contracts({'append': Contract(None, effects)})
             with self.subTest(effects):
-                names = self.names(own(A, unowned=1), contracts=contracts)
+                found = self.analyse(own(A, unowned=1),
+                                     contracts=contracts).suspects
+                names = [s.function for s in found]
                 self.assertEqual(names[0], 'forget')
                 self.assertEqual(names[-1] == 'append', bool(effects))
+                # forget() ran at another time: it did not call f().
+                self.assertEqual(found[names.index('f')].evidence[-1].text,
+                                 'f() was running when the reference was taken')
 
     def test_given_to_a_function(self):
         # insert() steals, and should have released what it stored a reference
@@ -1179,8 +1184,12 @@ class DecrefTests(TokenTestCase):
     def test_inlined_function_that_ran_last(self):
         self.tape.birth(A, 'init,f:2 g:9', 1)
         self.tape.ret(2, 'finish,f:2 g:9', [(1, NOWHERE, 0)])
-        names = self.names(own(A, unowned=1))
-        self.assertEqual(sorted(names[:3]), ['f', 'finish', 'init'])
+        found = {suspect.function: suspect.evidence[-1].text
+                 for suspect in self.analyse(own(A, unowned=1)).suspects[:3]}
+        self.assertEqual(set(found), {'f', 'finish', 'init'})
+        self.assertEqual(found['f'], 'init() was inlined into f()')
+        # The two were not seen together.
+        self.assertNotIn('init()', found['finish'])
 
     def test_helper_that_gives_up(self):
         # Nothing was given back in it, so no stack has it.
@@ -1193,7 +1202,10 @@ class DecrefTests(TokenTestCase):
         symbols.callees = lambda start: frozenset(code.get(start, ()))
         self.tape.birth(A, 'f:2 g:9', 1)
         self.tape.ret(2, 'f:2 g:9', [(1, NOWHERE, 0)])
-        self.assertEqual(self.names(own(A, unowned=1)), ['f', 'free_it', 'g'])
+        found = self.analyse(own(A, unowned=1)).suspects
+        self.assertEqual([(s.function, s.evidence[-1].text) for s in found[1:]],
+                         [('free_it', 'f() calls free_it(), as its code says'),
+                          ('g', 'g() called f()')])
         for other in {'Py_INCREF'}, set():
             code[2] = other
             self.assertEqual(self.names(own(A, unowned=1)), ['f', 'g'])
