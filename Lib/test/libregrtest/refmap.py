@@ -235,14 +235,17 @@ def write_died(directory, findings):
 
 
 def died_entries(directory):
-    """Return what write_died() left, a list of suite.Entry."""
+    """Return what write_died() left, a list of suite.Entry. A line that was cut
+    off, as the disk was full, is left out: its worker said so. Raise OSError."""
     from refmap.html import suite
 
-    try:
+    entries = []
+    with contextlib.suppress(FileNotFoundError):
         with open(os.path.join(directory, DIED), encoding='utf-8') as file:
-            return [suite.Entry(*json.loads(line)) for line in file]
-    except FileNotFoundError:
-        return []
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    entries.append(suite.Entry(*json.loads(line)))
+    return entries
 
 
 def forget_died(directory):

@@ -12,8 +12,10 @@ import refmap
 from refmap import measure
 from refmap.who import batch
 from refmap.witness import Witness
+from test.libregrtest import refmap as libregrtest
 from test.support import import_helper, os_helper, script_helper, swap_attr
 
+from . import html_findings
 from .test_regrtest import RegrtestCase, write_test
 
 if not refmap.available():
@@ -337,6 +339,17 @@ class RegrtestTest(RegrtestCase):
         self.assertNotIn('test_old', index)
         self.assertEqual(sorted(os.listdir(self.path('html'))),
                          ['index.html', 'test_crash.html'])
+
+    def test_line_that_was_cut_off(self):
+        whole = ['test_one', 'leak', [1, 1, 1], 'test_one.html']
+        findings = {**html_findings.test_file(), 'test': 'test_two',
+                    'rerun': False}
+        with open(self.path(libregrtest.DIED), 'w') as file:
+            file.write(f'{json.dumps(whole)}\n["test_t\n')
+        libregrtest.write_died(self.directory, findings)
+        one, two = libregrtest.died_entries(self.directory)
+        self.assertEqual([*one], whole)
+        self.assertEqual((two.name, two.file), ('test_two', 'test_two.html'))
 
     def test_in_the_search(self):
         output, findings = self.crash(8, exitcode=-signal.SIGABRT)
