@@ -20,8 +20,11 @@ from .recording import FREED, Change, Gone, Stored
 ENDS = 'nowhere', 'unknown', 'memory'
 
 
-def adopt(events, lives):
+def adopt(events, lives, is_in_frame):
     """Give lost tokens the fields that were overwritten, in place.
+
+    is_in_frame -- is a Stored a word of the frame of a generator? It is no
+                   field then
 
     A token is such a field's if it was taken when the field was found, if
     nothing else is known of where it went, and if the field got another value
@@ -32,6 +35,8 @@ def adopt(events, lives):
         for token in life.left():
             if token.steps and token.steps[-1].what in ENDS:
                 for field in set_before(events, token):
+                    if is_in_frame(field):
+                        continue
                     gone = overwriting(events, token, field)
                     if gone is not None:
                         give(token, field, gone)

@@ -4,7 +4,7 @@ taken to when it was given back.
 
 from collections import namedtuple
 
-from .calls import FRAME_MAKING
+from .calls import EVAL, FRAME_MAKING
 
 # What happened to a token, and by which event. `slot`: the activation that has
 # it since, or that lost it.
@@ -113,6 +113,11 @@ class Token:
         """Was it taken for a frame of Python code, by who made that?"""
         return any(call.function in FRAME_MAKING
                    for call in self.at(self.last_slot()))
+
+    def is_of_loop(self):
+        """Did the evaluation loop have it last, or was it taken for a frame?"""
+        return self.is_of_frame() or any(
+            call.function == EVAL for call in self.at(self.last_slot()))
 
     def is_held_by(self, slot, calls):
         """Is the holder the activation at a slot of another stack?"""

@@ -52,6 +52,8 @@ class Places:
         # sure. index: of the event if it was given to a token for want of a
         # better one, else -1.
         self._unclaimed = {}
+        # Locations of those in frames that generators have in themselves.
+        self._frame_words = set()
 
     def found_at(self, event):
         """Return {number of a token: [Place]} of a Return, without those
@@ -59,7 +61,9 @@ class Places:
         places, weak = {}, set()
         for place in event.places:
             token = self._tokens.get(place.token)
-            if self._is_claimed(place):
+            in_frame = self._notes_frame(place)
+            if self._is_claimed(place) or (
+                    in_frame and token is not None and not token.is_of_loop()):
                 continue
             if token is not None and self._weak.add(place, token.life):
                 weak.add(place.token)
@@ -148,6 +152,21 @@ class Places:
                 and token.calls[0].slot == event.slot
                 and bool(self.set_before(token)))
 
+    def is_in_frame(self, place):
+        """Is a place a variable or a word of the value stack of Python code, in
+        the frame that a generator has in itself? Only the evaluation loop has
+        references there. And it leaves words behind that are none any more."""
+        return (place.base_type in self._generators
+                and place.location - place.base
+                >= self._recording.types[place.base_type].basicsize)
+
+    def _notes_frame(self, place):
+        """The same; it is known from now on."""
+        in_frame = self.is_in_frame(place)
+        if in_frame:
+            self._frame_words.add(place.location)
+        return in_frame
+
     def put(self, token, place):
         """Let a token be in a place; another one if it is in one already."""
         if token.places and place.location not in token.places:
@@ -168,8 +187,12 @@ class Places:
         token = self._tokens.get(event.token)
         if token is not None and self._weak.add(event, token.life):
             return
+        in_frame = self._notes_frame(event)
         guessed = token is not None and token.released is not None
-        if guessed:
+        if token is not None and in_frame and not token.is_of_loop():
+            token = next((other for other in homeless(token.life)
+                          if other.is_of_loop()), None)
+        elif guessed:
             # Found for the newest token: another one has it.
             token = next(homeless(token.life), None)
         if token is not None:
@@ -180,6 +203,8 @@ class Places:
             self.put(token, event)
             token.add('stored', event)
         is_block = event.base and not event.base_type
+        if in_frame:
+            return              # nobody else claims it
         if guessed or is_block and (token is None or token.holder is None):
             # Somebody else may claim it; see claim().
             places = self._unclaimed.setdefault(event.address, {})
@@ -206,6 +231,8 @@ class Places:
         """A place has something else now, or its memory was given back."""
         if self._weak.drop(event):
             return
+        in_frame = event.location in self._frame_words
+        self._frame_words.discard(event.location)
         self._unclaimed.get(event.address, {}).pop(event.location, None)
         life = self._living.get(event.address)
         token = life and (life.by_location.pop(event.location, None)
@@ -231,6 +258,8 @@ class Places:
                 return
             if is_burial(event) and place is not None and not place.base_type:
                 token.buriers = self._buriers(life, index, token.vanished_in)
+            if in_frame and not (is_burial(event) and token.is_of_frame()):
+                return          # the loop moved it, and told nobody
             token.gone.append(event)
             token.add('gone', event)
             self._was_emptied(token, event)

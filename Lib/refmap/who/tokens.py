@@ -68,7 +68,7 @@ class Flow:
         keeping = keeping_functions(self.lives)
         for life in self.lives:
             settle(life, keeping)
-        fields.adopt(recording.events, self.lives)
+        fields.adopt(recording.events, self.lives, self._places.is_in_frame)
 
     def life(self, address, birth=0):
         """Return the Life of the object that is at an address at the end."""

@@ -478,6 +478,37 @@ class FlowTests(TokenTestCase):
         self.assertEqual(self.left(), [2])
 
 
+    def test_frame_of_a_generator(self):
+        # Words of the value stack stay when what they had is gone. And what
+        # C code stored is in none of them, though it was found there first.
+        for offset, what in ((40, ['unknown']), (24, ['memory', 'gone'])):
+            with self.subTest(offset):
+                tape = self.tape = Tape()
+                kind = tape.type('generator')
+                tape.birth(A, f'make:1 {EVAL}:9', 1)
+                tape.ret(1, f'make:1 {EVAL}:9', [(1, RETURNED, 9)])
+                tape.change(A, 1, f'f:2 {EVAL}:9', 2)
+                tape.ret(2, f'f:2 {EVAL}:9', [(2, MEMORY, 0)],
+                         [(2, B + offset, B, kind)])
+                tape.change(A, -1, f'{EVAL}:9', 1)
+                tape.gone(2, A, B + offset, B, f'send:3 {EVAL}:9',
+                          f'send:3 {EVAL}:9', now=C)
+                token, = self.life().left()
+                self.assertEqual([step.what for step in token.steps], what)
+                self.assertEqual(self.names(own(A, unowned=1))[0],
+                                 'f' if offset == 40 else 'send')
+
+    def test_variable_of_a_generator(self):
+        kind = self.tape.type('generator')
+        self.tape.birth(A, f'make:1 {EVAL}:9', 1)
+        self.tape.ret(1, f'make:1 {EVAL}:9', [(1, RETURNED, 9)])
+        self.tape.stored(1, A, B + 40, B, kind)
+        self.assertEqual(list(self.life().tokens[0].places), [B + 40])
+        self.tape.gone(1, A, B + 40, B, f'{EVAL}:9', f'{EVAL}:9', now=C)
+        self.assertEqual([step.what for step in self.life().tokens[0].steps],
+                         ['returned', 'stored'])
+
+
 class ClaimTests(TokenTestCase):
     """A function ends with a token, and left it in a place that is not new."""
 
