@@ -194,10 +194,13 @@ def nearness(case, call, accusations):
     """Return a step that says why a function is suspected that is not the
     first one of its token, in a list; empty if that was not seen."""
     first, token = accusations[0].call, accusations[0].token
-    if call == first or token is None:
+    if call == first or token is None and (
+            not call.slot or not first.slot or call.slot == first.slot):
         return []
     one, other = f'{call.function}()', f'{first.function}()'
-    positions = on_one_stack(case, token, call, first)
+    # Without a token all are of one stack: that of a release, or of a birth.
+    positions = (on_one_stack(case, token, call, first) if token is not None
+                 else (call.slot, first.slot))
     if positions is None:
         if call in token.calls:
             return [at(f'{one} was running when the reference was taken', call)]

@@ -430,27 +430,9 @@ class FlowTests(TokenTestCase):
         self.assertEqual([step.what for step in token.steps], ['stored'])
         self.assertEqual(list(token.places), [B + 16])
 
-    def test_block_that_is_freed_next(self):
-        # Both references are in blocks, that is all that is known when one is
-        # given back. Then who gave it back frees one of the blocks.
-        for freed, left in ((B, 2), (C, 1)):
-            with self.subTest(left):
-                self.tape = Tape()
-                self.tape.birth(A, f'{EVAL}:9', 1)
-                self.tape.stored(1, A, B + 8, B)
-                self.tape.change(A, 1, f'insert:2 {EVAL}:9', 2)
-                self.tape.ret(2, f'insert:2 {EVAL}:9', [(2, MEMORY, 0)],
-                              [(2, C + 8, C, 0)])
-                dying = f'list_dealloc:2 {EVAL}:9'
-                self.tape.change(A, -1, dying, deaths=[
-                    (0x40000, self.tape.type('L'), 5, 0x200)])
-                self.tape.gone(0, A, freed + 8, freed,
-                               f'free_list_items:1 {dying}', dying,
-                               flags=BASE_DIED)
-                self.assertEqual(self.left(), [left])
-
-    def test_block_that_another_activation_frees(self):
-        # list_dealloc() was left before it was called again.
+    def dying_list(self):
+        """Both references are in blocks, that is all that is known when
+        list_dealloc() gives one back. Return its stack."""
         self.tape.birth(A, f'{EVAL}:9', 1)
         self.tape.stored(1, A, B + 8, B)
         self.tape.change(A, 1, f'insert:2 {EVAL}:9', 2)
@@ -459,9 +441,25 @@ class FlowTests(TokenTestCase):
         dying = f'list_dealloc:2 {EVAL}:9'
         self.tape.change(A, -1, dying, deaths=[
             (0x40000, self.tape.type('L'), 5, 0x200)])
+        return dying
+
+    def free_items(self, block, dying):
+        self.tape.gone(0, A, block + 8, block, f'free_list_items:1 {dying}',
+                       dying, flags=BASE_DIED)
+
+    def test_block_that_is_freed_next(self):
+        # Who gave it back frees one of the blocks.
+        for freed, left in ((B, 2), (C, 1)):
+            with self.subTest(left):
+                self.tape = Tape()
+                self.free_items(freed, self.dying_list())
+                self.assertEqual(self.left(), [left])
+
+    def test_block_that_another_activation_frees(self):
+        # list_dealloc() was left before it was called again.
+        dying = self.dying_list()
         self.tape.change(0x50000, 1, f'{EVAL}:9')
-        self.tape.gone(0, A, B + 8, B, f'free_list_items:1 {dying}', dying,
-                       flags=BASE_DIED)
+        self.free_items(B, dying)
         token = self.lives()[0].tokens[0]
         self.assertEqual(token.buriers, ())
 
@@ -2087,6 +2085,12 @@ class EvidenceTests(TokenTestCase):
         self.tape.ret(9, stack, [(1, NOWHERE, 0)])
         self.assertEqual(self.texts(own(A, unowned=1))[1],
                          'returned through f2(), 4 more, f7(), f8() to f9()')
+
+    def test_others_are_near_who_released_too_much(self):
+        self.tape.change(A, -1, 'f:2 g:3')
+        found = self.analyse(own(A), leaked=[Leaked(A, 'T', 2, 1, 0)]).suspects
+        self.assertEqual([(s.function, s.evidence[-1].text) for s in found[1:]],
+                         [('g', 'g() called f()')])
 
     def test_others_are_near(self):
         self.tape.birth(A, 'f:2 g:3', 1)
