@@ -139,6 +139,43 @@ def filter_return(words, at, tokens):
     return record
 
 
+class _Keeper:
+    """Which records are kept.
+
+    births, addresses -- of the objects whose lives are kept
+    tokens -- numbers of the references to them
+    """
+
+    def __init__(self, words, births, addresses, tokens):
+        self._words = words
+        self._births = births
+        self._addresses = addresses
+        self._tokens = tokens
+        self._here = set(addresses)     # where such an object lives by now
+
+    def keeps(self, at, kind):
+        """Is the record at a position kept? To be asked in their order."""
+        words = self._words
+        if kind in (BIRTH, CHANGE):
+            return self._is_one(words[at + 1], words[at + 3])
+        if kind == DEATH:
+            return self._is_one(words[at + 1], words[at + 2])
+        if kind == MOVE:
+            source, to, birth = words[at + 1:at + 4]
+            return self._is_one(source, birth) and self._is_one(to, birth)
+        if kind in (STORED, GONE, SHIFTED):
+            token, address = words[at + 1:at + 3]
+            # A place that was set before it was counted has no token.
+            return token in self._tokens or not token and address in self._here
+        return True
+
+    def _is_one(self, address, birth):
+        """Is the object that has an address now one of them?"""
+        is_one = birth in self._births or address in self._addresses
+        (self._here.add if is_one else self._here.discard)(address)
+        return is_one
+
+
 def thin(data, leaked, addresses=()):
     """Return a recording with less in it, as bytes.
 
@@ -156,20 +193,10 @@ def thin(data, leaked, addresses=()):
                              addresses)
     tokens = kept_tokens(records, births, addresses)
     kept = array.array('Q')
+    keeper = _Keeper(words, births, addresses, tokens)
     for at, kind, length in records.items:
         if kind == RETURN:
             kept.extend(filter_return(words, at, tokens) or ())
-            continue
-        if kind in (BIRTH, CHANGE):
-            keep = words[at + 3] in births or words[at + 1] in addresses
-        elif kind == DEATH:
-            keep = words[at + 2] in births or words[at + 1] in addresses
-        elif kind == MOVE:
-            keep = words[at + 3] in births or words[at + 1] in addresses
-        elif kind in (STORED, GONE, SHIFTED):
-            keep = words[at + 1] in tokens
-        else:
-            keep = True
-        if keep:
+        elif keeper.keeps(at, kind):
             kept.extend(words[at:at + length])
     return kept.tobytes()

@@ -92,6 +92,28 @@ class ThinTests(unittest.TestCase):
         with swap_attr(thinning, 'sample', lambda *args: set()):
             self.assertEqual(lives(self.thin(tape, [1])), {1, 150})
 
+    def test_places_that_were_set_before_they_were_counted(self):
+        tape = Tape()
+        for birth in 1, 2:
+            address, place = 0x1000 * birth, 0x9000 + 8 * birth
+            tape.birth(address, 'f:1', birth, birth=birth)
+            tape.stored(0, address, place)
+            tape.change(address, 1, 'f:1', birth + 10, birth=birth)
+            tape.shifted(0, address, place, place + 64, 0x9000)
+            tape.gone(0, address, place + 64, 0, 'f:1', 'f:1')
+        # Another object where one that is kept was.
+        tape.death(0x1000, 'f:1', birth=1)
+        tape.birth(0x1000, 'f:1', 20, birth=3)
+        tape.stored(0, 0x1000, 0x9100)
+        tape.stored(0, 0x8000, 0x9108)
+        with swap_attr(thinning, 'sample', lambda *args: set()):
+            found = decode(self.thin(tape, [1], [0x8000])).events
+        self.assertEqual(
+            [(type(event), event.address) for event in found],
+            [(Change, 0x1000), (Stored, 0x1000), (Change, 0x1000),
+             (Shifted, 0x1000), (Gone, 0x1000), (Death, 0x1000),
+             (Stored, 0x8000)])
+
     def test_older_objects(self):
         tape = Tape()
         for birth in range(1, 100):
