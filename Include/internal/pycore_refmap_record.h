@@ -78,6 +78,9 @@ enum {
     // token, address, location before, location, base, type of the base; frames: the
     // memory that held the object is given back, and what was in it is elsewhere
     REFMAP_SHIFTED,
+    // address of a block of memory that realloc() moved, and where it is now; all that
+    // was known to be in it moved along, and no SHIFTED tells so
+    REFMAP_BLOCK_MOVED,
 };
 
 /* What became of a token when the activation that held it came to an end. */

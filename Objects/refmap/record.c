@@ -168,7 +168,8 @@ _PyRefMap_RecordMove(const void *from, const void *to, void *fp)
             _PyRefMap_TapeFrames(word, event.frames, event.n);
         }
     }
-    _PyRefMap_MoveObject((uintptr_t)from, event.object);
+    // Who holds it is about to be told.
+    _PyRefMap_ForgetObject((uintptr_t)from);
     _PyRefMap_EndEvent(&event);
 }
 

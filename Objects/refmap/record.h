@@ -205,9 +205,13 @@ typedef struct {
     uintptr_t location;
     uintptr_t object;
     uintptr_t base;             // object or block that it lies in; 0: unknown
-    uintptr_t type;             // of an object; 0; or REFMAP_THREAD_STATE
+    uintptr_t type;             // of an object; 0; REFMAP_THREAD_STATE; REFMAP_CUT_OFF
     uint32_t token;
 } refmap_position_t;
+
+/* In the place of the type of a base: the position is no more, as its block has become
+   smaller. */
+#define REFMAP_CUT_OFF ((uintptr_t)2)
 
 /* Watch a position from now on. */
 extern void _PyRefMap_WatchPosition(const refmap_position_t *position);
@@ -227,7 +231,9 @@ extern void _PyRefMap_ForgetBase(uintptr_t base,
         void *arg);
 /* `object` died, or moved. */
 extern void _PyRefMap_ForgetObject(uintptr_t object);
-extern void _PyRefMap_MoveObject(uintptr_t from, uintptr_t to);
+/* realloc() moved a block, which may not be looked at any more, or made it larger or
+   smaller. Return whether it is elsewhere, and has positions. */
+extern int _PyRefMap_MoveBlock(uintptr_t from, uintptr_t to, size_t size);
 extern void _PyRefMap_ClearPositions(void);
 
 /* --- record_places.c: places in memory --------------------------------------------------- */
@@ -366,6 +372,9 @@ extern void _PyRefMap_Abandon(refmap_thread_t *thread, refmap_activation_t activ
 /* Fill `event`, and enter the recorder until _PyRefMap_EndEvent(). Return -1 if nothing is
    to be recorded. */
 extern int _PyRefMap_BeginEvent(refmap_event_t *event, const void *op, void *fp);
+/* The same for a block of memory that realloc() has moved, or made larger or smaller. */
+extern int _PyRefMap_BeginMove(refmap_event_t *event, uintptr_t from, uintptr_t to,
+                               size_t size, void *fp);
 extern void _PyRefMap_EndEvent(refmap_event_t *event);
 /* An object died, or a block of memory is given back. */
 extern void _PyRefMap_BaseGoes(const refmap_event_t *event, uintptr_t base);

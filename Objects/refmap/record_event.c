@@ -191,8 +191,8 @@ refmap_prune_deaths(const refmap_event_t *event)
     }
 }
 
-int
-_PyRefMap_BeginEvent(refmap_event_t *event, const void *op, void *fp)
+static int
+refmap_enter(refmap_event_t *event, uintptr_t object, void *fp)
 {
     int saved_errno = errno;
     event->thread = _PyRefMap_EnterRecorder();
@@ -202,15 +202,51 @@ _PyRefMap_BeginEvent(refmap_event_t *event, const void *op, void *fp)
     }
     event->saved_errno = saved_errno;
     _PyRefMap_recorder.hooks++;
-    event->object = (uintptr_t)op;
+    event->object = object;
     event->fp = (uintptr_t)fp;
     event->n = _PyRefMap_Walk(&event->thread->stack, event->fp, event->frames,
                               REFMAP_DEPTH);
+    return 0;
+}
+
+static void
+refmap_look_around(refmap_event_t *event)
+{
     _PyRefMap_PruneActivations(event->thread, event->fp, _PyRefMap_Abandon);
     refmap_prune_deaths(event);
     event->gone_object = 0;
     _PyRefMap_PollPositions(refmap_changed, event);
     _PyRefMap_TryPending(event);
+}
+
+int
+_PyRefMap_BeginEvent(refmap_event_t *event, const void *op, void *fp)
+{
+    if (refmap_enter(event, (uintptr_t)op, fp) < 0) {
+        return -1;
+    }
+    refmap_look_around(event);
+    return 0;
+}
+
+int
+_PyRefMap_BeginMove(refmap_event_t *event, uintptr_t from, uintptr_t to, size_t size,
+                    void *fp)
+{
+    if (refmap_enter(event, 0, fp) < 0) {
+        return -1;
+    }
+    // Before anything is looked at: the memory at `from` may be gone.
+    _PyRefMap_RemoveBlockRegion(from);
+    if (_PyRefMap_MoveBlock(from, to, size)) {
+        uint64_t *word = _PyRefMap_TapeRecord(REFMAP_BLOCK_MOVED, 0,
+                                              event->thread->number, 3);
+        if (word != NULL) {
+            *word++ = from;
+            *word++ = to;
+        }
+    }
+    refmap_look_around(event);
     return 0;
 }
 

@@ -96,7 +96,8 @@ _PyRefMap_PollPositions(
             i++;
             continue;
         }
-        uintptr_t now = *(volatile uintptr_t *)positions[i].location;
+        uintptr_t now = positions[i].type == REFMAP_CUT_OFF
+                        ? 0 : *(volatile uintptr_t *)positions[i].location;
         if (now == positions[i].object) {
             i++;
             continue;
@@ -143,21 +144,38 @@ _PyRefMap_ForgetObject(uintptr_t object)
     }
 }
 
-void
-_PyRefMap_MoveObject(uintptr_t from, uintptr_t to)
+/* Where the block of memory begins in which a position lies: an object may have something
+   in front of it. See _PyType_PreHeaderSize(). */
+static uintptr_t
+refmap_block_of(const refmap_position_t *position)
 {
-    ptrdiff_t by = (ptrdiff_t)(to - from);
-    for (size_t i = 0; i < npositions; i++) {
-        if (positions[i].object == from) {
-            // Who holds it is about to be told.
-            positions[i] = positions[--npositions];
-            i--;
-        }
-        else if (positions[i].base == from) {
-            positions[i].base = to;
-            positions[i].location += (uintptr_t)by;
-        }
+    const refmap_shape_t *shape = _PyRefMap_ShapeOf(position->type);
+    uintptr_t header = 0;
+    if (shape != NULL) {
+        header += shape->flags & Py_TPFLAGS_PREHEADER ? 2 * sizeof(PyObject *) : 0;
+        header += shape->flags & Py_TPFLAGS_HAVE_GC ? sizeof(PyGC_Head) : 0;
     }
+    return position->base - header;
+}
+
+int
+_PyRefMap_MoveBlock(uintptr_t from, uintptr_t to, size_t size)
+{
+    const uintptr_t most = 2 * sizeof(PyObject *) + sizeof(PyGC_Head);
+    int found = 0;
+    for (size_t i = 0; i < npositions; i++) {
+        refmap_position_t *position = &positions[i];
+        if (position->base - from > most || refmap_block_of(position) != from) {
+            continue;
+        }
+        position->location += to - from;
+        position->base += to - from;
+        if (position->location + sizeof(PyObject *) > to + size) {
+            position->type = REFMAP_CUT_OFF;
+        }
+        found = 1;
+    }
+    return found && from != to;
 }
 
 #endif  // REFMAP_RECORDS

@@ -54,7 +54,9 @@ Stored = namedtuple('Stored', 'thread token address location base base_type '
 # moved to the new one.
 Shifted = namedtuple('Shifted', 'thread token address before location base '
                                 'base_type frames')
-# now: what is at the location instead. previous, previous_object: the stack
+# A block of memory was moved by realloc(), and what was known to be in it.
+MovedBlock = namedtuple('MovedBlock', 'thread source to')
+# now: what is at the location instead, 0 if it is no more. previous, previous_object: the stack
 # and the object of the hook before; frames, object: those of the hook that saw
 # it.
 Gone = namedtuple('Gone', 'thread token address location base flags now '
@@ -210,6 +212,10 @@ def _read_shifted(recording, words, nframes, thread):
                                     words.frames(nframes)))
 
 
+def _read_moved_block(recording, words, nframes, thread):
+    recording.events.append(MovedBlock(thread, *words.take(2)))
+
+
 def _read_gone(recording, words, nframes, thread):
     *known, nprevious = words.take(9)
     recording.events.append(Gone(thread, *known, words.frames(nframes),
@@ -252,7 +258,7 @@ def _read_module(recording, words, nframes, thread):
 _READERS = {1: _read_birth, 2: _read_change, 3: _read_death, 4: _read_move,
             5: _read_return, 6: _read_stored, 7: _read_gone, 8: _read_alloc,
             9: _read_free, 10: _read_code, 11: _read_type, 12: _read_lost,
-            13: _read_module, 14: _read_shifted}
+            13: _read_module, 14: _read_shifted, 15: _read_moved_block}
 
 
 def decode(data):

@@ -47,26 +47,29 @@ class WeakPlaces:
     def __init__(self, recording, symbols):
         self._types = recording.types
         self._symbols = symbols
-        self._known = set()         # (address of the object, location)
+        self._known = {}            # (address of the object, location): place
 
     def add(self, place, life):
         """Does a place that was found for an object own nothing? Then it is
         known from now on."""
         found = is_weak(place, life.type, self._types, self._symbols)
-        (self._known.add if found else self._known.discard)(
-            (life.address, place.location))
+        if found:
+            self._known[life.address, place.location] = place
+        else:
+            self._known.pop((life.address, place.location), None)
         return found
+
+    def known(self):
+        """Return {(address of the object, location): place}."""
+        return dict(self._known)
 
     def move(self, shifted):
         """Was it such a place that moved?"""
         if not self.drop(shifted._replace(location=shifted.before)):
             return False
-        self._known.add((shifted.address, shifted.location))
+        self._known[shifted.address, shifted.location] = shifted
         return True
 
     def drop(self, gone):
         """Was it such a place that changed?"""
-        if (gone.address, gone.location) not in self._known:
-            return False
-        self._known.remove((gone.address, gone.location))
-        return True
+        return self._known.pop((gone.address, gone.location), None) is not None

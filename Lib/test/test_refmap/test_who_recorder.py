@@ -587,6 +587,56 @@ assert shifted.location in {event.location for event in of_kind(found, 'Gone')
                             if recording.is_burial(event)}
 ''')
 
+    def test_tuple_that_grows(self):
+        # Its block moves, with what is in front of the object, and all items with it;
+        # where it was may be no memory any more.
+        self.run_script(self.HEAD + '''
+def build():
+    global built
+    built = tuple(Item() if i < 40 else i for i in range(200_000))
+
+def follow(found):
+    """Return {location: base} of the places in tuples at the end."""
+    known = {}
+    for event in found.events:
+        kind = type(event).__name__
+        if kind == 'MovedBlock':
+            for location, base in list(known.items()):
+                if base - 16 == event.source:
+                    del known[location]
+                    by = event.to - event.source
+                    known[location + by] = base + by
+        elif kind == 'Gone':
+            known.pop(event.location, None)
+        for place in getattr(event, 'places', [event] if kind == 'Stored' else []):
+            if found.type_name(place.base_type) == 'tuple':
+                known[place.location] = place.base
+    return known
+
+found = record_items(build)
+assert len(of_kind(found, 'MovedBlock')) > 3, found.events
+first = id(built) + tuple.__basicsize__
+items = {first + 8 * i for i in range(40)}
+assert items <= follow(found).keys(), (items, follow(found))
+check_exact()
+''')
+
+    def test_list_that_shrinks(self):
+        # What is behind its new end may be no memory any more.
+        self.run_script(self.HEAD + '''
+def shrink():
+    many = [None] * 200_000
+    for i in range(1000, 1040):
+        many[i] = Item()
+    del many[10:]
+
+found = record_items(shrink)
+cut = {event.location - event.base for event in of_kind(found, 'Gone')
+       if not event.now and not event.flags}
+assert {8 * i for i in range(1000, 1040)} <= cut, cut
+check_exact()
+''')
+
     def test_memory_that_an_interpreter_took_along(self):
         # Tuples from a free list, of which only the birth tells, are resized: their
         # blocks move. The memory where they were goes with the interpreter.

@@ -154,6 +154,9 @@ class Tape:
         self.record(14, [token, address, before, location, base, 0, *frames],
                     frames)
 
+    def moved_block(self, source, to):
+        self.record(15, [source, to])
+
     def gone(self, token, address, location, base, stack, previous, *, flags=0,
              now=0, previous_object=0, object=0):
         frames, before = self.frames(stack), self.frames(previous)

@@ -8,7 +8,7 @@ from .errors import RefmapError
 from .limits import MAX_OBJECT
 
 (VOID, BIRTH, CHANGE, DEATH, MOVE, RETURN, STORED, GONE, ALLOC, FREE, CODE,
- TYPE, LOST, MODULE, SHIFTED) = range(15)
+ TYPE, LOST, MODULE, SHIFTED, BLOCK_MOVED) = range(16)
 
 # In the place of the type of a base: the base is the state of a thread.
 THREAD_STATE = 1
