@@ -18,6 +18,9 @@ FRAME_MAKING = frozenset('''
     _PyEvalFramePushAndInit _PyEvalFramePushAndInit_Ex _PyFrame_PushUnchecked
     _PyFrame_PushTrampolineUnchecked
     '''.split())
+# Parts of the evaluation loop that leave references in its value stack, which no
+# search finds: it is neither a C stack nor in an object.
+STACK_FILLING = frozenset(('_PyEval_UnpackIterable', 'unpack_iterable'))
 # Who clears the frame of a generator when it has come to its end.
 GENERATOR_CLEARING = 'clear_gen_frame'
 

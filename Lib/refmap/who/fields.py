@@ -20,16 +20,18 @@ from .recording import FREED, Change, Gone, Stored
 ENDS = 'nowhere', 'unknown', 'memory'
 
 
-def adopt(events, lives, is_in_frame):
+def adopt(events, lives, is_in_frame, is_giving_up):
     """Give lost tokens the fields that were overwritten, in place.
 
     is_in_frame -- is a Stored a word of the frame of a generator? It is no
                    field then
+    is_giving_up -- as of Slots
 
     A token is such a field's if it was taken when the field was found, if
     nothing else is known of where it went, and if the field got another value
     and the object lost no reference by that. Otherwise there would be two lost
-    references: the field's and the token's.
+    references: the field's and the token's. Who empties a field may have moved
+    the reference elsewhere, unless its object gives up all that it holds.
     """
     for life in lives:
         for token in life.left():
@@ -38,7 +40,8 @@ def adopt(events, lives, is_in_frame):
                     if is_in_frame(field):
                         continue
                     gone = overwriting(events, token, field)
-                    if gone is not None:
+                    if gone is not None and (not is_emptying(gone)
+                                             or is_giving_up(gone, field)):
                         give(token, field, gone)
                         break
 
@@ -74,19 +77,26 @@ def overwriting(events, token, field):
         if gone is None and isinstance(event, Gone):
             if event.location == field.location:
                 gone = event
-                if gone.now in (0, FREED) or gone.flags or is_anothers(
-                        token, gone):
+                if is_anothers(token, gone):
                     return None
         elif gone is not None and isinstance(event, Change):
             return gone if event.n > 0 else None
     return gone
 
 
+def is_emptying(gone):
+    """Was the field emptied, or its memory given back?"""
+    return gone.now in (0, FREED) or bool(gone.flags)
+
+
 def is_anothers(token, gone):
-    """Was the field that of another token, which is lost, too?"""
+    """Was the field that of another token, which is lost, too, or was given
+    up with the field?"""
     # Records of several runs may be equal.
-    return any(gone is its for other in token.life.left()
-               if other is not token for its in other.gone)
+    return any(gone is its for other in token.life.tokens
+               if other is not token and (other.released is None
+                                          or is_emptying(gone))
+               for its in other.gone)
 
 
 def give(token, field, gone):

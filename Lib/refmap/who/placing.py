@@ -6,10 +6,11 @@ there follows from when the word was found, and from who had the reference.
 
 import re
 
+from .calls import EVAL
 from .functions import is_allocator
 from .lives import Step, homeless
 from .matching import CLEARED, consume
-from .recording import Change, Gone, Stored, is_burial
+from .recording import Change, Gone, Shifted, Stored, is_burial
 from .roles import ALLOCATORS, CALLS
 from .weak import WeakPlaces
 
@@ -19,6 +20,10 @@ MAX_FIELDS = 16
 # Blocks that this function frees were no container's any more.
 # free_list_items() frees those of a list.
 FREE_LIST = re.compile(r'\w*(freelist|free_lists?$)', re.I)
+
+# tp_flags: of objects that have something in front of them.
+PREHEADER = 1 << 3 | 1 << 4
+HAVE_GC = 1 << 14
 
 # The offset of ob_type in an object, in bytes.
 OB_TYPE = 8
@@ -30,6 +35,21 @@ def is_head(token, stored, types):
     return (not stored.base_type and bool(token.calls)
             and token.calls[0].function in ALLOCATORS
             and token.life.address in types)
+
+
+def header_size(place, types):
+    """Return how many bytes are in front of an object in its block of memory,
+    that of a place; see _PyType_PreHeaderSize()."""
+    flags = types[place.base_type].flags if place.base_type in types else 0
+    return (16 if flags & PREHEADER else 0) + (16 if flags & HAVE_GC else 0)
+
+
+def frees(release, calls):
+    """Does the function that gave a reference back free a block, by itself or
+    in a helper, on the stack `calls`? The evaluation loop calls everything."""
+    giver = release.calls[0] if release.calls else None
+    return (giver is not None and giver.function != EVAL
+            and giver.slot == release.giver)
 
 
 class Places:
@@ -71,16 +91,17 @@ class Places:
                 places.setdefault(place.token, []).append(place)
         return places, weak - places.keys()
 
-    def claim(self, token):
+    def claim(self, token, slot):
         """Return the Stored of a place that the function which ends with a
-        token left it in, though it is no new one at the end; or None.
+        token, at `slot`, left it in, though it is no new one at the end; or
+        None.
 
         It was found while the function had the token, and given to another one
-        for want of a better. Or it was set right before the token was taken:
-        a table is copied as a whole, and then counted item by item.
+        for want of a better. Or it was set right before the function took the
+        token: a table is copied as a whole, and then counted item by item.
         """
         unclaimed = self._unclaimed.get(token.life.address, {})
-        before = self.set_before(token)
+        before = self.set_before(token) if token.is_takers(slot) else []
         for index, stored in reversed(unclaimed.values()):
             if index > token.index or stored in before:
                 del unclaimed[stored.location]
@@ -121,7 +142,13 @@ class Places:
                 if unclaimed.get(stored.location, (0, None))[1] is stored
                 or (other := located.get(stored.location)) is not None
                 and other.places.get(stored.location) is stored
-                and (other.holder is not None or other.released is not None)]
+                and (other.holder is not None or other.released is not None)
+                and not (other.is_of_loop() and self._is_in_tuple(stored))]
+
+    def _is_in_tuple(self, stored):
+        """Is a place in a tuple? Nobody but who makes it fills it; and what
+        the evaluation loop puts there it tells nobody."""
+        return self._recording.type_name(stored.base_type) == 'tuple'
 
     def _found_before(self, token):
         """Return the places that were found by the hook that took a token, and
@@ -227,6 +254,24 @@ class Places:
             token.places[event.location] = event
             token.add('shifted', event)
 
+    def moved_block(self, index, event):
+        """All that was in a block of memory is elsewhere, a MovedBlock."""
+        known = self._weak.known()
+        for life in self._living.values():
+            places = [place for token in life.open
+                      for place in token.places.values()]
+            places += [place for _, place in
+                       self._unclaimed.get(life.address, {}).values()]
+            known.update(((life.address, place.location), place)
+                         for place in places)
+        by = event.to - event.source
+        for (address, location), place in known.items():
+            header = header_size(place, self._recording.types)
+            if place.base - header == event.source:
+                self.shifted(index, Shifted(
+                    event.thread, place.token, address, location,
+                    location + by, place.base + by, place.base_type, ()))
+
     def gone(self, index, event):
         """A place has something else now, or its memory was given back."""
         if self._weak.drop(event):
@@ -283,11 +328,12 @@ class Places:
         """Return the releases of an object by an activation that has not ended
         since, and is about to free a block: the event has this index, and the
         stack is `calls`. What dies gives up what is in its block, and then
-        the block."""
+        the block; so does a function that empties what lives on."""
         found = []
         events = self._recording.events
         for release in reversed(life.releases):
-            if not (release.extents and release.is_in(calls)
+            if not ((release.extents or frees(release, calls))
+                    and release.is_in(calls)
                     and all(release.is_in(self._calls.of(event.frames))
                             for event in events[release.index:index]
                             if isinstance(event, (Change, Stored, Gone)))):

@@ -249,9 +249,21 @@ class Slots:
         slots = values + self.giving_up(type, self.calls_clear(type) is False)
         names = self.slots_of(self.base_type(token, gone))
         names.update(call.function for call in slots)
-        running = {call.function for frames in (gone.previous, gone.frames)
-                   for call in self.calls.of(frames)}
-        return slots if names & running else []
+        return slots if names & self.running(gone) else []
+
+    def running(self, gone):
+        """Return the names of the functions on the stacks before and after a
+        place got something else."""
+        return {call.function for frames in (gone.previous, gone.frames)
+                for call in self.calls.of(frames)}
+
+    def is_giving_up(self, gone, field):
+        """Was a field emptied while its object gave up what it held?
+
+        field -- the Stored that tells of the object
+        """
+        return (self.is_collected(gone) or not self.running(gone).isdisjoint(
+            self.slots_of(field.base_type)))
 
     def clearing_values(self, token, gone):
         """Return who gives up the values of a dict that are in the instance

@@ -14,14 +14,14 @@ and accuses nobody.
 import itertools
 
 from . import fields
-from .calls import EVAL, Calls
+from .calls import EVAL, STACK_FILLING, Calls
 from .lives import Life, Token
 from .matching import (SURE, Release, consume, keeping_functions, settle,
                        strength)
 from .placing import Places
 from .recording import (ABANDONED, DIED, MEMORY, NOWHERE, RETURNED,
-                        STACK, UNKNOWN, Change, Death, Gone, Move, Return,
-                        Shifted, Stored)
+                        STACK, UNKNOWN, Change, Death, Gone, Move, MovedBlock,
+                        Return, Shifted, Stored)
 from .slots import Slots
 
 # A release has more than this many tokens to choose from only in objects that
@@ -58,7 +58,8 @@ class Flow:
                               self._generators)
         handlers = {Change: self._change, Death: self._death, Move: self._move,
                     Return: self._return, Stored: self._places.stored,
-                    Shifted: self._places.shifted, Gone: self._places.gone}
+                    Shifted: self._places.shifted, Gone: self._places.gone,
+                    MovedBlock: self._places.moved_block}
         symbols.resolve(recording.pcs())
         for index, event in enumerate(recording.events):
             self._index = index
@@ -68,7 +69,8 @@ class Flow:
         keeping = keeping_functions(self.lives)
         for life in self.lives:
             settle(life, keeping)
-        fields.adopt(recording.events, self.lives, self._places.is_in_frame)
+        fields.adopt(recording.events, self.lives, self._places.is_in_frame,
+                     self.slots.is_giving_up)
 
     def life(self, address, birth=0):
         """Return the Life of the object that is at an address at the end."""
@@ -190,6 +192,9 @@ class Flow:
             elif (outcome in (NOWHERE, UNKNOWN)
                   and (step := self._way_before(token, event))):
                 self._pass(token, step.what, event, step.slot)
+            elif (outcome in (NOWHERE, UNKNOWN)
+                  and (loop := self._filled(token, event))):
+                self._pass(token, 'stack', event, loop)
             elif outcome == MEMORY and number in places and not (
                     token.life.born is None and self._places.set_before(token)):
                 self._end(token, 'memory', event)
@@ -248,6 +253,15 @@ class Flow:
                 return way[-1] if way else None
         return None
 
+    def _filled(self, token, event):
+        """Return the slot of the evaluation loop in whose value stack the
+        function that ends left a token, or None."""
+        ending = token.at(event.slot)
+        if not ending or ending[-1].function not in STACK_FILLING:
+            return None
+        return next((call.slot for call in token.calls
+                     if call.slot > event.slot and call.function == EVAL), None)
+
     def _share(self, ending, places):
         """Let references that an activation ends with share the places that
         were found for one of them: each is in one place. That is so if the
@@ -290,7 +304,7 @@ class Flow:
     def _claim_for(self, token, event):
         """Let a token that its holder ends with be in the place that it has a
         claim to. Is there one?"""
-        stored = self._places.claim(token)
+        stored = self._places.claim(token, event.slot)
         if stored is None:
             return False
         token.holder = None

@@ -14,7 +14,7 @@ from refmap.who.suspects import Leaked, analyse
 from refmap.who.symbols import Site
 from test.test_refmap.who_records import NO_CONTRACTS, Tape
 
-A, B, C = 0x10000, 0x20000, 0x30000
+A, B, C, D = 0x10000, 0x20000, 0x30000, 0x48000
 
 EVAL = '_PyEval_EvalFrameDefault'
 
@@ -455,6 +455,22 @@ class FlowTests(TokenTestCase):
                 self.free_items(freed, self.dying_list())
                 self.assertEqual(self.left(), [left])
 
+    def test_block_that_is_emptied_and_freed(self):
+        # What holds the block lives on: only who gives it back frees it.
+        for function, buriers in ('list_clear', 1), (EVAL, 0):
+            with self.subTest(function):
+                self.tape = Tape()
+                self.tape.birth(A, 'main:9', 1)
+                self.tape.stored(1, A, B + 8, B)
+                self.tape.change(A, 1, 'insert:2 main:9', 2)
+                self.tape.ret(2, 'insert:2 main:9', [(2, UNKNOWN, 0)])
+                emptying = f'{function}:3 main:9'
+                self.tape.change(A, -1, emptying)
+                self.free_items(B, emptying)
+                first, second = self.life().tokens
+                self.assertEqual(len(first.buriers), buriers)
+                self.assertIsNone(second.released)
+
     def test_block_that_another_activation_frees(self):
         # list_dealloc() was left before it was called again.
         dying = self.dying_list()
@@ -635,6 +651,74 @@ class ClaimTests(TokenTestCase):
         self.tape.change(A, 1, 'init:1 main:9', 2)
         self.tape.ret(1, 'init:1 main:9', [(2, NOWHERE, 0)])
         self.tape.change(A, -1, 'main:9', 1)
+
+    def test_tuple_of_the_evaluation_loop(self):
+        # That fills it, and tells nobody; f() has the object from there.
+        for name, steps in ('tuple', ['nowhere']), ('C', ['stored']):
+            with self.subTest(name):
+                self.tape = Tape()
+                base = self.tape.type(name)
+                self.tape.birth(A, f'{EVAL}:9', 1)
+                self.tape.stored(1, A, B + 24, B, base, f'f:1 {EVAL}:9')
+                self.tape.change(A, 1, f'f:1 {EVAL}:9', 2)
+                self.tape.ret(1, f'f:1 {EVAL}:9', [(2, NOWHERE, 0)])
+                token = self.life().tokens[1]
+                self.assertEqual([step.what for step in token.steps], steps)
+
+    def test_place_of_what_is_handed_out(self):
+        # get() takes a reference for setup() to what is in a list already.
+        self.tape.birth(A, f'{EVAL}:9', 1)
+        stack = f'get:1 setup:2 {EVAL}:9'
+        self.tape.stored(1, A, B + 8, B, 0, stack)
+        self.tape.change(A, 1, stack, 2)
+        self.tape.ret(1, stack, [(2, RETURNED, 2)])
+        self.tape.ret(2, stack, [(2, NOWHERE, 0)])
+        self.assertEqual([step.what for step in self.life().tokens[1].steps],
+                         ['returned', 'nowhere'])
+
+    def test_value_stack(self):
+        # What unpacks an iterable leaves its items there.
+        for function, step in (('_PyEval_UnpackIterable', 'stack'),
+                               ('f', 'nowhere')):
+            with self.subTest(function):
+                self.tape = Tape()
+                stack = f'next:1 {function}:2 {EVAL}:9'
+                self.tape.birth(A, stack, 1)
+                self.tape.ret(1, stack, [(1, RETURNED, 2)])
+                self.tape.ret(2, stack, [(1, NOWHERE, 0)])
+                token, = self.life().tokens
+                self.assertEqual((token.steps[-1].what, token.holder),
+                                 (step, 0x900 if step == 'stack' else None))
+
+    def test_block_that_moves(self):
+        # What is in it moves along: a list's items, and those of a tuple,
+        # which has something in front of it. Its neighbours stay.
+        for header, flags in (0, None), (16, 1 << 14), (32, 1 << 14 | 1 << 4):
+            with self.subTest(header):
+                self.tape = Tape()
+                base = (self.tape.type('C', flags=flags) if header else 0)
+                block, to = B - header, C - header
+                self.tape.birth(A, 'f:2 g:9', 1)
+                self.tape.stored(1, A, B + 24, B, base, 'f:2 g:9')
+                self.tape.birth(D, 'f:2 g:9', 2, birth=2)
+                self.tape.stored(2, D, B + 64, B + 48, base, 'f:2 g:9')
+                self.tape.moved_block(block, to)
+                self.tape.gone(1, A, C + 24, C, 'h:2 g:9', 'h:2 g:9')
+                self.tape.gone(2, D, B + 64, B + 48, 'h:2 g:9', 'h:2 g:9')
+                for life in self.lives():
+                    token, = life.left()
+                    self.assertEqual((token.places, len(token.gone)), ({}, 1))
+                    self.assertEqual(token.gone[0].location,
+                                     token.steps[-2].event.location)
+
+    def test_weak_reference_in_a_block_that_moves(self):
+        weak = self.tape.type('weakref.ReferenceType', flags=1 << 14)
+        self.tape.birth(A, 'f:2 g:9', 1)
+        self.tape.stored(1, A, B + 16, B, weak, 'f:2 g:9')
+        self.tape.moved_block(B - 16, C - 16)
+        self.tape.gone(1, A, C + 16, C, 'h:2 g:9', 'h:2 g:9')
+        token, = self.life().left()
+        self.assertEqual((token.places, token.gone), ({}, []))
 
     def test_field_that_is_set_before_it_is_counted(self):
         self.set_before()
@@ -990,6 +1074,34 @@ class FieldTests(TokenTestCase):
         self.overwrite()
         self.assertEqual(self.first(own(A, unowned=1)),
                          ('t_init', 'missing-decref'))
+
+    def test_emptied_as_its_object_gives_up(self):
+        # By the tp_dealloc of its type, and by nobody else.
+        for function, found in (
+                ('t_dealloc', ('t_dealloc', 'container-not-released')),
+                ('k', ('t_init', 'missing-decref'))):
+            for now, flags in (0, 0), (FREED, 0), (C, BASE_DIED):
+                with self.subTest(function, now=now, flags=flags):
+                    self.setUp()
+                    self.set()
+                    self.tape.change(A, -1, 'f:3')
+                    stack = f'{function}:2 g:3'
+                    self.tape.gone(0, A, B + 16, B, stack, stack, now=now,
+                                   flags=flags)
+                    self.assertEqual(self.first(own(A, unowned=1)), found)
+
+    def test_released_as_its_object_gives_up(self):
+        # It was another one's, which is not lost.
+        self.tape.birth(A, 'f:3', 1)
+        self.tape.stored(1, A, B + 16, B, self.base, 't_init:2 g:3')
+        self.tape.change(A, 1, 't_init:2 g:3', 2)
+        self.tape.ret(2, 't_init:2 g:3', [(2, MEMORY, 0)], [(2, C, C, 1)])
+        self.tape.change(A, -1, 't_dealloc:2 g:3', deaths=[
+            (B, self.base, 5, 0x200)])
+        self.tape.gone(1, A, B + 16, B, 't_dealloc:2 g:3', 't_dealloc:2 g:3',
+                       flags=BASE_DIED)
+        token, = self.life().left()
+        self.assertEqual((token.number, token.gone), (2, []))
 
     def test_field_of_another_token(self):
         # That one is lost, too, and was seen to be in the field.
