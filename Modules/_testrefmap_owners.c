@@ -3,6 +3,7 @@
 #include "Python.h"
 
 #include <stddef.h>               // offsetof()
+#include <sys/mman.h>             // mmap()
 
 #include "_testrefmap_owners.h"
 
@@ -135,6 +136,101 @@ static PyType_Slot untracked_slots[] = {
     {0, NULL}
 };
 
+/* --- memory that is none any more while its owner dies ------------------------------------ */
+
+#define LARGE ((size_t)1 << 20)
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *item;
+} MappedObject;
+
+static PyObject *
+mapped_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwds))
+{
+    PyObject *item;
+
+    if (!PyArg_ParseTuple(args, "O:Mapped", &item)) {
+        return NULL;
+    }
+    void *memory = mmap(NULL, LARGE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return PyErr_NoMemory();
+    }
+    MappedObject *self = (MappedObject *)PyObject_Init(memory, type);
+    self->item = Py_NewRef(item);
+    return (PyObject *)self;
+}
+
+static void
+mapped_dealloc(MappedObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_DECREF(self->item);
+    (void)munmap(self, LARGE);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(mapped_doc,
+"Mapped(item, /)\n--\n\n"
+"Holds an object, in memory from mmap(), which goes before the reference to the type.");
+
+static PyType_Slot mapped_slots[] = {
+    {Py_tp_doc, (void *)mapped_doc},
+    {Py_tp_new, mapped_new},
+    {Py_tp_dealloc, mapped_dealloc},
+    {0, NULL}
+};
+
+static void
+large_free(void *module)
+{
+    PyObject **state = PyModule_GetState(module);
+    if (state != NULL) {
+        Py_XDECREF(*state);
+    }
+}
+
+static struct PyModuleDef large_module = {
+    PyModuleDef_HEAD_INIT, .m_name = "_testrefmap.large", .m_size = LARGE,
+    .m_free = large_free,
+};
+
+PyDoc_STRVAR(make_large_module_doc,
+"make_large_module()\n--\n\n"
+"Return a new module with a state so large that it is unmapped when it is freed.");
+
+static PyObject *
+make_large_module(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arg))
+{
+    return PyModule_Create(&large_module);
+}
+
+PyDoc_STRVAR(put_in_state_doc,
+"put_in_state(module, object, /)\n--\n\n"
+"Keep an object in the state of what make_large_module() returned.");
+
+static PyObject *
+put_in_state(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *large, *op;
+
+    if (!PyArg_ParseTuple(args, "O!O:put_in_state", &PyModule_Type, &large, &op)) {
+        return NULL;
+    }
+    if (PyModule_GetDef(large) != &large_module) {
+        PyErr_SetString(PyExc_TypeError, "not from make_large_module()");
+        return NULL;
+    }
+    PyObject **state = PyModule_GetState(large);
+    Py_XSETREF(*state, Py_NewRef(op));
+    Py_RETURN_NONE;
+}
+
+
+/* --- all types ---------------------------------------------------------------------------- */
+
 static PyType_Spec specs[] = {
     {"_testrefmap.Bare", sizeof(OwnerObject), 0,
      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, bare_slots},
@@ -143,7 +239,10 @@ static PyType_Spec specs[] = {
     {"_testrefmap.Untracked", sizeof(OwnerObject), 0,
      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
      untracked_slots},
+    {"_testrefmap.Mapped", sizeof(MappedObject), 0, Py_TPFLAGS_DEFAULT, mapped_slots},
 };
+
+/* --- the module ----------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(keep_doc,
 "keep(object, /)\n--\n\n"
@@ -176,6 +275,8 @@ litter_stack(PyObject *Py_UNUSED(module), PyObject *op)
 static PyMethodDef functions[] = {
     {"keep", keep, METH_O, keep_doc},
     {"litter_stack", litter_stack, METH_O, litter_stack_doc},
+    {"make_large_module", make_large_module, METH_NOARGS, make_large_module_doc},
+    {"put_in_state", put_in_state, METH_VARARGS, put_in_state_doc},
     {NULL}
 };
 

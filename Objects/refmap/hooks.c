@@ -333,11 +333,12 @@ refmap_close(refmap_state_t *map, uintptr_t address, uint32_t birth)
     refmap_store(map, &place, 0, birth);
 }
 
-void
-_PyRefMap_DeallocSlow(PyObject *op)
+/* `frame`: whose caller runs as long as the object dies. */
+static void
+refmap_dealloc(PyObject *op, void *frame)
 {
     if (UNLIKELY(_PyRefMap_recording)) {
-        _PyRefMap_RecordDeath(op, FRAME);
+        _PyRefMap_RecordDeath(op, frame);
     }
     refmap_state_t *map = refmap_current_map();
     refmap_slot_t slot = refmap_look(map, (uintptr_t)op);
@@ -346,18 +347,24 @@ _PyRefMap_DeallocSlow(PyObject *op)
     }
 }
 
+void
+_PyRefMap_DeallocSlow(PyObject *op)
+{
+    refmap_dealloc(op, FRAME);
+}
+
 static Py_NO_INLINE void
-refmap_last_slow(PyObject *op)
+refmap_last_slow(PyObject *op, void *frame)
 {
     _PyRefMap_Decref(op);
-    _PyRefMap_DeallocSlow(op);
+    refmap_dealloc(op, frame);
 }
 
 void
 _PyRefMap_Last(PyObject *op)
 {
     if (UNLIKELY(!_PyRefMap_TryLast(op))) {
-        refmap_last_slow(op);
+        refmap_last_slow(op, FRAME);
     }
 }
 

@@ -133,6 +133,11 @@ _PyRefMap_RecordDeath(PyObject *op, void *fp)
     if (newest != NULL) {
         refmap_write_death(&event, *newest);
     }
+    if (_PyRefMap_recorder.options.places) {
+        // Its tp_dealloc may give its memory back long before it ends.
+        _PyRefMap_MarkDying(event.object);
+        _PyRefMap_RemoveObjectRegion(event.object);
+    }
     refmap_thread_t *thread = event.thread;
     if (thread->ndeaths < REFMAP_DEATHS && event.n > 0) {
         thread->deaths[thread->ndeaths++] = (refmap_death_t){

@@ -207,6 +207,7 @@ typedef struct {
     uintptr_t base;             // object or block that it lies in; 0: unknown
     uintptr_t type;             // of an object; 0; REFMAP_THREAD_STATE; REFMAP_CUT_OFF
     uint32_t token;
+    uint32_t is_dying;          // the base dies: its memory may go at any time
 } refmap_position_t;
 
 /* In the place of the type of a base: the position is no more, as its block has become
@@ -229,6 +230,8 @@ extern void _PyRefMap_PollPositions(
 extern void _PyRefMap_ForgetBase(uintptr_t base,
         void (*gone)(const refmap_position_t *, uintptr_t now, void *),
         void *arg);
+/* An object begins to die. */
+extern void _PyRefMap_MarkDying(uintptr_t base);
 /* `object` died, or moved. */
 extern void _PyRefMap_ForgetObject(uintptr_t object);
 /* realloc() moved a block, which may not be looked at any more, or made it larger or

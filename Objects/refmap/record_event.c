@@ -181,9 +181,10 @@ refmap_prune_deaths(const refmap_event_t *event)
             return;
         }
         uintptr_t address = death->address;
-        uint64_t birth = death->birth;
         thread->ndeaths--;
-        if (_PyRefMap_LivingBirth(address) != birth) {
+        // What lives there was resurrected, or is another one: its birth told that the
+        // memory had gone.
+        if (!refmap_lives_at(address)) {
             _PyRefMap_BaseGoes(event, address);
             // A free list may keep the memory, with what was in it.
             _PyRefMap_RemoveObjectRegion(address);

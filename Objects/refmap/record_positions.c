@@ -86,6 +86,30 @@ _PyRefMap_KnownPosition(uint32_t token, refmap_position_t *position)
 }
 
 void
+_PyRefMap_MarkDying(uintptr_t base)
+{
+    for (size_t i = 0; i < npositions; i++) {
+        positions[i].is_dying |= positions[i].base == base;
+    }
+}
+
+/* What is at a position now: its object, if that can't be read any more, as another hook
+   will tell that the memory is gone. */
+static uintptr_t
+refmap_word_at(const refmap_position_t *position)
+{
+    uintptr_t word;
+    if (position->type == REFMAP_CUT_OFF) {
+        return 0;
+    }
+    if (!position->is_dying) {
+        return *(volatile uintptr_t *)position->location;
+    }
+    return _PyRefMap_Read(position->location, &word, sizeof(word)) == 0
+           ? word : position->object;
+}
+
+void
 _PyRefMap_PollPositions(
         void (*gone)(const refmap_position_t *, uintptr_t, void *), void *arg)
 {
@@ -96,8 +120,7 @@ _PyRefMap_PollPositions(
             i++;
             continue;
         }
-        uintptr_t now = positions[i].type == REFMAP_CUT_OFF
-                        ? 0 : *(volatile uintptr_t *)positions[i].location;
+        uintptr_t now = refmap_word_at(&positions[i]);
         if (now == positions[i].object) {
             i++;
             continue;

@@ -637,6 +637,61 @@ assert {8 * i for i in range(1000, 1040)} <= cut, cut
 check_exact()
 ''')
 
+    def test_what_dies_gives_up_before_it_is_gone(self):
+        # And each container is told once, also one whose memory had another before.
+        self.run_script(self.HEAD + '''
+class Pair:
+    def __init__(self, *items):
+        self.items = list(items)
+
+def make():
+    for i in range(20):
+        item = Item()
+        nest = Pair(item, (item, {i: item}))
+        del nest
+
+found = record_items(make)
+gone, seen = set(), 0
+for event in found.events:
+    if type(event).__name__ == 'Gone' and recording.is_burial(event):
+        gone.add(event.base)
+    elif type(event).__name__ in ('Stored', 'Return'):
+        gone.difference_update(
+            place.base for place in getattr(event, 'places', [event]))
+    elif type(event).__name__ == 'Change' and event.deaths:
+        dying = [death.address for death in event.deaths]
+        assert len(set(dying)) == len(dying), event
+        assert dying[0] not in gone, (event, gone)
+        seen += 1
+assert seen >= 60, seen
+check_exact()
+''')
+
+    def test_memory_that_goes_while_its_owner_dies(self):
+        # The item is in the memory still that is given back, and lives on.
+        self.run_script(self.HEAD + '''
+import _testrefmap
+
+kept = []
+large = _testrefmap.make_large_module()
+
+def hold():
+    kept.append(Item())
+    owner = _testrefmap.Mapped(kept[0])
+    _testrefmap.put_in_state(large, kept[0])
+    globals().pop('large')
+    del owner
+
+found = record_items(hold)
+stored = of_kind(found, 'Stored') + [
+    place for event in of_kind(found, 'Return') for place in event.places]
+bases = {place.base for place in stored
+         if found.type_name(place.base_type) in ('module', '_testrefmap.Mapped')}
+gone = {event.base for event in of_kind(found, 'Gone') if recording.is_burial(event)}
+assert len(bases) == 2 and bases <= gone, (bases, gone)
+check_exact()
+''')
+
     def test_memory_that_an_interpreter_took_along(self):
         # Tuples from a free list, of which only the birth tells, are resized: their
         # blocks move. The memory where they were goes with the interpreter.
