@@ -10,7 +10,7 @@ from .calls import EVAL
 from .functions import is_allocator
 from .lives import Step, homeless
 from .matching import CLEARED, consume
-from .recording import Change, Gone, Shifted, Stored, is_burial
+from .recording import Change, Gone, Return, Shifted, Stored, is_burial
 from .roles import ALLOCATORS, CALLS
 from .weak import WeakPlaces
 
@@ -24,6 +24,8 @@ FREE_LIST = re.compile(r'\w*(freelist|free_lists?$)', re.I)
 # tp_flags: of objects that have something in front of them.
 PREHEADER = 1 << 3 | 1 << 4
 HAVE_GC = 1 << 14
+# How many bytes that are: of a type without, with one of them, with both.
+HEADERS = 0, 16, 32
 
 # The offset of ob_type in an object, in bytes.
 OB_TYPE = 8
@@ -35,6 +37,13 @@ def is_head(token, stored, types):
     return (not stored.base_type and bool(token.calls)
             and token.calls[0].function in ALLOCATORS
             and token.life.address in types)
+
+
+def places_of(event):
+    """Return the places that an event tells of."""
+    if isinstance(event, Return):
+        return event.places
+    return (event,) if isinstance(event, (Stored, Shifted)) else ()
 
 
 def header_size(place, types):
@@ -74,6 +83,9 @@ class Places:
         self._unclaimed = {}
         # Locations of those in frames that generators have in themselves.
         self._frame_words = set()
+        # In what places are, at one time or another.
+        self._bases = {place.base for event in flow.recording.events
+                       for place in places_of(event)}
 
     def found_at(self, event):
         """Return {number of a token: [Place]} of a Return, without those
@@ -256,6 +268,8 @@ class Places:
 
     def moved_block(self, index, event):
         """All that was in a block of memory is elsewhere, a MovedBlock."""
+        if self._bases.isdisjoint(event.source + size for size in HEADERS):
+            return              # of objects that were thinned out
         known = self._weak.known()
         for life in self._living.values():
             places = [place for token in life.open
@@ -268,6 +282,7 @@ class Places:
         for (address, location), place in known.items():
             header = header_size(place, self._recording.types)
             if place.base - header == event.source:
+                self._bases.add(place.base + by)
                 self.shifted(index, Shifted(
                     event.thread, place.token, address, location,
                     location + by, place.base + by, place.base_type, ()))
