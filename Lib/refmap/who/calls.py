@@ -21,6 +21,8 @@ FRAME_MAKING = frozenset('''
 # Parts of the evaluation loop that leave references in its value stack, which no
 # search finds: it is neither a C stack nor in an object.
 STACK_FILLING = frozenset(('_PyEval_UnpackIterable', 'unpack_iterable'))
+# Who clears the frame of a call.
+CALL_CLEARING = 'clear_thread_frame'
 # Who clears the frame of a generator when it has come to its end.
 GENERATOR_CLEARING = 'clear_gen_frame'
 

@@ -6,7 +6,8 @@ tokens that are left, and gets the one it fits best, the surest first.
 
 import itertools
 
-from .calls import EVAL, FRAME_CLEARING, GENERATOR_CLEARING
+from .calls import (CALL_CLEARING, EVAL, FRAME_CLEARING,
+                    GENERATOR_CLEARING)
 from .recording import is_burial
 from .roles import CONTAINERS
 
@@ -85,6 +86,16 @@ class Release:
             return True
         return base <= self.extents[0][0] <= base + MAX_HEADER
 
+    def may_be_of_frame(self, token):
+        """May it be the frame that is cleared for which a token was taken?
+
+        The code that calls is the current one when the frame is made, and when
+        it is cleared. That of a generator is cleared wherever that ends.
+        """
+        made, cleared = token.taken.code, self.event.code
+        return (not made or not cleared or made == cleared
+                or all(call.function != CALL_CLEARING for call in self.calls))
+
     def is_last(self, life):
         """Was it the last change of the object's count?"""
         return not life.tokens or life.tokens[-1].index < self.index
@@ -113,7 +124,8 @@ def giving_slot(calls):
 def strength(token, release):
     """Return how well a release fits a token; tuples compare."""
     order = token.index
-    if release.clears_frame and token.is_of_frame():
+    if (release.clears_frame and token.is_of_frame()
+            and release.may_be_of_frame(token)):
         return (FRAME, 0, 0, order)
     if token.vanished is not None and is_burial(token.vanished):
         if release.is_in(token.vanished_in):

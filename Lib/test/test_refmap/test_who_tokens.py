@@ -255,6 +255,22 @@ class FlowTests(TokenTestCase):
                                 f'_PyEval_Vector:3 {EVAL}:4 g:9')
         self.assertEqual(self.left(), [1, 3])
 
+    def test_frame_of_another_call(self):
+        # What the loop has of a cell becomes an argument, without any event, and
+        # goes with a frame that other code called. That of a generator may go
+        # anywhere.
+        for clearing, left in ('clear_thread_frame', [1]), ('gen_dealloc', [2]):
+            with self.subTest(clearing):
+                self.tape = Tape()
+                self.tape.birth(A, 'main:9', 3)
+                self.tape.ret(9, 'main:9', [(3, NOWHERE, 0)])
+                self.tape.change(A, 1, '_PyEval_Vector:4 g:9', 1, code=1)
+                self.tape.change(A, 1, f'PyCell_GetRef,{EVAL}:2 '
+                                       '_PyEval_Vector:4 g:9', 2, code=2)
+                self.tape.change(A, -1, f'_PyFrame_ClearLocals,{clearing}:1 '
+                                        f'{EVAL}:2 _PyEval_Vector:4 g:9', code=2)
+                self.assertEqual(sorted(self.left()), [*left, 3])
+
     def test_two_places(self):
         # One reference is in one place: the other one is that of token 1.
         self.tape.birth(A, 'f:2 g:3', 1)
