@@ -207,6 +207,13 @@ make_large_module(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arg))
     return PyModule_Create(&large_module);
 }
 
+// Apart, so that its caller has the module in its part of the stack as this returns.
+static Py_NO_INLINE void
+put(PyObject **state, PyObject *op)
+{
+    Py_XSETREF(*state, Py_NewRef(op));
+}
+
 PyDoc_STRVAR(put_in_state_doc,
 "put_in_state(module, object, /)\n--\n\n"
 "Keep an object in the state of what make_large_module() returned.");
@@ -223,8 +230,7 @@ put_in_state(PyObject *Py_UNUSED(module), PyObject *args)
         PyErr_SetString(PyExc_TypeError, "not from make_large_module()");
         return NULL;
     }
-    PyObject **state = PyModule_GetState(large);
-    Py_XSETREF(*state, Py_NewRef(op));
+    put(PyModule_GetState(large), op);
     Py_RETURN_NONE;
 }
 
