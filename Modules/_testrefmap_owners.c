@@ -278,7 +278,22 @@ litter_stack(PyObject *Py_UNUSED(module), PyObject *op)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(clear_doc,
+"clear(object, /)\n--\n\n"
+"Call the object's tp_clear, if it has one, as the collector does.");
+
+static PyObject *
+clear(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    inquiry slot = Py_TYPE(op)->tp_clear;
+    if (slot != NULL) {
+        (void)slot(op);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"clear", clear, METH_O, clear_doc},
     {"keep", keep, METH_O, keep_doc},
     {"litter_stack", litter_stack, METH_O, litter_stack_doc},
     {"make_large_module", make_large_module, METH_NOARGS, make_large_module_doc},

@@ -136,8 +136,10 @@ _SHOW_INSIDE = {id(cls): show for cls, show in _CONTAINERS.items()}
 
 
 def _exception(value, depth):
-    """An exception of any class: its arguments are always a tuple."""
-    inside = _sequence(_args_of(value), '()') if depth else ''
+    """An exception of any class: its arguments are a tuple, and None once
+    tp_clear has run."""
+    args = _args_of(value)
+    inside = _sequence(args, '()') if depth and args is not None else ''
     return f'<{type_name(type(value))}{inside}>'
 
 

@@ -854,6 +854,29 @@ class SafeReprTests(unittest.TestCase):
         self.assertEqual(saferepr.safe_repr(ValueError('x', [1])),
                          "<ValueError('x', <list of 1>)>")
 
+    def test_what_was_cleared(self):
+        # As by the collector, from which it then leaked.
+        import functools
+        import types
+        import _testrefmap
+
+        def numbers():
+            yield 1
+
+        started = numbers()
+        next(started)
+        values = [ValueError('x', [1]), OSError(2, 'no'), lambda: 0, started,
+                  numbers(), [1], {1: 2}, {1}, types.ModuleType('m'),
+                  types.SimpleNamespace(a=1), functools.partial(print, 1),
+                  staticmethod(len), property(len), iter([1]), NastyObject(),
+                  self.assertEqual, types.CellType(1)]
+        for value in values:
+            with self.subTest(type(value)):
+                _testrefmap.clear(value)
+                self.assertTrue(saferepr.safe_repr(value))
+                self.assertTrue(saferepr.safe_repr([value]))
+                self.assertGreater(saferepr.safe_size(value), 0)
+
     def test_no_code_is_run(self):
         value = NastyObject()
         for nasty in value, NastyObject, [value], {1: value}, (NastyObject,):
