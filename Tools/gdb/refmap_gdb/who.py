@@ -6,11 +6,14 @@ from .backtrace import ShortBacktrace
 from .code import CodeNames, site_text
 from .errors import RefmapError
 from .memory import signed
-from .tape import (BIRTH, CHANGE, CODE, DEATH, GONE, MOVE, RETURN, SHIFTED, STORED,
-                   THREAD_STATE, TYPE, Tape, words_of_text)
+from .tape import (BIRTH, BLOCK_MOVED, CHANGE, CODE, DEATH, GONE, MOVE, RETURN,
+                   SHIFTED, STORED, THREAD_STATE, TYPE, Tape, words_of_text)
 
 # What became of a reference when the function returned that held it.
 RETURNED, ON_STACK, IN_MEMORY, NOWHERE, DIED, ABANDONED = range(1, 7)
+
+# Bytes that may be in front of an object in its block of memory.
+HEADERS = 0, 16, 32
 
 
 class ObjectHistory:
@@ -32,6 +35,7 @@ class ObjectHistory:
         self.address = address
         self.birth = birth & self.serial or self.last_birth(address)
         self.tokens = set()
+        self.bases = set()          # in what memory references were
         self.records = [record for record in self.tape.records()
                         if self.is_about_it(record)]
         if not self.records:
@@ -67,10 +71,19 @@ class ObjectHistory:
         if kind == MOVE:
             return self.is_it(words[1], words[2])
         if kind == RETURN:
+            self.bases.update(base for token, _, base, _ in self.places(record)
+                              if token in self.tokens)
             return any(token in self.tokens
                        for token, _, _ in self.outcomes(record))
         if kind in (STORED, GONE, SHIFTED):
-            return words[0] in self.tokens
+            is_its = words[0] in self.tokens
+            if is_its and kind != GONE:
+                self.bases.add(words[3 if kind == STORED else 4])
+            return is_its
+        if kind == BLOCK_MOVED and len(words) >= 2:
+            moved = {size for size in HEADERS if words[0] + size in self.bases}
+            self.bases.update(words[1] + size for size in moved)
+            return bool(moved)
         if kind == CODE and len(words) >= 4:
             name = self.tape.text(words, 4, words[2])
             file = self.tape.text(words, 4 + words_of_text(words[2]), words[3])
@@ -139,6 +152,8 @@ class HistoryReport:
         elif kind == STORED:
             place = self.place_text(*words[2:5])
             yield f'reference {words[0]} is found {place}'
+        elif kind == BLOCK_MOVED:
+            yield f'what was in memory at {words[0]:#x} is at {words[1]:#x} now'
         elif kind == SHIFTED:
             place = self.place_text(*words[3:6])
             yield f'reference {words[0]} is now {place}, as its memory moved'

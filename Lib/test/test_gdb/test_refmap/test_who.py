@@ -24,6 +24,9 @@ victim = make()
 held = hold(victim)
 del held[0]
 dead = make()
+grown = []
+grown.append(victim)
+grown.extend(range(1000))
 facts = {'victim': id(victim), 'dead': id(dead), 'keep': id(Other),
          'birth': sys._refmap_birth(id(victim))}
 del dead
@@ -81,6 +84,15 @@ class RecordedTests(ProgramTests):
                                  r'\d+ bytes inside ')
         # No further than to the Python code.
         self.assertNotIn('PyEval_EvalCode', output)
+
+    def test_memory_that_moves(self):
+        # The items of a list that grows.
+        output = self.say('py-refmap-who $victim').output
+        places = re.findall(r'reference \d+ is (?:found |now )?at 0x[0-9a-f]+, \d+ '
+                            r'bytes inside (?:the \S+ at )?(0x[0-9a-f]+)', output)
+        moves = re.findall(r'(?m)^\d+: what was in memory at (0x[0-9a-f]+) is at '
+                           r'0x[0-9a-f]+ now$', output)
+        self.assertTrue(set(moves) & set(places), output)
 
     def test_numbers_of_lines(self):
         all_heads = self.heads('py-refmap-who $victim')
