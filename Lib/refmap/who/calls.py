@@ -18,9 +18,11 @@ FRAME_MAKING = frozenset('''
     _PyEvalFramePushAndInit _PyEvalFramePushAndInit_Ex _PyFrame_PushUnchecked
     _PyFrame_PushTrampolineUnchecked
     '''.split())
-# Parts of the evaluation loop that leave references in its value stack, which no
-# search finds: it is neither a C stack nor in an object.
-STACK_FILLING = frozenset(('_PyEval_UnpackIterable', 'unpack_iterable'))
+# Functions that leave references in variables or the value stack of Python code
+# if the evaluation loop calls them. No search finds these: they are neither on a
+# C stack nor in an object.
+STACK_FILLING = frozenset(('_PyEval_UnpackIterable', 'unpack_iterable',
+                           'PyUnicode_Append'))
 # Who clears the frame of a call.
 CALL_CLEARING = 'clear_thread_frame'
 # Who clears the frame of a generator when it has come to its end.

@@ -146,15 +146,17 @@ class Places:
 
         Such a place is given to a token that was there by then. That one has
         no claim as long as an activation has it: each reference is in one
-        place.
+        place. But what the same activation took before it has stored since.
         """
         unclaimed = self._unclaimed.get(token.life.address, {})
         located = token.life.by_location
+        taker = token.calls[0].slot if token.calls else None
         return [stored for stored in self._found_before(token)
                 if unclaimed.get(stored.location, (0, None))[1] is stored
                 or (other := located.get(stored.location)) is not None
                 and other.places.get(stored.location) is stored
                 and (other.holder is not None or other.released is not None)
+                and not other.is_takers(taker)
                 and not (other.is_of_loop() and self._is_in_tuple(stored))]
 
     def _is_in_tuple(self, stored):
@@ -234,6 +236,10 @@ class Places:
         elif guessed:
             # Found for the newest token: another one has it.
             token = next(homeless(token.life), None)
+        elif token is not None and token.is_lost():
+            # The function that kept it returned another one.
+            token = next((other for other in homeless(token.life)
+                          if other.holder is not None), token)
         if token is not None:
             if token.supposed is not None:
                 # Where a word of the stack was, memory was not searched.

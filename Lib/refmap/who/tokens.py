@@ -181,7 +181,8 @@ class Flow:
         shared = self._share(ending, places)
         # The recorder thinks that a lost one went on.
         lost = [item for item in ending if item[0].is_lost()]
-        ending = [item for item in ending if not item[0].is_lost()]
+        ending = self._hand_over(
+            [item for item in ending if not item[0].is_lost()], lost, places)
         for token, number, outcome, to in ending:
             if outcome == STACK and self._places.is_set_before(token, event):
                 self._claim_for(token, event)
@@ -254,13 +255,32 @@ class Flow:
         return None
 
     def _filled(self, token, event):
-        """Return the slot of the evaluation loop in whose value stack the
-        function that ends left a token, or None."""
+        """Return the slot of the evaluation loop that called the function
+        which ends, and has a token from it in a variable or its value stack; or
+        None."""
         ending = token.at(event.slot)
         if not ending or ending[-1].function not in STACK_FILLING:
             return None
-        return next((call.slot for call in token.calls
-                     if call.slot > event.slot and call.function == EVAL), None)
+        caller = next((call.slot for call in token.calls
+                       if call.slot > event.slot), None)
+        is_loop = any(call.function == EVAL for call in token.at(caller))
+        return caller if is_loop else None
+
+    def _hand_over(self, ending, lost, places):
+        """Return `ending` with the places of lost references handed to others.
+
+        Which of its references to an object a function returned the recorder
+        does not know; it may follow the one that the function kept. That one is
+        lost, so what is found is the place of the other.
+        """
+        for token, number, *_ in lost:
+            for k, (other, its_number, outcome, to) in enumerate(ending):
+                if (number in places and outcome == NOWHERE
+                        and other.life is token.life
+                        and its_number not in places):
+                    places[its_number] = places.pop(number)
+                    ending[k] = other, its_number, MEMORY, to
+        return ending
 
     def _share(self, ending, places):
         """Let references that an activation ends with share the places that

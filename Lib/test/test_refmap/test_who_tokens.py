@@ -640,7 +640,37 @@ class ClaimTests(TokenTestCase):
         self.tape.ret(3, 'g:3 h:4', [(2, MEMORY, 0), (1, NOWHERE, 0)],
                       [(2, B + 16, B, 1)])
         steps = [token.steps[-1].what for token in self.life().left()]
-        self.assertEqual(steps, ['nowhere', 'kept'])
+        self.assertEqual(steps, ['memory', 'kept'])
+        places = [list(token.places) for token in self.life().left()]
+        self.assertEqual(places, [[B + 16], []])
+
+    def test_kept_and_found_while_a_caller_runs(self):
+        # The recorder follows the one that f() kept.
+        stack = 'f:2 g:3 h:4'
+        self.tape.birth(A, stack, 1)
+        self.tape.change(A, 1, stack, 2)
+        self.tape.ret(2, stack, [(2, RETURNED, 3), (1, RETURNED, 3)])
+        self.tape.stored(2, A, B + 16, B, 0, 'k:2 g:3 h:4')
+        self.tape.ret(3, 'g:3 h:4', [(1, NOWHERE, 0), (2, MEMORY, 0)],
+                      [(2, B + 16, B, 0)])
+        first, second = self.life().left()
+        self.assertEqual([list(first.places), list(second.places)],
+                         [[B + 16], []])
+        self.assertEqual([first.steps[-1].what, second.steps[-1].what],
+                         ['memory', 'kept'])
+
+    def test_fields_that_are_set_after_they_are_counted(self):
+        # The hook of the second reference finds the field of the first one.
+        base = self.tape.type('C')
+        self.tape.birth(A, 'f:2 g:3', 1)
+        self.tape.change(A, 1, 'f:2 g:3', 2)
+        self.tape.stored(2, A, B + 16, B, base, 'f:2 g:3')
+        self.tape.change(A, 1, 'f:2 g:3', 3)
+        self.tape.stored(3, A, B + 24, B, base, 'g:3')
+        self.tape.ret(2, 'f:2 g:3', [(3, RETURNED, 3), (2, RETURNED, 3),
+                                     (1, RETURNED, 3)])
+        self.assertEqual([list(token.places) for token in self.life().tokens],
+                         [[], [B + 16], [B + 24]])
 
     def test_taken_out_of_a_field(self):
         # Who emptied the field of token 1 has it: the place is that of token
@@ -693,12 +723,15 @@ class ClaimTests(TokenTestCase):
                          ['returned', 'nowhere'])
 
     def test_value_stack(self):
-        # What unpacks an iterable leaves its items there.
-        for function, step in (('_PyEval_UnpackIterable', 'stack'),
-                               ('f', 'nowhere')):
+        # What unpacks an iterable leaves its items there, and what appends to a
+        # string the new one, if the loop called it.
+        for function, step in (('_PyEval_UnpackIterable:2', 'stack'),
+                               ('PyUnicode_Append:2', 'stack'),
+                               ('PyUnicode_Append:2 h:3', 'nowhere'),
+                               ('f:2', 'nowhere')):
             with self.subTest(function):
                 self.tape = Tape()
-                stack = f'next:1 {function}:2 {EVAL}:9'
+                stack = f'next:1 {function} {EVAL}:9'
                 self.tape.birth(A, stack, 1)
                 self.tape.ret(1, stack, [(1, RETURNED, 2)])
                 self.tape.ret(2, stack, [(1, NOWHERE, 0)])
