@@ -18,7 +18,9 @@ class Token:
     holder -- slot of the activation that has it, or None
     places -- {location: Place}: the words in memory that hold it
     gone -- events Gone of places that held it, and which no release followed
-    taken_out -- was it in a field of an object that became NULL?
+    taken_out -- if it was in a field of an object that became NULL, the
+                 innermost Call that was running all the time, which did it or
+                 called who did; else None
     forgotten -- did the object that held it give up what it held since?
     steps -- what happened to it, a list of Step
     claimed -- the Step by which it is in a place that was not new when its
@@ -48,7 +50,8 @@ class Token:
         self.gone = []
         self.vanished = None        # the Gone since the object's last change
         self.vanished_in = ()       # the stack there
-        self.taken_out = self.forgotten = False
+        self.taken_out = None
+        self.forgotten = False
         self.steps = []
         self.claimed = self.supposed = None
         self.buriers = ()
@@ -166,10 +169,22 @@ class Life:
         return [token for token in self.tokens if token.released is None]
 
 
-def homeless(life):
+def homeless(life, calls=None):
     """Yield the tokens that may be in memory, for all that is known: those
     that no function holds first, the newest first. Last come those which
-    somebody took out of a field: he has them, though that was not seen."""
+    somebody took out of a field: he has them, though that was not seen, as
+    long as he runs; and those whose block was freed by who gave references to
+    the object back.
+
+    calls -- the stack now; None: whoever took one out runs, perhaps
+    """
+    def is_had(token):
+        by = token.taken_out
+        return bool(token.buriers) or by is not None and (
+            calls is None or any(call.slot == by.slot
+                                 and call.function == by.function
+                                 for call in calls))
+
     open = [token for token in reversed(life.open) if not token.places]
-    yield from sorted(open, key=lambda token: (token.taken_out,
+    yield from sorted(open, key=lambda token: (is_had(token),
                                                token.holder is not None))

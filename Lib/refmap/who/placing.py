@@ -221,7 +221,8 @@ class Places:
             old.places.pop(place.location, None)
         token.life.by_location[place.location] = token
         token.places[place.location] = place
-        token.taken_out = token.forgotten = False
+        token.taken_out = None
+        token.forgotten = False
 
     def stored(self, index, event):
         """A word was found that has an object, a Stored."""
@@ -235,7 +236,8 @@ class Places:
                           if other.is_of_loop()), None)
         elif guessed:
             # Found for the newest token: another one has it.
-            token = next(homeless(token.life), None)
+            token = next(homeless(token.life, self._calls.of(event.frames)),
+                         None)
         elif token is not None and token.is_lost():
             # The function that kept it returned another one.
             token = next((other for other in homeless(token.life)
@@ -363,6 +365,17 @@ class Places:
             index = release.index
         return tuple(found)
 
+    def _running(self, gone):
+        """Return the innermost Call that was running both before and after a
+        place got something else, or None."""
+        stacks = (self._calls.of(gone.previous), self._calls.of(gone.frames))
+        common = None
+        for before, after in zip(*(reversed(calls) for calls in stacks)):
+            if (before.slot, before.function) != (after.slot, after.function):
+                break
+            common = after
+        return common
+
     def _was_emptied(self, token, gone):
         """A place in which a token was has something else now.
 
@@ -371,6 +384,7 @@ class Places:
         generator hands what it holds to the object of its frame, perhaps.
         """
         type = self._slots.base_type(token, gone)
-        token.taken_out = bool(type) and not gone.now and not gone.flags
+        token.taken_out = (self._running(gone)
+                           if type and not gone.now and not gone.flags else None)
         token.forgotten = bool(type) and type not in self._generators and (
             is_burial(gone) or bool(self._slots.clearers(token, gone)))

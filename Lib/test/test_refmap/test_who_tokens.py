@@ -711,6 +711,47 @@ class ClaimTests(TokenTestCase):
                 token = self.life().tokens[1]
                 self.assertEqual([step.what for step in token.steps], steps)
 
+    def test_found_where_another_one_was(self):
+        # The word was found for token 3, which was released. Token 2 was taken
+        # out of a field, by f() or who it called; token 1 got lost before.
+        base = self.tape.type('C')
+        for stack, places in (('k:1 g:9', [[], [D]]),
+                              ('k:1 f:2 g:9', [[D], []])):
+            with self.subTest(stack):
+                self.tape.words, words = list(self.tape.words), self.tape.words
+                self.tape.birth(A, 'lose:2 g:9', 1)
+                self.tape.ret(2, 'lose:2 g:9', [(1, UNKNOWN, 0)])
+                self.tape.change(A, 1, 'step:1 f:2 g:9', 2)
+                self.tape.ret(1, 'step:1 f:2 g:9', [(2, MEMORY, 0)],
+                              [(2, B + 16, B, base)])
+                self.tape.gone(2, A, B + 16, B, 'make:1 f:2 g:9',
+                               'next:1 f:2 g:9')
+                self.tape.change(A, 1, 'h:8 g:9', 3)
+                self.tape.change(A, -1, 'h:8 g:9')
+                self.tape.stored(3, A, D, D, 0, stack)
+                self.assertEqual([list(token.places)
+                                  for token in self.life().left()], places)
+                self.tape.words = words
+
+    def test_what_a_freed_block_held_is_not_found_elsewhere(self):
+        # Both were in the block of the list; one was lost before.
+        self.tape.birth(A, 'lose:2 g:9', 1)
+        self.tape.ret(2, 'lose:2 g:9', [(1, UNKNOWN, 0)])
+        for number, place in (2, B), (3, B + 8):
+            self.tape.change(A, 1, 'fill:2 g:9', number)
+            self.tape.ret(2, 'fill:2 g:9', [(number, MEMORY, 0)],
+                          [(number, place, B, 0)])
+        stack = 'list_clear:2 g:9'
+        self.tape.change(A, -1, stack)
+        self.tape.change(A, -1, stack)
+        for number, place in (2, B), (3, B + 8):
+            self.tape.gone(number, A, place, B, stack, stack, flags=BASE_DIED)
+        self.tape.change(A, 1, 'h:8 g:9', 4)
+        self.tape.change(A, -1, 'h:8 g:9')
+        self.tape.stored(4, A, D, D, 0, 'h:8 g:9')
+        token, = self.life().left()
+        self.assertEqual((token.number, list(token.places)), (1, [D]))
+
     def test_place_of_what_is_handed_out(self):
         # get() takes a reference for setup() to what is in a list already.
         self.tape.birth(A, f'{EVAL}:9', 1)
