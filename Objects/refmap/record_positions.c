@@ -89,7 +89,9 @@ void
 _PyRefMap_MarkDying(uintptr_t base)
 {
     for (size_t i = 0; i < npositions; i++) {
-        positions[i].is_dying |= positions[i].base == base;
+        if (positions[i].base == base) {
+            positions[i].is_dying = 1;
+        }
     }
 }
 
