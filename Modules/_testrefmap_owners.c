@@ -292,7 +292,28 @@ clear(PyObject *Py_UNUSED(module), PyObject *op)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(unfinished_str_doc,
+"unfinished_str(length, largest, /)\n--\n\n"
+"Return a str for characters up to a largest one, all bits of which are 1.");
+
+static PyObject *
+unfinished_str(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Py_ssize_t length;
+    unsigned int largest;
+
+    if (!PyArg_ParseTuple(args, "nI:unfinished_str", &length, &largest)) {
+        return NULL;
+    }
+    PyObject *op = PyUnicode_New(length, largest);
+    if (op != NULL) {
+        memset(PyUnicode_DATA(op), 0xff, (size_t)length * PyUnicode_KIND(op));
+    }
+    return op;
+}
+
 static PyMethodDef functions[] = {
+    {"unfinished_str", unfinished_str, METH_VARARGS, unfinished_str_doc},
     {"clear", clear, METH_O, clear_doc},
     {"keep", keep, METH_O, keep_doc},
     {"litter_stack", litter_stack, METH_O, litter_stack_doc},

@@ -6,11 +6,16 @@ into, with functions of the interpreter itself.
 """
 
 import gc
+import struct
+import sys
 import types
+from _codecs import utf_32_le_encode
 
 # How many characters of a string and how many items of a container to show.
 MAX_TEXT = 50
 MAX_ITEMS = 3
+# Longer strings are not looked into.
+MAX_ENCODED = 1 << 20
 
 _type_dict = type.__dict__
 _qualname_of = _type_dict['__qualname__'].__get__
@@ -42,10 +47,26 @@ def type_name(cls):
 
 
 def _text(value):
-    """A str or bytes object."""
+    """A bytes or bytearray object."""
     if len(value) > MAX_TEXT:
         return f'{value[:MAX_TEXT]!r}... ({len(value)} long)'
     return repr(value)
+
+
+def _str(value):
+    """A str, which may never have been completed.
+
+    That has other characters than it claims to have, and debug builds end where
+    they meet it. An encoder looks at the characters only.
+    """
+    length = len(value)
+    if length > MAX_ENCODED:
+        return f'<str of {length}>'
+    codes = struct.unpack(f'<{length}I',
+                          utf_32_le_encode(value, 'surrogatepass')[0])
+    head = ''.join([chr(code) if code <= sys.maxunicode else '\ufffd'
+                    for code in codes[:MAX_TEXT]])
+    return f'{head!r}... ({length} long)' if length > MAX_TEXT else repr(head)
 
 
 def _number(value):
@@ -111,7 +132,7 @@ _CONTAINERS = {
 }
 
 _ATOMS = {
-    str: _text, bytes: _text, bytearray: _text,
+    str: _str, bytes: _text, bytearray: _text,
     int: _number, float: repr, complex: repr, bool: repr,
     type(None): repr, type(...): repr, type(NotImplemented): repr,
     types.FunctionType:

@@ -828,6 +828,23 @@ class SafeReprTests(unittest.TestCase):
                          repr('x' * 50) + '... (80 long)')
         self.assertEqual(saferepr.safe_repr(10 ** 5000),
                          '<int of 16610 bits>')
+        self.assertEqual(saferepr.safe_repr('x' * (1 << 21)),
+                         f'<str of {1 << 21}>')
+
+    def test_text_of_every_kind(self):
+        for value in '', 'a\n', 'caf\xe9', '\u20ac', '\U0001f600', '\ud800', "'\"":
+            self.assertEqual(saferepr.safe_repr(value), repr(value))
+
+    def test_text_that_was_never_completed(self):
+        # As the buffer of a writer: its characters are none that it may have.
+        import _testrefmap
+        for largest in 127, 255, 0xffff, sys.maxunicode:
+            for length in 5, 80:
+                with self.subTest(largest=largest, length=length):
+                    value = _testrefmap.unfinished_str(length, largest)
+                    text = saferepr.safe_repr(value)
+                    self.assertRegex(text, "^'.+'(... .80 long.)?$")
+                    self.assertIn('[', saferepr.safe_repr([value]))
 
     def test_containers(self):
         for value, text in [
