@@ -104,6 +104,16 @@ def with_containers(records, births, addresses):
     return found
 
 
+def with_moves(records, addresses):
+    """Return the addresses, and those at which objects are that were there."""
+    words = records.words
+    found = set(addresses)
+    for at, kind, _ in records.items:
+        if kind == MOVE and words[at + 1] in found:
+            found.add(words[at + 2])
+    return found
+
+
 def kept_tokens(records, births, addresses):
     """Return the tokens of the references to the objects, as a set."""
     words = records.words
@@ -162,7 +172,8 @@ class _Keeper:
             return self._is_one(words[at + 1], words[at + 2])
         if kind == MOVE:
             source, to, birth = words[at + 1:at + 4]
-            return self._is_one(source, birth) and self._is_one(to, birth)
+            self._here.discard(source)
+            return self._is_one(to, birth)
         if kind in (STORED, GONE, SHIFTED):
             token, address = words[at + 1:at + 3]
             # A place that was set before it was counted has no token.
@@ -187,8 +198,8 @@ def thin(data, leaked, addresses=()):
     records = _Records(data)
     if len(records.items) <= FEW_RECORDS:
         return data
-    words, addresses = records.words, frozenset(addresses)
-    leaked = set(leaked)
+    words, leaked = records.words, set(leaked)
+    addresses = with_moves(records, addresses)
     births = with_containers(records, leaked | sample(records, leaked),
                              addresses)
     tokens = kept_tokens(records, births, addresses)

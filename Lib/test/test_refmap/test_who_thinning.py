@@ -123,6 +123,21 @@ class ThinTests(unittest.TestCase):
         found = decode(self.thin(tape, [], [0x5000, 0x8000])).events
         self.assertEqual([event.token for event in found], [5, 8, 500, 501])
 
+    def test_an_older_object_that_moves(self):
+        tape = Tape()
+        tape.change(0x5000, 1, 'f:1', 1, birth=0)
+        tape.stored(0, 0x5000, 0x9000)
+        tape.move(0x5000, 0x6000, birth=0)
+        tape.stored(0, 0x5000, 0x9008)      # no object of ours any more
+        tape.stored(0, 0x6000, 0x9010)
+        tape.change(0x6000, 1, 'f:1', 2, birth=0)
+        tape.move(0x7000, 0x7100, birth=3)
+        found = decode(self.thin(tape, [], [0x5000])).events
+        self.assertEqual([type(event) for event in found],
+                         [Change, Stored, Move, Stored, Change])
+        self.assertEqual(found[3].location, 0x9010)
+        self.assertEqual(found[4].token, 2)
+
     def test_what_is_no_event_is_kept(self):
         tape = Tape()
         for birth in range(1, 100):
