@@ -62,10 +62,10 @@ def _str(value):
     length = len(value)
     if length > MAX_ENCODED:
         return f'<str of {length}>'
-    codes = struct.unpack(f'<{length}I',
-                          utf_32_le_encode(value, 'surrogatepass')[0])
+    codes = struct.unpack_from(f'<{min(length, MAX_TEXT)}I',
+                               utf_32_le_encode(value, 'surrogatepass')[0])
     head = ''.join([chr(code) if code <= sys.maxunicode else '\ufffd'
-                    for code in codes[:MAX_TEXT]])
+                    for code in codes])
     return f'{head!r}... ({length} long)' if length > MAX_TEXT else repr(head)
 
 
