@@ -29,6 +29,17 @@ CALL_CLEARING = 'clear_thread_frame'
 GENERATOR_CLEARING = 'clear_gen_frame'
 
 
+def in_common(first, second):
+    """Return the calls that two stacks have in common, innermost first: what
+    was running at both times."""
+    common = []
+    for before, after in zip(reversed(first), reversed(second)):
+        if (before.slot, before.function) != (after.slot, after.function):
+            break
+        common.append(after)
+    return common[::-1]
+
+
 class Calls:
     """The stacks of a recording as functions."""
 

@@ -4,7 +4,7 @@ tokens, without what is known of types and contracts.
 
 import itertools
 
-from .calls import EVAL
+from .calls import EVAL, in_common
 from .functions import SLOT, is_allocator, is_machinery, source_of
 from .recording import is_burial
 from .roles import is_transparent
@@ -149,10 +149,7 @@ def overwriters(gone, home, calls):
     """
     before = list(calls.of(gone.previous)[::-1])    # outermost first
     after = list(calls.of(gone.frames)[::-1])
-    k = 0
-    while (k < min(len(before), len(after)) and before[k].slot == after[k].slot
-           and before[k].function == after[k].function):
-        k += 1
+    k = len(in_common(before[::-1], after[::-1]))
     found = []
     # The hook before was about the value that is there now: it was taken to be
     # stored, by whoever is no constructor.

@@ -6,7 +6,7 @@ there follows from when the word was found, and from who had the reference.
 
 import re
 
-from .calls import EVAL
+from .calls import EVAL, in_common
 from .functions import is_allocator
 from .lives import Step, homeless
 from .matching import CLEARED, consume
@@ -368,13 +368,8 @@ class Places:
     def _running(self, gone):
         """Return the innermost Call that was running both before and after a
         place got something else, or None."""
-        stacks = (self._calls.of(gone.previous), self._calls.of(gone.frames))
-        common = None
-        for before, after in zip(*(reversed(calls) for calls in stacks)):
-            if (before.slot, before.function) != (after.slot, after.function):
-                break
-            common = after
-        return common
+        return next(iter(in_common(self._calls.of(gone.previous),
+                                   self._calls.of(gone.frames))), None)
 
     def _was_emptied(self, token, gone):
         """A place in which a token was has something else now.
