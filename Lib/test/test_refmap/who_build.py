@@ -15,18 +15,19 @@ SOURCES = os.path.join(os.path.dirname(__file__), 'misbehaving')
 POINTERS = '-fno-omit-frame-pointer'
 NO_POINTERS = '-fomit-frame-pointer'
 NO_TABLES = '-fno-asynchronous-unwind-tables'
-# Of equal code of two functions the compiler keeps that of one, under its name, which
-# no stack can tell; see Doc/who.md.
-UNFOLDED = '-fno-ipa-icf'
+# Of equal code of two functions the compiler keeps that of one, under its name,
+# which no stack can tell; see Doc/who.md. In debug builds none is equal: each
+# Py_DECREF() has its line in it.
+UNFOLDED = [] if sysconfig.get_config_var('Py_DEBUG') else ['-fno-ipa-icf']
 
 # How extensions are built: the compiler's language and what is added to the
 # interpreter's own flags.
 WAYS = {
     'C': ('c', [POINTERS]),
-    'C without frame pointers': ('c', ['-O2', NO_POINTERS, UNFOLDED]),
+    'C without frame pointers': ('c', ['-O2', NO_POINTERS, *UNFOLDED]),
     'C without frame information': ('c', ['-O2', NO_POINTERS, NO_TABLES]),
     'C++': ('c++', [POINTERS]),
-    'C++ without frame pointers': ('c++', ['-O2', NO_POINTERS, UNFOLDED]),
+    'C++ without frame pointers': ('c++', ['-O2', NO_POINTERS, *UNFOLDED]),
     # As code for processors whose vectors are longer than 16 bytes.
     'C++ that aligns its stack': ('c++', ['-O2', NO_POINTERS, '-mstackrealign',
                                           '-mincoming-stack-boundary=3',
