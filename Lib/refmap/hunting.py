@@ -4,21 +4,7 @@ import gc
 import sys
 import time
 
-from . import details, judge, measure, report, suppress, unhooked
-
-# Module, and what empties its caches. Only modules that are imported anyway.
-_CACHES = [
-    ('re', lambda module: module.purge()),
-    ('struct', lambda module: module._clearcache()),
-    ('linecache', lambda module: module.clearcache()),
-    ('urllib.parse', lambda module: module.clear_cache()),
-    ('fnmatch', lambda module: module._compile_pattern.cache_clear()),
-    ('typing', lambda module: [clear() for clear in module._cleanups]),
-    ('ctypes', lambda module: module._reset_cache()),
-    ('importlib.metadata',
-     lambda module: module.FastPath.__new__.cache_clear()),
-]
-
+from . import caches, details, judge, measure, report, suppress, unhooked
 
 # Each run has a snapshot of its own.
 MAX_RUNS = 10_000
@@ -37,14 +23,7 @@ def clean_up():
     # Text that waits to be written is a growing list of strings.
     flush(sys.stdout)
     flush(sys.stderr)
-    for name, clear in _CACHES:
-        module = sys.modules.get(name)
-        if module is not None:
-            try:
-                clear(module)
-            except AttributeError:
-                pass        # another version of the module
-    sys._clear_internal_caches()
+    caches.clear()
     for _ in range(3):
         gc.collect()
 

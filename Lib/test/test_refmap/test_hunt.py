@@ -1010,6 +1010,31 @@ class HuntTests(unittest.TestCase):
         self.assertEqual(result.verdict, 'suspicious')
         self.assertEqual(result.errors(), {})
 
+    def test_caches_of_the_library(self):
+        # They have a bound; new keys are none the less kept in each run.
+        import fractions
+        import ipaddress
+        import _strptime
+        numbers = iter(range(1, 10**6))
+
+        def fill():
+            for _ in range(3):
+                n = next(numbers)
+                hash(fractions.Fraction(n, 10**7 + n))
+                ipaddress.ip_address(n).is_private
+                _strptime._strptime_time(f'2026 {n % 9}', f'%Y {n % 9}')
+
+        result = refmap.hunt(fill)
+        self.assertEqual(result.verdict, 'clean', str(result))
+
+    def test_cache_of_a_user(self):
+        # Whoever made it may want to know.
+        import functools
+        numbers = iter(range(10**6, 2 * 10**6))
+        cached = functools.lru_cache(lambda n: [n])
+        result = refmap.hunt(lambda: cached(next(numbers)))
+        self.assertEqual(result.leaks()['list'], [1, 1, 1])
+
     def test_half_built_tuple(self):
         import ctypes
         tuple_new = ctypes.pythonapi.PyTuple_New

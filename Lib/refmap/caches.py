@@ -1,0 +1,57 @@
+"""Empty the caches of the standard library, so that what they keep of a run is not
+taken for a leak."""
+
+import functools
+import sys
+import types
+
+# Module, and what empties its caches. Only modules that are imported anyway.
+_CACHES = [
+    ('re', lambda module: module.purge()),
+    ('struct', lambda module: module._clearcache()),
+    ('linecache', lambda module: module.clearcache()),
+    ('urllib.parse', lambda module: module.clear_cache()),
+    ('typing', lambda module: [clear() for clear in module._cleanups]),
+    ('ctypes', lambda module: module._reset_cache()),
+    ('_strptime', lambda module: module._regex_cache.clear()),
+    ('filecmp', lambda module: module._cache.clear()),
+]
+
+_Wrapper = functools._lru_cache_wrapper
+
+
+def _functions(module):
+    """Yield what may be a cached function: what a module has, and its classes.
+    No attribute is looked up that could run code."""
+    for value in list(vars(module).values()):
+        yield value
+        if type(value) is type and value.__module__ == module.__name__:
+            for item in list(vars(value).values()):
+                yield item.fget if type(item) is property else item
+
+
+def lru_caches():
+    """Yield the functools.lru_cache()s of the standard library that have a bound,
+    each once or more often. Those without are for keys that are few."""
+    for name, module in list(sys.modules.items()):
+        if (name.partition('.')[0] not in sys.stdlib_module_names
+                or type(module) is not types.ModuleType):
+            continue
+        for function in _functions(module):
+            if (type(function) is _Wrapper
+                    and function.cache_parameters()['maxsize'] is not None):
+                yield function
+
+
+def clear():
+    """Empty the caches of the interpreter and of modules that were imported."""
+    for name, clear_one in _CACHES:
+        module = sys.modules.get(name)
+        if module is not None:
+            try:
+                clear_one(module)
+            except AttributeError:
+                pass        # another version of the module
+    for function in lru_caches():
+        function.cache_clear()
+    sys._clear_internal_caches()
