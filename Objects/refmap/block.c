@@ -9,21 +9,54 @@
 
 /* --- lanes --------------------------------------------------------------- */
 
+/* With more groups than these that have one block the next blocks go to them, until none
+   is left. */
+#define REFMAP_FEW_HALVES 32
+
+static void
+refmap_add_half_lock_held(refmap_state_t *map, refmap_group_t *group)
+{
+    DL_APPEND(map->halves, group);
+    map->nhalves++;
+}
+
+static void
+refmap_remove_half_lock_held(refmap_state_t *map, refmap_group_t *group)
+{
+    DL_DELETE(map->halves, group);
+    map->nhalves--;
+}
+
+/* A group with a free lane, or NULL.
+
+   Pages in a row get groups in a row, of which the counts of objects in a row are as
+   far from each other as the objects, so that the hardware reads ahead. Two pages in a
+   row in one group would have them go back and forth. */
+static refmap_group_t *
+refmap_group_lock_held(refmap_state_t *map)
+{
+    if (map->nhalves == 0 || map->nhalves > REFMAP_FEW_HALVES) {
+        map->fills_halves = map->nhalves > 0;
+    }
+    refmap_group_t *group = NULL;
+    if (!map->fills_halves && (group = _PyRefMap_Malloc(sizeof(*group))) != NULL) {
+        memset(group, 0, sizeof(*group));
+        refmap_add_half_lock_held(map, group);
+        return group;
+    }
+    return map->halves;
+}
+
 int
 _PyRefMap_TakeLane_lock_held(refmap_state_t *map, refmap_block_t *block)
 {
     Py_BUILD_ASSERT(REFMAP_LANES == 2);
-    refmap_group_t *group = map->halves;
-    if (group != NULL) {
-        DL_DELETE(map->halves, group);
+    refmap_group_t *group = refmap_group_lock_held(map);
+    if (group == NULL) {
+        return -1;
     }
-    else {
-        group = _PyRefMap_Malloc(sizeof(*group));
-        if (group == NULL) {
-            return -1;
-        }
-        memset(group, 0, sizeof(*group));
-        DL_PREPEND(map->halves, group);
+    if (group->blocks[0] != NULL || group->blocks[1] != NULL) {
+        refmap_remove_half_lock_held(map, group);
     }
     block->group = group;
     block->lane = group->blocks[0] != NULL;
@@ -41,10 +74,10 @@ refmap_leave_lane_lock_held(refmap_state_t *map, refmap_block_t *block)
             uint32_t *words = refmap_loose_words(block, i);
             words[0] = words[REFMAP_LANES] = 0;
         }
-        DL_PREPEND(map->halves, group);
+        refmap_add_half_lock_held(map, group);
     }
     else {
-        DL_DELETE(map->halves, group);
+        refmap_remove_half_lock_held(map, group);
         _PyRefMap_RawFree(group, sizeof(*group));
     }
     block->group = NULL;

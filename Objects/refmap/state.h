@@ -235,6 +235,8 @@ struct _refmap_state {
     refmap_block_t *loose;      // a ring of the blocks that are not packed
     size_t nloose;
     refmap_group_t *halves;     // groups with a free lane, which is all zero
+    size_t nhalves;
+    int fills_halves;           // see refmap_group_lock_held()
     refmap_range_t *ranges;     // of the directory
     size_t nranges;
     size_t ranges_allocated;
