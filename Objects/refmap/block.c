@@ -59,6 +59,7 @@ _PyRefMap_TakeLane_lock_held(refmap_state_t *map, refmap_block_t *block)
         refmap_remove_half_lock_held(map, group);
     }
     block->group = group;
+    block->lines = REFMAP_ALL_LINES;
     block->lane = group->blocks[0] != NULL;
     group->blocks[block->lane] = block;
     return 0;
@@ -94,6 +95,7 @@ _PyRefMap_NewBlock(refmap_state_t *map, uintptr_t page)
         memset(block, 0, sizeof(*block));
         block->page = page;
         block->epoch = map->epoch;
+        block->lines = REFMAP_ALL_LINES;
     }
     return block;
 }
@@ -161,6 +163,9 @@ refmap_bits_of_bytes(const uint8_t bytes[8])
     return word * UINT64_C(0x0102040810204080) >> 56;
 }
 
+/* Up to so many lines are looked at one by one: it takes as long as all 16 at once. */
+#define REFMAP_FEW_LINES 4
+
 /* Which of the 64 slots whose words begin at `words` are in use? First a byte for each,
    which the compiler does for several at once, then a bit: a branch, or a chain from
    slot to slot, took twice as long. */
@@ -178,22 +183,64 @@ refmap_used_of_64(const uint32_t *words)
     return used;
 }
 
+/* The same where only some of the 16 lines have to be looked at: `lines`. */
+static uint64_t
+refmap_used_of_lines(const uint32_t *words, unsigned lines)
+{
+    if (__builtin_popcount(lines) > REFMAP_FEW_LINES) {
+        return refmap_used_of_64(words);
+    }
+    uint64_t used = 0;
+    for (; lines != 0; lines &= lines - 1) {
+        size_t first = (size_t)__builtin_ctz(lines) * REFMAP_LINE_SLOTS;
+        for (size_t i = first; i < first + REFMAP_LINE_SLOTS; i++) {
+            const uint32_t *slot = words + i * 2 * REFMAP_LANES;
+            used |= (uint64_t)((slot[0] | slot[REFMAP_LANES]) != 0) << i;
+        }
+    }
+    return used;
+}
+
+/* Which of the 16 lines have slots in use that are among these 64? */
+static uint64_t
+refmap_lines_of(uint64_t used)
+{
+    used |= used >> 1;
+    used = (used | used >> 2) & UINT64_C(0x1111111111111111);
+    // Bit 4i goes to bit i: two next to each other, then four, and so on.
+    used = (used | used >> 3) & UINT64_C(0x0303030303030303);
+    used = (used | used >> 6) & UINT64_C(0x000f000f000f000f);
+    used = (used | used >> 12) & UINT64_C(0x000000ff000000ff);
+    return (used | used >> 24) & 0xffff;
+}
+
 size_t
-_PyRefMap_UsedSlots(const refmap_block_t *block, size_t limit,
+_PyRefMap_UsedSlots(refmap_block_t *block, size_t limit,
                     uint64_t used[REFMAP_SLOTS / 64])
 {
     size_t n = 0;
-    for (size_t k = 0; k < REFMAP_SLOTS / 64 && n <= limit; k++) {
-        used[k] = refmap_used_of_64(refmap_loose_words(block, k * 64));
+    uint64_t lines = 0;
+    for (size_t k = 0; k < REFMAP_SLOTS / 64; k++) {
+        unsigned old_lines = block->lines >> 16 * k & 0xffff;
+        used[k] = 0;
+        if (old_lines == 0) {
+            continue;
+        }
+        used[k] = refmap_used_of_lines(refmap_loose_words(block, k * 64), old_lines);
         n += (size_t)__builtin_popcountll(used[k]);
+        if (n > limit) {
+            return n;
+        }
+        lines |= refmap_lines_of(used[k]) << 16 * k;
     }
+    block->lines = lines;
     return n;
 }
 
 /* The slots of `block`, which is loose, packed; NULL on out of memory, or if more
    than `limit` are in use. */
 static refmap_packed_t *
-refmap_packed_slots(const refmap_block_t *block, size_t limit)
+refmap_packed_slots(refmap_block_t *block, size_t limit)
 {
     uint64_t used[REFMAP_SLOTS / 64];
     size_t n = _PyRefMap_UsedSlots(block, limit, used);

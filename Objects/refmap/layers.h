@@ -74,8 +74,9 @@ extern void _PyRefMap_RemoveLoose_lock_held(refmap_state_t *map,
                                             refmap_block_t *block);
 /* Note which slots of a block that is loose are in use, a bit for each, and return how
    many; more than `limit`, and not all noted, if that is exceeded. What is left of the
-   birth of a dead object stays in use: it may resurrect. */
-extern size_t _PyRefMap_UsedSlots(const refmap_block_t *block, size_t limit,
+   birth of a dead object stays in use: it may resurrect. The block is not in the
+   lookaside: until it is, only the lines in use are looked at again. */
+extern size_t _PyRefMap_UsedSlots(refmap_block_t *block, size_t limit,
                                   uint64_t used[REFMAP_SLOTS / 64]);
 /* Pack `block` if at most `limit` slots are in use. Return 0 if it is not packed
    then, for lack of memory, too. */

@@ -170,6 +170,7 @@ void
 _PyRefMap_Remember_lock_held(refmap_state_t *map, refmap_block_t *block)
 {
     uintptr_t page = block->page;
+    block->lines = REFMAP_ALL_LINES;
     if (refmap_uses_recent(map) || block->is_watched) {
         map->recent[page % REFMAP_RECENT] = block;
         return;

@@ -87,6 +87,11 @@ typedef struct {
     uint32_t even, odd;
 } refmap_words_t;
 
+/* The slots of 64 bytes of memory are a *line* of a group, and of most caches. */
+#define REFMAP_LINE_SLOTS 4
+#define REFMAP_ALL_LINES UINT64_MAX
+static_assert(REFMAP_SLOTS == 64 * REFMAP_LINE_SLOTS, "a bit for each line");
+
 typedef struct _refmap_block refmap_block_t;
 
 /* The slots of two pages. */
@@ -115,6 +120,7 @@ struct _refmap_block {
     refmap_group_t *group;
     unsigned lane;
     int is_watched;             // the directory leaves it out: see log.h
+    uint64_t lines;             // while loose, bit i: of line i slots may be in use
     UT_hash_handle hh;
 };
 

@@ -5,9 +5,9 @@ usage: actual.py KIND N REPEAT      KIND is one of those of kinds.py
 
 One line of JSON is printed: how many objects live by the map; the least CPU
 seconds of a snapshot of the map and of one of true counts, with the objects as they
-are and after each of the N got a reference that the map does not know; and the bytes
-that the latter retain: one, and one more when nothing has changed. The collector is
-off.
+are, after a pass over them since the snapshot before, and after each of the N got a
+reference that the map does not know; and the bytes that the latter retain: one, and
+one more when nothing has changed. The collector is off.
 """
 
 import gc
@@ -21,10 +21,12 @@ import _testrefmap
 import kinds
 
 
-def seconds(repeat, **kwargs):
-    """The least CPU seconds of a snapshot that replaces the one before."""
+def seconds(repeat, touch=lambda: None, **kwargs):
+    """The least CPU seconds of a snapshot that replaces the one before, with
+    touch() called in between."""
     times = []
     for _ in range(repeat):
+        touch()
         start = time.process_time()
         sys.refmap_snapshot(**kwargs)
         times.append(time.process_time() - start)
@@ -54,6 +56,7 @@ def measure(kind, n, repeat):
     visit(objects)
     result = {'objects': sys.refmap_info().objects,
               'mapped': seconds(repeat), 'agree': seconds(repeat, actual=True),
+              'touched': seconds(repeat, lambda: visit(objects), actual=True),
               'bytes agree': retained()[0]}
     for op in objects:
         _testrefmap.foreign_incref(op, 1)

@@ -65,6 +65,10 @@ def log_bytes(results):
                for found in ways.values() if found.get('events', 0) >= MANY_EVENTS)
 
 
+# The times of snapshots of true counts that have a bound.
+ACTUAL = ('agree', 'touched', 'differ')
+
+
 def actual_nanoseconds(found, name):
     """Of a snapshot of true counts, for each living object, that one of the map does
     not take."""
@@ -75,7 +79,7 @@ def worst_actual(results, variant):
     """Nanoseconds per object of a snapshot of true counts."""
     return max(actual_nanoseconds(found, name)
                for sizes in results['g'][variant].values()
-               for found in sizes.values() for name in ('agree', 'differ'))
+               for found in sizes.values() for name in ACTUAL)
 
 
 def actual_bytes(results, variant):
@@ -430,16 +434,17 @@ def actual_rows(kinds):
                           ('bytes agree', 'bytes differ', 'bytes of another'))
             yield (f'{int(n):,} {kind}',
                    *(f'{actual_nanoseconds(found, name):.1f}'
-                     for name in ('agree', 'differ')),
+                     for name in ACTUAL),
                    *(f'{size:.1f}' for size in sizes_each))
 
 
 def actual_lines(section):
-    head = ('heap', 'ns, all agree', 'ns, all differ', 'bytes, all agree',
-            'bytes, all differ', 'bytes of one more')
+    head = ('heap', 'ns, all agree', 'ns, touched', 'ns, all differ',
+            'bytes, all agree', 'bytes, all differ', 'bytes of one more')
     lines = ['What a snapshot of true counts takes beyond one of the map, for each '
              'object that lives: CPU time, and memory while it is kept. *All agree*: '
-             'the map has the same counts. *All differ*: each object of the heap has '
+             'the map has the same counts. *Touched*: the same, and all objects of '
+             'the heap were visited since the snapshot before. *All differ*: each has '
              'a reference that the map does not know. *One more*: another snapshot, '
              'nothing having changed.', '']
     for variant, kinds in section.items():
