@@ -4,7 +4,7 @@ import bisect
 import itertools
 import struct
 
-from .errors import RefmapError
+from .errors import NoInterpreter, RefmapError
 from .interpreters import interpreters_of, leftovers
 from .layout import KEYS_NAME, UNKNOWN_NAME
 from .limits import BATCH, MAX_BLOCKS
@@ -244,8 +244,8 @@ def maps_of(target, number=None):
         wanted = [i.map for i in interps if i.id == number]
         if not wanted:
             ids = ', '.join(str(interp.id) for interp in interps)
-            raise RefmapError(f'There is no interpreter {number}; '
-                              f'there are: {ids or "none"}.')
+            raise NoInterpreter(f'There is no interpreter {number}; '
+                                f'there are: {ids or "none"}.')
         return [RefMap(target, wanted[0], interps)]
     main = target.symbol('main_map')
     if main is None:

@@ -141,6 +141,17 @@ print([sys._refmap_birth(id(victim)) for victim in victims + later])
                          [str(births[150])], output)
         self.assertEqual(output.count(str(births)), 1, output)
 
+    def test_before_the_first_interpreter(self):
+        birth = self.births()[20]
+        session = self.session(
+            ['break main', 'run', f'py-refmap-break-birth {birth}',
+             'py-refmap-break-birth 7 --interp 5', 'continue', 'continue'], [])
+        output = session.stdout
+        self.assertIn(f'There is no interpreter 0; there are: none. Birth {birth} '
+                      'is waited for in one to come.', output)
+        self.assertEqual(re.findall(r'^birth (\d+)', output, re.M), [str(birth)],
+                         output)
+
     def test_wrong_arguments(self):
         commands = [f'py-refmap-break-birth{rest}' for rest in
                     ('', ' x', ' 0', f' {1 << 28}', ' 5 --interp x')]

@@ -3,7 +3,7 @@
 import gdb
 
 from ..backtrace import ShortBacktrace, variable_nearby
-from ..errors import RefmapError
+from ..errors import NoInterpreter, RefmapError
 from ..maps import maps_of
 from ..target import Target
 from ..wording import say, say_all
@@ -101,8 +101,8 @@ class StartBreakpoint(gdb.Breakpoint):
     def tell(self, target, waiting):
         try:
             last = waiting.find(target)
-        except RefmapError:
-            return                  # that interpreter is still to come
+        except NoInterpreter:
+            return                  # still to come
         if waiting.birth <= last:
             say(f'birth {waiting.birth} is one of the first {last}, before '
                 f'this command can stop')
@@ -145,7 +145,8 @@ unless --interp says otherwise."""
             PyRefmapBreakBirth.start = StartBreakpoint()
 
     def wait_for(self, number, interp):
-        """Make a BirthBreakpoint, which knows its map if there is one."""
+        """Make a BirthBreakpoint, which knows its map if there is one. An
+        interpreter that is still to come is waited for."""
         target = None
         if gdb.selected_inferior().pid:
             target = Target()
@@ -158,6 +159,9 @@ unless --interp says otherwise."""
             if target and number <= last:
                 raise RefmapError(f'Birth {number} was before, the last one '
                                   f'is {last}: give this command before "run".')
+        except NoInterpreter as error:
+            say(f'{error} Birth {number} is waited for in one to come.')
+            return
         except RefmapError:
             waiting.delete()
             raise
