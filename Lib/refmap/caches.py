@@ -4,6 +4,7 @@ taken for a leak."""
 import functools
 import sys
 import types
+import weakref
 
 # Module, and what empties its caches. Only modules that are imported anyway.
 _CACHES = [
@@ -18,6 +19,8 @@ _CACHES = [
 ]
 
 _Wrapper = functools._lru_cache_wrapper
+# Name of a module -> a weak reference to it, and its caches.
+_known = {}
 
 
 def _functions(module):
@@ -30,17 +33,25 @@ def _functions(module):
                 yield item.fget if type(item) is property else item
 
 
+def _bounded(module):
+    """Return the functools.lru_cache()s of a module that have a bound, in a list.
+    Those without are for keys that are few."""
+    return [function for function in _functions(module)
+            if type(function) is _Wrapper
+            and function.cache_parameters()['maxsize'] is not None]
+
+
 def lru_caches():
-    """Yield the functools.lru_cache()s of the standard library that have a bound,
-    each once or more often. Those without are for keys that are few."""
+    """Yield the caches of _bounded() of the standard library, some of them twice.
+    Each module is looked through once: that takes as long as a short run."""
     for name, module in list(sys.modules.items()):
         if (name.partition('.')[0] not in sys.stdlib_module_names
                 or type(module) is not types.ModuleType):
             continue
-        for function in _functions(module):
-            if (type(function) is _Wrapper
-                    and function.cache_parameters()['maxsize'] is not None):
-                yield function
+        known = _known.get(name)
+        if known is None or known[0]() is not module:
+            known = _known[name] = weakref.ref(module), _bounded(module)
+        yield from known[1]
 
 
 def clear():
