@@ -27,6 +27,8 @@ Symbol = namedtuple('Symbol', 'start length name')
 # One PT_LOAD of the program headers.
 Segment = namedtuple('Segment', 'offset address length')
 
+_NM = 'nm', '-S', '-C', '--defined-only'
+
 _SEGMENT = re.compile(r'\s*LOAD\s+(0x[0-9a-f]+) (0x[0-9a-f]+) 0x[0-9a-f]+ '
                       r'(0x[0-9a-f]+) ')
 _SYMBOL = re.compile(r'^([0-9a-f]+) ([0-9a-f]+) [tTwWi] (.+)$', re.MULTILINE)
@@ -151,6 +153,38 @@ def _line(function, file, line):
     return Line(base_name(function), file, int(line) if line.isdigit() else 0)
 
 
+def split_by_file(text, paths):
+    """Return what nm writes of each of several files, in a list; None for those
+    that it does not name, or not in this order."""
+    parts = [None] * len(paths)
+    last, at = None, 0
+    for i, path in enumerate(paths):
+        head = f'\n{path}:\n'
+        begin = text.find(head, at)
+        if begin >= 0:
+            if last is not None:
+                parts[last] = text[at:begin]
+            last, at = i, begin + len(head)
+    if last is not None:
+        parts[last] = text[at:]
+    return parts
+
+
+def read_symbols(binaries):
+    """Read the symbols of many Binaries with one call of nm: to start it takes as
+    long as to read most files. Those that it does not tell of are read when
+    somebody asks for them."""
+    for is_last, options in enumerate(([], ['-D'])):
+        unread = [binary for binary in binaries if not binary.has_symbols()]
+        if len(unread) < 2:
+            return
+        paths = [binary.path for binary in unread]
+        parts = split_by_file(run([*_NM, *options, *paths]), paths)
+        for binary, part in zip(unread, parts):
+            if part is not None:
+                binary.learn_symbols(parse_symbols(part), is_last)
+
+
 # Identity of a file -> Binary. Reading the symbols of all modules of a process
 # takes about a second, and each diagnosis asks for them.
 _binaries = {}
@@ -210,12 +244,21 @@ class Binary:
         A stripped file has only those that it exports.
         """
         if self._symbols is None:
-            command = ['nm', '-S', '-C', '--defined-only']
-            found = parse_symbols(run([*command, self.path]))
+            found = parse_symbols(run([*_NM, self.path]))
             if not found:
-                found = parse_symbols(run([*command, '-D', self.path]))
+                found = parse_symbols(run([*_NM, '-D', self.path]))
             self._symbols = found
         return self._symbols
+
+    def has_symbols(self):
+        """Were they read?"""
+        return self._symbols is not None
+
+    def learn_symbols(self, symbols, is_last):
+        """Store what symbols() returns. If there are none, and that was not the
+        last way to read them, they are unknown."""
+        if symbols or is_last:
+            self._symbols = symbols
 
     def by_name(self):
         """Return the same as {name: list of Symbol}."""

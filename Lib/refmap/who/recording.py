@@ -103,6 +103,11 @@ class Recording:
         return {frame.pc for frames in self.stacks.values()
                 for frame in frames}
 
+    def functions(self):
+        """Return the set of the addresses of functions of types."""
+        return {function for type in self.types.values() for function in
+                (type.dealloc, type.traverse, type.clear) if function}
+
 
 class _Words:
     """The words of one record, read from left to right."""

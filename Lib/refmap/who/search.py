@@ -312,7 +312,7 @@ def analyse(found, leaked, symbols_, runs, blind=''):
               for item in asked if item.before}
     ownership = owners.reconcile([item.address for item in asked], symbols_,
                                  gained)
-    symbols_.resolve(found.pcs())
+    symbols_.resolve({*found.pcs(), *(start + 1 for start in found.functions())})
     return ownership, suspects.analyse(found, leaked, ownership, symbols_,
                                        contracts.load(), runs, blind)
 

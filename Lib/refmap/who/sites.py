@@ -138,9 +138,10 @@ class Sites(LoadedCode):
             self.note(str(exc))
             return []
         names = writers.of_field(codes, offset, null)
-        return [self.at(start + 1)[-1] for name in names
-                for start, _ in self.ranges([name])
-                if self._locate(start)[0] is binary][:MAX_WRITERS]
+        starts = [start for name in names for start, _ in self.ranges([name])
+                  if self._locate(start)[0] is binary][:MAX_WRITERS]
+        self.resolve(start + 1 for start in starts)
+        return list(map(self.function, starts))
 
     def _codes_beside(self, binary, address):
         """Return the writers.Code of the functions in the source file of the

@@ -14,6 +14,10 @@ from .sites import MAX_WRITERS, UNKNOWN, Site, Sites
 _SHARED_SLOTS = ('subtype_', 'object_dealloc', 'PyObject_', '_PyObject_',
                  'PyMem_')
 
+# Of a type so many bases are looked up with it; in a corrupt recording they may go
+# round.
+MAX_BASES = 20
+
 
 class Symbols(Sites):
     """The names of all code in a process.
@@ -52,7 +56,7 @@ class Symbols(Sites):
             return debuginfo.HEAD.get(offset)
         names = [self.function(slot).function for slot in self._slots(owner)]
         words = debuginfo.words_of(owner.name, names)
-        return debuginfo.field_at(self._candidates(owner), owner, words,
+        return debuginfo.field_at(self._candidates(owner, types), owner, words,
                                   offset)
 
     def _owner_of_structure(self, type, types):
@@ -129,8 +133,12 @@ class Symbols(Sites):
         # Another type may come to the address of a dead one.
         return type.address, type.name, type.basicsize, type.dealloc
 
-    def _candidates(self, type):
-        self.learn_fields([type])
+    def _candidates(self, type, types):
+        # Who asks for a type goes on with its bases, mostly.
+        chain = [type]
+        while types and chain[-1].base in types and len(chain) < MAX_BASES:
+            chain.append(types[chain[-1].base])
+        self.learn_fields(chain, types)
         return self._structures[self._key(type)]
 
     def hands_out(self, function):

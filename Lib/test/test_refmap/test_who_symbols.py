@@ -162,6 +162,15 @@ class BinutilsTests(unittest.TestCase):
                          [(0xb40, 0x10, 'spaced'),
                           (0xb70, 0x20, 'weak'), (0xc00, 5, 'late')])
 
+    def test_symbols_of_files(self):
+        split = binutils.split_by_file
+        text = '\n/a:\n1 T x\n\n/c d:\n2 T y\n3 T z\n\n/e:\n'
+        self.assertEqual(split(text, ['/a', '/b', '/c d', '/e']),
+                         ['1 T x\n', None, '2 T y\n3 T z\n', ''])
+        self.assertEqual(split(text, ['/e', '/a']), ['', None])
+        self.assertEqual(split('', ['/a', '/b']), [None, None])
+        self.assertEqual(split('', []), [])
+
     def test_lines(self):
         text = textwrap.dedent('''\
             0x0000000000000001
@@ -333,6 +342,29 @@ class InterpreterTests(unittest.TestCase):
         with mock.patch.object(binutils, 'run', side_effect=AssertionError):
             self.assertEqual([s.at(pc)[-1].function for pc in pcs],
                              ['PyList_New', 'PyDict_New'])
+
+    def test_symbols_at_once(self):
+        # All files of this process, and names that could be taken for what nm
+        # writes.
+        with tempfile.TemporaryDirectory() as directory:
+            paths = sorted({module[3] for module in loaded.mapped_modules()
+                            if os.path.isfile(module[3])})
+            for i, name in enumerate(('a:\n', '\n', '0000 00 T x', '-D')):
+                paths.append(os.path.join(directory, name))
+                shutil.copy(paths[i], paths[-1])
+            binaries = []
+            for path in paths:
+                try:
+                    binaries.append(binutils.Binary(path))
+                except binutils.ToolError:
+                    pass            # no ELF file
+            binutils.read_symbols(binaries)
+            for binary in binaries:
+                self.assertEqual(binary.symbols(),
+                                 binutils.Binary(binary.path).symbols())
+            self.assertLess(3, len(binaries))
+            with mock.patch.object(binutils, 'run', side_effect=AssertionError):
+                binutils.read_symbols(binaries)
 
     def test_ranges(self):
         start = address_of('PyObject_Repr')
