@@ -220,6 +220,9 @@ class Binary:
         self._symbols = None
         self._by_name = None
         self._callees = {}          # address -> names
+        # Had any address a line? None: none was asked for. Separate files of debug
+        # information are found by addr2line as they are by gdb.
+        self.has_lines = None
 
     def link_address(self, offset):
         """Return the address of what is at an offset in the file, or None.
@@ -291,6 +294,9 @@ class Binary:
         answers = parse_lines(run(command, text))
         if len(answers) != len(addresses):
             answers = [()] * len(addresses)
+        if answers:
+            self.has_lines = bool(self.has_lines) or any(
+                line.line for answer in answers for line in answer)
         return [self._checked(address, answer)
                 for address, answer in zip(addresses, answers)]
 

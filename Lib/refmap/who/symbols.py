@@ -164,7 +164,8 @@ class Symbols(Sites):
             self._hands_out[name] = None
             for pc in sorted(pcs)[:2]:
                 binary, address = self._locate(pc - 1)
-                if address is not None:
+                # Where there are no lines gdb would look for types in vain.
+                if address is not None and binary.has_lines is not False:
                     binaries.setdefault(binary, []).append(address)
         for binary, addresses in binaries.items():
             answer = self._ask(binary, {'hands_out': addresses})

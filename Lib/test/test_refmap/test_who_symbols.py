@@ -765,6 +765,13 @@ class CompiledTests(unittest.TestCase):
         self.calls(s, 'hidden')
         self.assertIs(s.hands_out('innermost'), True)
 
+    def test_hands_out_without_debug_information(self):
+        # gdb is not even asked.
+        s, library = self.load()
+        self.assertEqual(s.function(address_of('shown', library)).line, 0)
+        with mock.patch.object(debuginfo, 'ask', side_effect=AssertionError):
+            self.assertIsNone(s.hands_out('shown'))
+
 
 class ContractTests(unittest.TestCase):
     LINES = textwrap.dedent('''\
