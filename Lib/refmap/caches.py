@@ -28,16 +28,18 @@ def _functions(module):
     No attribute is looked up that could run code."""
     for value in list(vars(module).values()):
         yield value
-        if type(value) is type and value.__module__ == module.__name__:
+        if (type(value) is type
+                and vars(value).get('__module__') == vars(module).get('__name__')):
             for item in list(vars(value).values()):
                 yield item.fget if type(item) is property else item
 
 
 def _bounded(module):
     """Return the functools.lru_cache()s of a module that have a bound, in a list.
-    Those without are for keys that are few."""
+    Those without are for keys that are few, and one that something else made
+    does not tell."""
     return [function for function in _functions(module)
-            if type(function) is _Wrapper
+            if type(function) is _Wrapper and 'cache_parameters' in vars(function)
             and function.cache_parameters()['maxsize'] is not None]
 
 
@@ -45,8 +47,8 @@ def lru_caches():
     """Yield the caches of _bounded() of the standard library, some of them twice.
     Each module is looked through once: that takes as long as a short run."""
     for name, module in list(sys.modules.items()):
-        if (name.partition('.')[0] not in sys.stdlib_module_names
-                or type(module) is not types.ModuleType):
+        if (type(module) is not types.ModuleType or type(name) is not str
+                or name.partition('.')[0] not in sys.stdlib_module_names):
             continue
         known = _known.get(name)
         if known is None or known[0]() is not module:

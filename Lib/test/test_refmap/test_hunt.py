@@ -1027,6 +1027,28 @@ class HuntTests(unittest.TestCase):
         result = refmap.hunt(fill)
         self.assertEqual(result.verdict, 'clean', str(result))
 
+    def test_odd_modules(self):
+        import functools
+        import types
+        import fractions
+        from refmap import caches
+        from test.support import swap_attr
+        odd = types.ModuleType('json.odd')
+        odd.own = functools._lru_cache_wrapper(len, 5, False, tuple)
+        odd.cached = functools.lru_cache(5)(lambda n: [n])
+        odd.unbounded = functools.lru_cache(None)(lambda n: [n])
+        del odd.__name__
+        modules = {'json.odd': odd, 'json.int': 1, 1: odd, 'mine': odd}
+        for function in odd.cached, odd.unbounded:
+            function(1)
+        hash(fractions.Fraction(1, 12345))
+        with swap_attr(sys, 'modules', sys.modules | modules):
+            self.assertEqual(list(caches.lru_caches()).count(odd.cached), 1)
+            caches.clear()
+        self.assertEqual(odd.cached.cache_info().currsize, 0)
+        self.assertEqual(odd.unbounded.cache_info().currsize, 1)
+        self.assertEqual(fractions._hash_algorithm.cache_info().currsize, 0)
+
     def test_cache_of_a_user(self):
         # Whoever made it may want to know.
         import functools
