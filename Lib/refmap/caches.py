@@ -43,17 +43,29 @@ def _bounded(module):
             and function.cache_parameters()['maxsize'] is not None]
 
 
+def _look_through(name, module):
+    """Return (a weak reference to a module, its caches if it is one of the
+    standard library)."""
+    is_ours = name.partition('.')[0] in sys.stdlib_module_names
+    return weakref.ref(module), _bounded(module) if is_ours else []
+
+
 def lru_caches():
     """Yield the caches of _bounded() of the standard library, some of them twice.
-    Each module is looked through once: that takes as long as a short run."""
-    for name, module in list(sys.modules.items()):
-        if (type(module) is not types.ModuleType or type(name) is not str
-                or name.partition('.')[0] not in sys.stdlib_module_names):
+
+    Each module is looked through once. Apart from that few objects are made, and
+    always as many: the births of a run have the same numbers again when it is
+    recorded.
+    """
+    for name in list(sys.modules):
+        module = sys.modules.get(name) if type(name) is str else None
+        if type(module) is not types.ModuleType:
             continue
         known = _known.get(name)
         if known is None or known[0]() is not module:
-            known = _known[name] = weakref.ref(module), _bounded(module)
-        yield from known[1]
+            known = _known[name] = _look_through(name, module)
+        if known[1]:            # an iterator is an object, too
+            yield from known[1]
 
 
 def clear():

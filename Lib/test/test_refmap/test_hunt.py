@@ -1027,6 +1027,19 @@ class HuntTests(unittest.TestCase):
         result = refmap.hunt(fill)
         self.assertEqual(result.verdict, 'clean', str(result))
 
+    def test_births_of_a_clean_up(self):
+        # They come between those of two runs, whose numbers are looked for.
+        from refmap import hunting
+        births = []
+        for _ in range(5):
+            before = object()
+            hunting.clean_up()
+            after = object()
+            births.append(sys._refmap_birth(id(after))
+                          - sys._refmap_birth(id(before)))
+        self.assertEqual(len(set(births[2:])), 1, births)
+        self.assertLess(births[-1], 100)
+
     def test_odd_modules(self):
         import functools
         import types
