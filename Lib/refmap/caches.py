@@ -44,10 +44,12 @@ def _bounded(module):
 
 
 def _look_through(name, module):
-    """Return (a weak reference to a module, its caches if it is one of the
-    standard library)."""
+    """Note the caches of a module, if it is one of the standard library, and
+    forget modules that are gone: a program may make one in each run."""
+    for gone in [other for other in _known if other not in sys.modules]:
+        del _known[gone]
     is_ours = name.partition('.')[0] in sys.stdlib_module_names
-    return weakref.ref(module), _bounded(module) if is_ours else []
+    _known[name] = weakref.ref(module), _bounded(module) if is_ours else []
 
 
 def lru_caches():
@@ -61,11 +63,10 @@ def lru_caches():
         module = sys.modules.get(name) if type(name) is str else None
         if type(module) is not types.ModuleType:
             continue
-        known = _known.get(name)
-        if known is None or known[0]() is not module:
-            known = _known[name] = _look_through(name, module)
-        if known[1]:            # an iterator is an object, too
-            yield from known[1]
+        if name not in _known or _known[name][0]() is not module:
+            _look_through(name, module)
+        if _known[name][1]:     # an iterator is an object, too
+            yield from _known[name][1]
 
 
 def clear():

@@ -1040,6 +1040,22 @@ class HuntTests(unittest.TestCase):
         self.assertEqual(len(set(births[2:])), 1, births)
         self.assertLess(births[-1], 100)
 
+    def test_a_new_module_in_each_run(self):
+        import types
+        names = iter([f'refmap_test_{i}' for i in range(100)])
+        old = []
+
+        def work():
+            # The last one is there until the next run.
+            for name in old:
+                del sys.modules[name]
+            old[:] = [next(names)]
+            sys.modules[old[0]] = types.ModuleType(old[0])
+
+        result = refmap.hunt(work)
+        del sys.modules[old[0]]
+        self.assertEqual(result.verdict, 'clean', str(result))
+
     def test_odd_modules(self):
         import functools
         import types
