@@ -353,6 +353,14 @@ is_candidate(const refmap_sweep_t *s, uintptr_t word)
            && !_PyRefMap_InSegment(&s->segments, word);
 }
 
+/* Does a path lead to the items of a list? Behind them is what it gave up. */
+static int
+leads_to_items(const refmap_sweep_t *s, const refmap_path_t *path)
+{
+    return s->op != NULL && PyList_Check(s->op) && path->len == 1
+           && path->offsets[0] == offsetof(PyListObject, ob_item);
+}
+
 /* If `word` leads to a block that no object lives in, look into it. */
 static void
 follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path)
@@ -380,6 +388,10 @@ follow(refmap_sweep_t *s, uintptr_t word, const refmap_path_t *path)
         return;
     }
     s->block_bytes += extent.size;
+    if (leads_to_items(s, path)) {
+        size_t in_use = (size_t)Py_SIZE(s->op) * sizeof(PyObject *);
+        extent.size = Py_MIN(extent.size, in_use);
+    }
     _PyRefMap_LookAtWords(s, &extent, 0, *path);
 }
 

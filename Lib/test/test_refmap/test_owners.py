@@ -465,6 +465,16 @@ class SweepTest(MapTestCase):
                 self.assertEqual(visits, words)
                 self.assertTrue(paths)
 
+    def test_what_a_list_gave_up(self):
+        # It stays in its memory, behind the items.
+        target = [1]
+        for give_up in list.pop, lambda owner: owner.__delitem__(slice(5, None)):
+            owner = [*range(10), target]
+            self.assertIn(id(owner), {item[2] for item in self.owners_of(target)})
+            give_up(owner)
+            self.assertNotIn(id(owner),
+                             {item[2] for item in self.owners_of(target)})
+
     def test_paths(self):
         target = [1]
         self.assertEqual(self.entry(target, (target,))[2], ((24,),))
