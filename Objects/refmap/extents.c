@@ -258,10 +258,22 @@ append_segment(refmap_segments_t *segments, refmap_segment_t segment)
 }
 
 #ifdef __linux__
+/* Is this the file of the C library? None of its variables has a reference, but some lead
+   to memory that is free, in which old words are. */
+static int
+is_c_library(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    return strncmp(name, "libc.so", 7) == 0 || strncmp(name, "libc-", 5) == 0
+           || strncmp(name, "ld-musl", 7) == 0;
+}
+
 static int
 note_segments(struct dl_phdr_info *info, size_t Py_UNUSED(size), void *arg)
 {
     refmap_segments_t *segments = arg;
+    int may_own = !is_c_library(info->dlpi_name);
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *header = &info->dlpi_phdr[i];
         if (header->p_type != PT_LOAD) {
@@ -269,7 +281,7 @@ note_segments(struct dl_phdr_info *info, size_t Py_UNUSED(size), void *arg)
         }
         uintptr_t start = info->dlpi_addr + header->p_vaddr;
         refmap_segment_t segment = {start, start + header->p_memsz,
-                                    (header->p_flags & PF_W) != 0};
+                                    may_own && (header->p_flags & PF_W) != 0};
         if (append_segment(segments, segment) < 0) {
             return -1;
         }

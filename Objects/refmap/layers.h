@@ -292,7 +292,7 @@ extern int _PyRefMap_IsFree(const refmap_extent_t *extent);
 
 typedef struct {
     uintptr_t start, end;
-    int writable;
+    int writable;               // and no data of the C library
 } refmap_segment_t;
 
 typedef struct {

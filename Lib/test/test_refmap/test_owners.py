@@ -541,6 +541,22 @@ class SweepTest(MapTestCase):
         path, _ = chains.module_at(item[2])
         self.assertIn('_testrefmap', path)
 
+    def test_static_variable_of_the_c_library(self):
+        # Its lists of free memory are among them, which has old words.
+        ctypes = import_helper.import_module('ctypes')
+        try:
+            name = ctypes.c_void_p.in_dll(ctypes.CDLL('libc.so.6'),
+                                          'program_invocation_name')
+        except (OSError, ValueError):
+            self.skipTest('this is not the C library of GNU')
+        target, old = [1], name.value
+        name.value = id(target)
+        try:
+            found = self.owners_of(target)
+        finally:
+            name.value = old
+        self.assertNotIn('static', [item[1] for item in found])
+
     def test_hashes(self):
         # The hash of an integer is its value, and may be an address.
         target = [1]
