@@ -149,7 +149,7 @@ def overwriters(gone, home, calls):
     """
     before = list(calls.of(gone.previous)[::-1])    # outermost first
     after = list(calls.of(gone.frames)[::-1])
-    k = len(in_common(before[::-1], after[::-1]))
+    k = len(in_common(calls.of(gone.previous), calls.of(gone.frames)))
     found = []
     # The hook before was about the value that is there now: it was taken to be
     # stored, by whoever is no constructor.

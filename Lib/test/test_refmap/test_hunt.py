@@ -1029,7 +1029,7 @@ class HuntTests(unittest.TestCase):
 
     def test_births_of_a_clean_up(self):
         # They come between those of two runs, whose numbers are looked for. In a
-        # process of its own: what other tests left behind may die in one.
+        # process of its own: in that of all tests one more came, why is not known.
         from .helpers import run_script
         run_script('''
             import fractions, ipaddress, json, typing, unittest
